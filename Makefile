@@ -1,0 +1,88 @@
+# One command for each thing a person does with this checkout. `make` alone lists them.
+#
+# Everything is installed into .venv, once, and again when pyproject.toml changes.
+# The folder may bear any name. PYTHON=/path/to/python3.11 picks the interpreter.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check -qq
+CANDIDATES = $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3 python)
+PYTEST_ARGS ?= -q
+BENCH_ARGS ?=
+
+CODE := cli crypto node simulations storage sync
+TYPED := __init__.py $(CODE) tests benchmarks docs
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test check bench format format-check lint layers types docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/installed ## two devices pair, part, edit on both sides and sync again
+	@$(VENV)/bin/covey demo
+
+test: $(VENV)/installed-dev ## all tests (PYTEST_ARGS="-q -k pairing" picks some)
+	@PYTHONSAFEPATH=1 $(PY) -m pytest $(PYTEST_ARGS)
+
+check: format-check lint layers types test ## everything that must hold before a commit
+
+bench: $(VENV)/installed-dev ## measure the budgets (BENCH_ARGS are passed on)
+	@$(PY) -m benchmarks $(BENCH_ARGS)
+
+format: $(VENV)/installed-dev ## write the one format
+	@$(PY) -m ruff check --quiet --select I --fix .
+	@$(PY) -m ruff format .
+
+format-check: $(VENV)/installed-dev ## fail if `make format` would change something
+	@$(PY) -m ruff format --check .
+
+lint: $(VENV)/installed-dev ## ruff
+	@$(PY) -m ruff check .
+
+layers: $(VENV)/installed-dev ## imports point down the floors
+	@$(VENV)/bin/lint-imports --no-logo
+
+# mypy runs no import hooks, so it finds the package `covey` by a link of that name. Thus the
+# tests are checked against real types in a checkout of any name, and with one result in all.
+types: $(VENV)/installed-dev ## mypy --strict
+	@mkdir -p $(VENV)/typing && ln -sfn ../.. $(VENV)/typing/covey
+	@cd $(VENV)/typing && ../bin/python -m mypy --config-file covey/pyproject.toml \
+	  --cache-dir ../../.mypy_cache $(addprefix covey/,$(TYPED))
+
+docs: $(VENV)/installed-dev ## write the generated pages under docs/ again
+	@$(PY) docs/generate.py
+
+clean: ## remove .venv, caches and build products
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	  .import_linter_cache
+	find $(CODE) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup: $(VENV)/installed-dev ## only install what the other targets need
+
+# A command called python3.12 may be a shim that fails, so each candidate is tried by running it.
+# Where the system's Python lacks ensurepip (Debian), its own pip fills the new environment.
+$(VENV)/created:
+	@for candidate in $(CANDIDATES); do \
+	  if "$$candidate" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+	    >/dev/null 2>&1; then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "No Python 3.11 or 3.12 found (tried:" $(CANDIDATES)")." \
+	    "Install one, or run make PYTHON=/path/to/python3.11 demo" >&2; exit 2; \
+	fi; \
+	echo "Setting up $(VENV) with $$("$$found" -V 2>&1); this takes a minute, once." >&2; \
+	"$$found" -m venv --clear $(VENV) >/dev/null 2>&1 || { \
+	  "$$found" -m venv --clear --without-pip $(VENV) && \
+	  "$$found" -m pip --disable-pip-version-check --python $(PY) install -qq pip; }
+	@touch $@
+
+$(VENV)/installed: pyproject.toml | $(VENV)/created
+	@$(PIP) install -e .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/created
+	@$(PIP) install -e '.[dev]'
+	@touch $(VENV)/installed $@

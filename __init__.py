@@ -1,0 +1,60 @@
+"""Covey: a peer-to-peer, end-to-end encrypted sync node. The public face of the package.
+
+    async with covey.open(home, unlock=covey.KeyFile("covey.key")) as node:
+        facts = node.database("memory").collection("facts")
+        await facts.put({"text": "likes tea"}, id="tea")
+
+Everything but `CoveyError` is loaded when it is first used, so that a command that only talks to
+a running node starts fast.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .node.api import Change, Collection, Database, Node, Transaction
+    from .node.main import open_node as open
+    from .node.unlock import Keyring, KeyFile, Passphrase
+    from .sync.values import BlobRef, Counter, Increment, Text, Vector
+
+__all__ = [
+    "BlobRef",
+    "Change",
+    "Collection",
+    "Counter",
+    "CoveyError",
+    "Database",
+    "Increment",
+    "KeyFile",
+    "Keyring",
+    "Node",
+    "Passphrase",
+    "Text",
+    "Transaction",
+    "Vector",
+    "open",
+]
+
+_HOMES = {
+    "open": (".node.main", "open_node"),
+    **dict.fromkeys(("Change", "Collection", "Database", "Node", "Transaction"), (".node.api", "")),
+    **dict.fromkeys(("KeyFile", "Keyring", "Passphrase"), (".node.unlock", "")),
+    **dict.fromkeys(("BlobRef", "Counter", "Increment", "Text", "Vector"), (".sync.values", "")),
+}
+
+
+class CoveyError(Exception):
+    """The base of every error that Covey raises on purpose. Its text is one line for a person.
+
+    `exit_code` is what the command line ends with (docs/cli.md, "Exit codes").
+    """
+
+    exit_code = 1
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module, __name__), attribute or name)

@@ -1,0 +1,1 @@
+"""Tests of Covey. A package, so that helpers are imported relatively; it is never shipped."""
