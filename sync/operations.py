@@ -1,0 +1,162 @@
+"""Membership operations: their encoding, and what a well-formed one of each kind looks like.
+
+`decode_operation` reads any kind, known or not: what a newer version writes is kept and passed on.
+`details_fault` then says whether the details of a known kind have the form that section 4 gives
+them. That is a rule of the fold and not of the decoder: an operation with bad details stays in
+everybody's history and counts for nobody.
+
+Says nothing about who may do what, and reads no certificate: that is the fold (membership.py).
+
+Spec: docs/protocol.md, sections 4 and 9. Ids and public keys are 32 bytes, tags 16.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from .errors import DecodeError
+from .packing import pack, unpack
+from .session_limits import (
+    CERTIFICATE_BYTES,
+    CONTROL_SCOPE,
+    DATABASE_BYTES_MAX,
+    DEVICES_MAX,
+    EPOCH_MAX,
+    ID_BYTES,
+    NAME_CHARACTERS_MAX,
+    PARENTS_MAX,
+    SEALED_BYTES,
+    TAG_BYTES,
+    WORD_BYTES_MAX,
+)
+
+GENESIS = "genesis"
+ENROLL = "enroll"
+GRANT = "grant"
+RENAME = "rename"
+
+_HLC_MAX = 2**64 - 1
+_SALT_BYTES = 16
+_PRIVACY_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One membership operation. `parents` are the heads its author knew, ascending."""
+
+    kind: str
+    parents: tuple[bytes, ...]
+    hlc: int
+    details: Mapping[str, Any]
+
+
+def encode_operation(operation: Operation) -> bytes:
+    """The body of its entry: canonical msgpack."""
+    parents = list(operation.parents)
+    return pack([operation.kind, parents, operation.hlc, dict(operation.details)])
+
+
+def decode_operation(body: bytes) -> Operation:
+    """The operation in a body, whatever its kind.
+
+    Raises: DecodeError if it is not canonical msgpack of `[kind, parents, hlc, details]`, beyond
+    64 KiB, or if the parents are not at most 64 ids in ascending order.
+    """
+    fields = unpack(body)
+    if type(fields) is not list or len(fields) != 4:
+        raise DecodeError("operation: not an array of four")
+    kind, parents, hlc, details = fields
+    if not _is_word(kind) or not _is_number(hlc, 0, _HLC_MAX) or type(details) is not dict:
+        raise DecodeError("operation: kind, time or details are not what they must be")
+    if type(parents) is not list or len(parents) > PARENTS_MAX or not all(map(_is_id, parents)):
+        raise DecodeError(f"operation: parents are not at most {PARENTS_MAX} ids")
+    if not all(one < other for one, other in pairwise(parents)):
+        raise DecodeError("operation: parents are out of order, or one comes twice")
+    return Operation(kind, tuple(parents), hlc, details)
+
+
+def is_known(kind: str) -> bool:
+    """Whether this version applies operations of this kind."""
+    return kind in _FORMS
+
+
+def is_well_formed(operation: Operation) -> bool:
+    """Whether an operation of a known kind has all its details, each of the right form.
+
+    A field more is no fault: a later version may have put it there.
+    """
+    details = operation.details
+    form = _FORMS[operation.kind]
+    return all(key in details and check(details[key]) for key, check in form.items())
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is bytes and len(value) == ID_BYTES
+
+
+def _is_word(value: object) -> bool:
+    return type(value) is str and 1 <= len(value.encode()) <= WORD_BYTES_MAX
+
+
+def _is_name(value: object) -> bool:
+    return type(value) is str and 1 <= len(value) <= NAME_CHARACTERS_MAX
+
+
+def _is_number(value: object, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _is_bytes(size: int) -> Callable[[object], bool]:
+    return lambda value: type(value) is bytes and len(value) == size
+
+
+def _is_sealed(value: object) -> bool:
+    """`[recipient, box]` rows, ascending by recipient, none twice."""
+    if type(value) is not list or not 1 <= len(value) <= DEVICES_MAX:
+        return False
+    last = b""
+    for row in value:
+        if type(row) is not list or len(row) != 2:
+            return False
+        recipient, box = row
+        if type(recipient) is not bytes or len(recipient) != ID_BYTES or recipient <= last:
+            return False
+        if type(box) is not bytes or len(box) != SEALED_BYTES:
+            return False
+        last = recipient
+    return True
+
+
+_FORMS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
+    GENESIS: {
+        "sig": _is_id,
+        "dh": _is_id,
+        "seal": _is_id,
+        "name": _is_name,
+        "type": _is_word,
+        "salt": _is_bytes(_SALT_BYTES),
+        "created": lambda value: _is_number(value, 0, _HLC_MAX),
+    },
+    ENROLL: {
+        "cert": _is_bytes(CERTIFICATE_BYTES),
+        "name": _is_name,
+        "type": _is_word,
+        "level": _is_word,
+        "role": _is_word,
+    },
+    GRANT: {
+        "scope": _is_bytes(TAG_BYTES),
+        "database": lambda value: type(value) is str and len(value.encode()) <= DATABASE_BYTES_MAX,
+        "privacy": lambda value: _is_number(value, 0, _PRIVACY_MAX),
+        "epoch": lambda value: _is_number(value, 1, EPOCH_MAX),
+        "key_id": _is_id,
+        "sealed": _is_sealed,
+    },
+    RENAME: {"device": _is_id, "name": _is_name},
+}
+
+
+def is_control_grant(details: Mapping[str, Any]) -> bool:
+    """Whether a well-formed grant is of the control key."""
+    return bool(details["scope"] == CONTROL_SCOPE)

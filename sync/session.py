@@ -1,0 +1,259 @@
+"""The session: two members bring each other up to date, and stay so, over one channel.
+
+One `SessionState` describes one channel to one peer. Both sides run the same code. `step` takes
+what has happened and returns the next state and what is to be done, in order. It does no I/O, reads
+no clock and holds nothing: what the node has (`Holdings`) and what all its sessions have asked for
+(`FetchPlan`) are arguments, owned by the engine; a step reads the one and claims in the other.
+
+The machine's parts: session_phases.py (the table), session_events.py (the words, and what
+the engine promises), session_state.py (what is remembered), session_comparing.py (who differs
+where), session_receiving.py and session_sending.py (entries, each way), session_standing.py (what a
+person is told).
+
+Promises: nothing a peer sends raises; it may end this session, with a reason the peer is told.
+Nothing is sent at rest. *In sync* is declared only on equal digests.
+
+Spec: docs/protocol.md, section 7. Times are monotonic milliseconds, sizes bytes.
+"""
+
+from dataclasses import replace
+from typing import assert_never
+
+from .errors import DecodeError
+from .fetch import FetchPlan
+from .messages import (
+    Ack,
+    Batch,
+    Digests,
+    Goodbye,
+    Greeting,
+    Have,
+    Message,
+    Reason,
+    Root,
+    VectorMessage,
+    Want,
+    decode,
+)
+from .session_comparing import (
+    on_digests,
+    on_greeting,
+    on_quiet_timer,
+    on_root,
+    on_their_vector,
+    open_round,
+    prove,
+    rest,
+    settle_control,
+)
+from .session_events import (
+    BatchRefused,
+    BatchStored,
+    CloseRequested,
+    Effect,
+    EntriesRead,
+    Event,
+    FrameReceived,
+    HeadsAdvanced,
+    Opened,
+    PlanReleased,
+    SharedScopesChanged,
+    Timer,
+    TimerFired,
+)
+from .session_limits import GREETING_MS, IGNORED_MAX, PROTOCOL_VERSION
+from .session_phases import Phase, diagram, transition_table
+from .session_receiving import (
+    log_moved,
+    on_batch,
+    on_batch_refused,
+    on_batch_stored,
+    on_have,
+    on_stall_timer,
+    want,
+    want_all,
+)
+from .session_sending import (
+    on_ack,
+    on_announce_timer,
+    on_entries_read,
+    on_want,
+    push_or_announce,
+)
+from .session_state import SessionState, Turn
+from .vectors import CONTROL_SCOPE, DEVICE_PRIVACY, Holdings
+
+__all__ = ["Phase", "SessionState", "diagram", "step", "transition_table"]
+
+
+def step(
+    state: SessionState, event: Event, ours: Holdings, plan: FetchPlan, now_ms: int
+) -> tuple[SessionState, tuple[Effect, ...]]:
+    """Advance the session by one event.
+
+    Returns the next state and the effects, to be carried out in order. Reads `ours`; claims and
+    frees ranges in `plan`. Never raises for anything a peer sends; an event that breaks the
+    promises in session_events.py fails an assertion. A closed session ignores everything.
+    """
+    if state.phase is Phase.CLOSED:
+        return state, ()
+    turn = Turn(state, ours, plan, now_ms)
+    _handle(turn, event)
+    if turn.ignored > IGNORED_MAX:
+        turn.close(Reason.TOO_MUCH, "too much about scopes that are not shared")
+    rest(turn)
+    return turn.freeze(), tuple(turn.effects)
+
+
+def _handle(turn: Turn, event: Event) -> None:  # noqa: C901 - a flat branch for each event
+    match event:
+        case FrameReceived(frame):
+            _on_frame(turn, frame)
+        case EntriesRead():
+            on_entries_read(turn, event)
+        case BatchStored(scope):
+            on_batch_stored(turn, event)
+            if scope == CONTROL_SCOPE:
+                _on_control_moved(turn)
+        case HeadsAdvanced():
+            _on_heads_advanced(turn, event)
+        case TimerFired(timer):
+            _on_timer(turn, timer)
+        case BatchRefused():
+            on_batch_refused(turn, event)
+        case SharedScopesChanged(privacies):
+            _on_scopes_changed(turn, privacies)
+        case PlanReleased():
+            want_all(turn)
+        case CloseRequested(reason, text):
+            turn.close(reason, text, farewell=reason is not Reason.CONNECTION_LOST)
+        case Opened():
+            _on_opened(turn, event)
+        case _:
+            assert_never(event)
+
+
+def _on_opened(turn: Turn, event: Opened) -> None:
+    assert turn.telling.told is None, "opened twice"
+    turn.peer = event.peer
+    turn.privacies = event.privacies - {DEVICE_PRIVACY}
+    digests = (turn.ours.control_digest(), turn.ours.root(turn.privacies))
+    turn.remember_told(digests)
+    credit = turn.receiving.credit
+    turn.say(Greeting(PROTOCOL_VERSION, event.features, event.device_state, credit, *digests))
+    turn.start(Timer.GREETING, GREETING_MS)
+
+
+def _on_frame(turn: Turn, frame: bytes) -> None:
+    """The one gate for what a peer sends: malformed, out of order and too early end here."""
+    try:
+        message = decode(frame)
+    except DecodeError as error:
+        turn.close(Reason.MALFORMED, str(error))
+        return
+    if isinstance(message, Goodbye):
+        turn.close(message.reason, message.text, farewell=False)
+    elif isinstance(message, Greeting) != (turn.phase is Phase.GREETING):
+        turn.close(Reason.OUT_OF_ORDER, "a session begins with one greeting from each side")
+    elif not turn.telling.met and _is_about_data(message):
+        turn.close(Reason.MEMBERSHIP_FIRST, "the membership logs are not the same yet")
+    else:
+        _on_message(turn, message, len(frame))
+
+
+def _is_about_data(message: Message) -> bool:
+    match message:
+        case Batch(scope) | Want(scope) | VectorMessage(scope) | Ack(scope) | Have(scope):
+            return scope != CONTROL_SCOPE
+        case Digests():
+            return True
+        case Greeting() | Root() | Goodbye():
+            return False
+        case _:
+            assert_never(message)
+
+
+def _on_message(turn: Turn, message: Message, frame_bytes: int) -> None:
+    match message:
+        case Batch():
+            on_batch(turn, message, frame_bytes)
+        case Ack():
+            on_ack(turn, message)
+        case Have():
+            on_have(turn, message)
+        case Want():
+            on_want(turn, message)
+        case Root():
+            on_root(turn, message)
+        case VectorMessage():
+            on_their_vector(turn, message)
+        case Digests():
+            on_digests(turn, message)
+        case Greeting():
+            on_greeting(turn, message)
+        case Goodbye():
+            pass  # `_on_frame` has closed already.
+        case _:
+            assert_never(message)
+
+
+def _on_heads_advanced(turn: Turn, event: HeadsAdvanced) -> None:
+    if not turn.is_shared(event.scope):
+        return
+    turn.unsettle(moved=True)
+    log_moved(turn, event.scope, event.instance)
+    if event.origin != turn.peer:
+        push_or_announce(turn, event)
+    if event.scope in turn.knowledge.wanting:
+        want(turn, event.scope)
+    if event.scope == CONTROL_SCOPE:
+        _on_control_moved(turn)
+
+
+def _on_control_moved(turn: Turn) -> None:
+    """News of the membership log are told at once, because data waits for them."""
+    if turn.phase not in (Phase.GREETING, Phase.CLOSED):
+        turn.tell()
+        settle_control(turn)
+
+
+def _on_scopes_changed(turn: Turn, privacies: frozenset[int]) -> None:
+    """Forget what is not shared any more, and compare anew if there is something new."""
+    turn.privacies = privacies - {DEVICE_PRIVACY}
+    shared = (CONTROL_SCOPE, *turn.ours.scopes(turn.privacies))
+    knowledge = turn.knowledge
+    turn.knowledge = replace(
+        knowledge,
+        theirs={scope: knowledge.theirs[scope] for scope in shared if scope in knowledge.theirs},
+        complete=knowledge.complete.intersection(shared),
+        wanting=knowledge.wanting.intersection(shared),
+        proofs={scope: knowledge.proofs[scope] for scope in shared if scope in knowledge.proofs},
+    )
+    turn.unsettle(moved=True)
+    if turn.phase is Phase.MEMBERSHIP:
+        turn.comparison = replace(turn.comparison, disturbed=True)
+    elif turn.phase in (Phase.COMPARING, Phase.STREAMING):
+        if turn.knowledge.complete.issuperset(shared):
+            return
+        turn.tell()
+        if turn.ours.root(turn.privacies) == turn.knowledge.root:
+            prove(turn)
+        else:
+            open_round(turn)
+
+
+def _on_timer(turn: Turn, timer: Timer) -> None:
+    if timer not in turn.timers:
+        return
+    turn.timers -= {timer}
+    match timer:
+        case Timer.GREETING:
+            turn.close(Reason.TOO_SLOW, f"no greeting within {GREETING_MS} ms")
+        case Timer.QUIET:
+            on_quiet_timer(turn)
+        case Timer.ANNOUNCE:
+            on_announce_timer(turn)
+        case Timer.STALL:
+            on_stall_timer(turn)
+        case _:
+            assert_never(timer)

@@ -1,0 +1,307 @@
+"""Comparing digests: membership first, then root, databases, scopes, down to the vectors.
+
+Invariants:
+1. While the control digests differ, nothing but the control scope is compared or asked for. A side
+   that finds them equal says so (*root*) before anything about data.
+2. Equal roots are a proof and end the comparison; only what differs is descended into.
+3. A comparison (a *round*) is opened at most `ROUNDS_PER_CHANGE_MAX` times between two changes of
+   our own holdings, and only when nothing is in flight and no known difference explains
+   that the roots differ. So a peer that lies can cost a few frames, never a loop.
+4. In a round each side sends each digest list and each vector once.
+5. Our digests are told once after each change, when `QUIET_MS` have passed without anything in
+   flight; changes of the membership log are told at once. At rest nothing is sent.
+
+A handler changes the `Turn` it is given. It never raises for what a peer sent.
+
+Spec: docs/protocol.md, section 7, "Digests" and "Order", steps 1 to 3 and 7.
+"""
+
+from dataclasses import replace
+
+from .messages import Digests, Greeting, Reason, Root, VectorMessage
+from .session_events import DeclareGreeting, DeclareProof, Timer
+from .session_limits import (
+    CREDIT_BYTES_MAX,
+    PROTOCOL_VERSION,
+    QUIET_MS,
+    VECTOR_ROWS_MAX,
+)
+from .session_phases import Cause, Phase
+from .session_receiving import know, on_vector, want_all
+from .session_sending import serve
+from .session_state import Comparison, Proof, Turn
+from .vectors import CONTROL_SCOPE, Vector, ahead, forks, missing
+
+
+def on_greeting(turn: Turn, greeting: Greeting) -> None:
+    """Learn who they are and what they hold, as digests."""
+    if greeting.version != PROTOCOL_VERSION:
+        turn.close(
+            Reason.NO_SHARED_VERSION,
+            f"this node speaks version {PROTOCOL_VERSION}, not {greeting.version}",
+        )
+        return
+    turn.stop(Timer.GREETING)
+    turn.effects.append(DeclareGreeting(greeting.features, greeting.device_state))
+    turn.sending = replace(turn.sending, credit=min(greeting.credit, CREDIT_BYTES_MAX))
+    turn.knowledge = replace(turn.knowledge, control=greeting.control, root=greeting.root)
+    settle_control(turn)
+
+
+def on_root(turn: Turn, message: Root) -> None:
+    """Learn their digests now; equal ones prove that we are in sync."""
+    turn.knowledge = replace(
+        turn.knowledge, control=message.control, root=message.root, root_is_old=False
+    )
+    before = turn.phase
+    settle_control(turn)
+    if before is turn.phase and turn.phase in (Phase.COMPARING, Phase.STREAMING):
+        if turn.ours.root(turn.privacies) == message.root:
+            prove(turn)
+        else:
+            turn.unsettle()
+
+
+def settle_control(turn: Turn) -> None:
+    """Compare the control digests, and move into or out of MEMBERSHIP accordingly."""
+    digest, theirs = turn.ours.control_digest(), turn.knowledge.control
+    turn.meet(heard=theirs)
+    if digest != theirs:
+        if turn.phase is not Phase.MEMBERSHIP:
+            turn.enter(Cause.CONTROL_DIFFERS)
+        if not turn.knowledge.root_is_old and not _differs(turn, CONTROL_SCOPE):
+            send_vector(turn, CONTROL_SCOPE)
+        return
+    assert turn.telling.told is not None, "compared before we greeted"
+    if turn.telling.told[0] != digest:
+        turn.tell()
+    know(turn, CONTROL_SCOPE, turn.ours.heads(CONTROL_SCOPE))
+    if turn.phase in (Phase.GREETING, Phase.MEMBERSHIP):
+        _leave_membership(turn)
+
+
+def open_round(turn: Turn) -> None:
+    """Compare from the root down, if that is still worth a round."""
+    comparison = turn.comparison
+    if not comparison.rounds_left:
+        if turn.phase is not Phase.STREAMING:
+            turn.enter(Cause.ROUNDS_SPENT)
+        return
+    if turn.phase is not Phase.COMPARING:
+        turn.enter(Cause.ROOTS_DIFFER)
+    turn.comparison = Comparison(comparison.rounds_left - 1, is_open=True)
+    complete = turn.knowledge.complete & {CONTROL_SCOPE}
+    turn.knowledge = replace(turn.knowledge, complete=complete)
+    turn.say(Digests(0, b"", turn.ours.database_rows(turn.privacies)))
+
+
+def on_digests(turn: Turn, message: Digests) -> None:
+    """Descend where their digests differ from ours."""
+    if turn.phase is Phase.MEMBERSHIP:
+        turn.comparison = replace(turn.comparison, disturbed=True)
+        return
+    if message.level == 0:
+        _compare_databases(turn, message)
+    else:
+        _compare_scopes(turn, message)
+    finish_round(turn)
+
+
+def on_their_vector(turn: Turn, message: VectorMessage) -> None:
+    """Learn a vector, and answer with ours if it differs and they do not have it."""
+    scope = message.scope
+    if not turn.is_shared(scope):
+        turn.ignore()
+        return
+    on_vector(turn, message)
+    if not turn.may_send(scope):
+        turn.comparison = replace(turn.comparison, disturbed=True)
+        return
+    if _differs(turn, scope):
+        send_vector(turn, scope)
+    finish_round(turn)
+
+
+def send_vector(turn: Turn, scope: bytes) -> None:
+    """Send our vector of a scope unless they have had exactly this one in this round."""
+    digest = turn.ours.scope_digest(scope)
+    if turn.comparison.vectors.get(scope) == digest:
+        return
+    vectors = {**turn.comparison.vectors, scope: digest}
+    turn.comparison = replace(turn.comparison, vectors=vectors)
+    heads = sorted((instance, *head) for instance, head in turn.ours.heads(scope).items())
+    turn.say(VectorMessage(scope, tuple(heads[:VECTOR_ROWS_MAX])))
+
+
+def prove(turn: Turn) -> None:
+    """Both digests match: what they hold is what we hold, in every shared scope."""
+    scopes = (CONTROL_SCOPE, *turn.ours.scopes(turn.privacies))
+    digests = (turn.ours.control_digest(), turn.ours.root(turn.privacies))
+    turn.knowledge = replace(
+        turn.knowledge,
+        theirs={scope: turn.ours.heads(scope) for scope in scopes},
+        complete=frozenset(scopes),
+        wanting=frozenset(),
+        unfit=frozenset(),
+        root_is_old=False,
+        proofs={s: Proof(turn.ours.scope_digest(s), turn.now_ms) for s in scopes},
+        proved=digests,
+    )
+    turn.comparison = replace(turn.comparison, is_open=False, disturbed=False)
+    if turn.phase is not Phase.STREAMING:
+        turn.enter(Cause.ROOTS_EQUAL)
+    turn.effects.append(DeclareProof(digests[1], digests[0]))
+
+
+def finish_round(turn: Turn) -> None:
+    """Stream once every vector is known."""
+    if turn.phase is Phase.COMPARING and _all_known(turn):
+        turn.comparison = replace(turn.comparison, is_open=False)
+        turn.enter(Cause.VECTORS_KNOWN)
+        turn.unsettle()
+
+
+def rest(turn: Turn) -> None:
+    """At the end of every step: once nothing is in flight, let the quiet begin."""
+    if Timer.STALL in turn.timers and not turn.plan.in_flight(turn.peer):
+        turn.stop(Timer.STALL)
+    if (
+        turn.telling.unsettled
+        and Timer.QUIET not in turn.timers
+        and turn.phase not in (Phase.GREETING, Phase.CLOSED)
+        and _is_quiet(turn)
+    ):
+        turn.telling = replace(turn.telling, moved=False)
+        turn.start(Timer.QUIET, QUIET_MS)
+
+
+def on_quiet_timer(turn: Turn) -> None:
+    """Nothing has been in flight for a while: tell our digests and judge theirs."""
+    if not _is_quiet(turn):
+        return
+    if turn.telling.moved and turn.plan.is_busy_besides(turn.peer):
+        return  # Others are still bringing entries; `rest` starts the timer again.
+    turn.telling = replace(turn.telling, unsettled=False)
+    turn.tell()
+    settle_control(turn)
+    knowledge = turn.knowledge
+    if turn.phase not in (Phase.COMPARING, Phase.STREAMING):
+        return
+    if turn.ours.root(turn.privacies) == knowledge.root:
+        if not knowledge.wanting and knowledge.proved != turn.telling.told:
+            prove(turn)
+        return
+    known = any(_differs(turn, scope) for scope in turn.ours.scopes(turn.privacies))
+    if turn.phase is Phase.STREAMING and not knowledge.root_is_old and not known:
+        open_round(turn)
+
+
+def _leave_membership(turn: Turn) -> None:
+    """The control digests are equal: begin with data, or go on with it where it stood."""
+    told = turn.telling.told
+    root = turn.ours.root(turn.privacies)
+    if told is None or told[1] != root:
+        turn.unsettle()
+    if root == turn.knowledge.root and not turn.knowledge.wanting:
+        prove(turn)
+    elif turn.phase is Phase.GREETING or turn.comparison.disturbed or not _all_known(turn):
+        open_round(turn)
+    else:
+        turn.enter(Cause.VECTORS_KNOWN)
+        turn.unsettle()
+    want_all(turn)
+    serve(turn)
+
+
+def _compare_databases(turn: Turn, message: Digests) -> None:
+    if message.rows == turn.ours.database_rows(turn.privacies):
+        prove(turn)
+        return
+    if not turn.comparison.is_open or turn.comparison.heard:
+        if not turn.comparison.rounds_left:
+            turn.ignore()
+            return
+        open_round(turn)
+    turn.comparison = replace(turn.comparison, heard=True)
+    rows = dict(message.rows)
+    equal: list[bytes] = []
+    absent: list[bytes] = []
+    for database in turn.ours.databases(turn.privacies):
+        mine = turn.ours.database_digest(database, turn.privacies)
+        theirs = rows.pop(database, None)
+        scopes = turn.ours.scopes_of(database, turn.privacies)
+        if mine == theirs:
+            equal += scopes
+        elif theirs is None:
+            absent += scopes
+        else:
+            _send_scope_digests(turn, database)
+    turn.ignore(len(rows))
+    _know_compared(turn, equal, absent)
+
+
+def _compare_scopes(turn: Turn, message: Digests) -> None:
+    rows = dict(message.rows)
+    equal: list[bytes] = []
+    absent: list[bytes] = []
+    for scope in turn.ours.scopes_of(message.node, turn.privacies):
+        theirs = rows.pop(scope, None)
+        mine = turn.ours.scope_digest(scope) if turn.ours.heads(scope) else None
+        if mine == theirs:
+            equal.append(scope)
+        elif theirs is None:
+            absent.append(scope)
+        else:
+            send_vector(turn, scope)
+    turn.ignore(len(rows))
+    _know_compared(turn, equal, absent)
+
+
+def _know_compared(turn: Turn, equal: list[bytes], absent: list[bytes]) -> None:
+    """These scopes are the same there; of those they hold nothing, so they get our vectors."""
+    knowledge, ours = turn.knowledge, turn.ours
+    held = {scope: ours.heads(scope) for scope in equal}
+    proofs = {scope: Proof(ours.scope_digest(scope), turn.now_ms) for scope in equal}
+    none: dict[bytes, Vector] = {scope: {} for scope in absent}
+    turn.knowledge = replace(
+        knowledge,
+        theirs={**knowledge.theirs, **held, **none},
+        complete=knowledge.complete | held.keys() | none.keys(),
+        wanting=knowledge.wanting - held.keys() - none.keys(),
+        proofs={**knowledge.proofs, **proofs},
+    )
+    for scope in absent:
+        if ours.heads(scope):
+            send_vector(turn, scope)
+
+
+def _send_scope_digests(turn: Turn, database: bytes) -> None:
+    if database in turn.comparison.nodes:
+        return
+    nodes = turn.comparison.nodes | {database}
+    turn.comparison = replace(turn.comparison, nodes=nodes)
+    turn.say(Digests(1, database, turn.ours.scope_rows(database, turn.privacies)))
+
+
+def _all_known(turn: Turn) -> bool:
+    return turn.knowledge.complete.issuperset(turn.ours.scopes(turn.privacies))
+
+
+def _is_quiet(turn: Turn) -> bool:
+    sending = turn.sending
+    return not (
+        turn.receiving.storing
+        or sending.reading
+        or sending.queue
+        or (sending.sent and sending.unacked)
+        or turn.telling.announce
+        or turn.plan.in_flight(turn.peer)
+    )
+
+
+def _differs(turn: Turn, scope: bytes) -> bool:
+    """Whether what we know of their vector differs from ours."""
+    ours, theirs = turn.ours.heads(scope), turn.knowledge.theirs.get(scope, {})
+    if missing(ours, theirs) or forks(ours, theirs):
+        return True
+    return scope in turn.knowledge.complete and bool(ahead(ours, theirs))

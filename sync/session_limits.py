@@ -1,0 +1,71 @@
+"""Limits of the session and of the membership log, by name and with their units.
+
+What a peer sends beyond one of these closes the session with a reason, or is ignored and counted
+where an honest peer of another version or with other knowledge might send it. None of them is
+read from a configuration. What bounds single values and change sets stands in limits.py.
+
+Spec: docs/protocol.md, sections 4, 5, 7 and 8; docs/threat-model.md, "Limits".
+"""
+
+PROTOCOL_VERSION = 1
+
+ID_BYTES = 32
+TAG_BYTES = 16
+CONTROL_SCOPE = bytes(TAG_BYTES)
+ZERO_ID = bytes(ID_BYTES)
+
+# SQLite integers are signed; no log ever comes near.
+SEQ_MAX = 2**63 - 1
+
+# Frames (section 5) and batches (section 8).
+FRAME_BYTES_MAX = 1_048_576
+BATCH_BYTES_TARGET = 262_144
+RUNS_PER_BATCH_MAX = 256
+ENTRIES_PER_BATCH_MAX = 4_096
+HEADS_PER_SEGMENT_MAX = 64
+
+# Rows of one message. A vector is the only large one: 8,192 rows take 0.8 MiB.
+VECTOR_ROWS_MAX = 8_192
+VECTOR_TOKENS_MAX = 65_536
+DIGEST_ROWS_MAX = 1_024
+WANT_ROWS_MAX = 512
+ACK_ROWS_MAX = 256
+FEATURES_MAX = 32
+FEATURE_BYTES_MAX = 32
+TEXT_BYTES_MAX = 256
+DEVICE_STATE_BYTES_MAX = 4_096
+
+# Flow control: what we let a peer send ahead of our disk, and believe it lets us send.
+CREDIT_BYTES = 4_194_304
+CREDIT_BYTES_MAX = 67_108_864
+# Below this a read would make batches too small to be worth a signature.
+READ_CREDIT_BYTES_MIN = 65_536
+
+# What we want from one peer at a time, and what it may want from us.
+ENTRIES_IN_FLIGHT_MAX = 16_384
+WANTS_QUEUED_MAX = 4_096
+
+# Comparisons that we open or join after each change of what we hold: enough for honest races,
+# and an end for a peer whose digests never match what it says it holds.
+ROUNDS_PER_CHANGE_MAX = 4
+# Frames of a session about scopes that we do not share, before we lose patience.
+IGNORED_MAX = 10_000
+# Control digests of either side that are remembered until the first match.
+CONTROLS_TOLD_MAX = 256
+
+GREETING_MS = 10_000
+QUIET_MS = 20
+ANNOUNCE_MS = 20
+STALL_MS = 60_000
+
+# The membership log.
+DEVICES_MAX = 64
+PARENTS_MAX = 64
+NAME_CHARACTERS_MAX = 40
+WORD_BYTES_MAX = 32
+DATABASE_BYTES_MAX = 255
+EPOCH_MAX = 2**32 - 1
+CERTIFICATE_BYTES = 188
+SEALED_BYTES = 164
+# Folds of the past that are kept: one for each set of heads that entries refer to.
+FOLDS_KEPT_MAX = 256

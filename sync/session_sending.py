@@ -1,0 +1,217 @@
+"""From us to the peer: wants answered in batches, new entries pushed, others announced.
+
+Invariants:
+1. Bytes of batches that were sent and not acknowledged never exceed the credit the peer gave.
+2. At most one `ReadEntries` is unanswered. Wants are answered in the order in which they came.
+3. Nothing of a scope that is not shared is read or sent, even if it was when it was wanted.
+4. While the control digests differ only the control scope is served; the other wants stay queued.
+5. A pushed entry follows directly on what the peer holds or was sent before on this channel.
+
+A handler changes the `Turn` it is given and returns nothing. It never raises for what a peer
+sent. Bounds: session_limits.py.
+
+Spec: docs/protocol.md, section 7, "Order", steps 5 and 6. Credit counts bytes of whole frames.
+"""
+
+from dataclasses import replace
+
+from .messages import Ack, Have, Reason, Run, Want, encode_batch
+from .session_events import EntriesRead, HeadsAdvanced, ReadEntries, SendFrame, Timer
+from .session_limits import (
+    ANNOUNCE_MS,
+    BATCH_BYTES_TARGET,
+    CREDIT_BYTES_MAX,
+    READ_CREDIT_BYTES_MIN,
+    RUNS_PER_BATCH_MAX,
+    WANTS_QUEUED_MAX,
+)
+from .session_phases import Phase
+from .session_state import Log, Turn
+from .vectors import CONTROL_SCOPE, LogHead, Range
+
+
+def on_want(turn: Turn, want: Want) -> None:
+    """Queue what they want and we hold, and serve."""
+    if not turn.is_shared(want.scope):
+        turn.ignore()
+        return
+    found = []
+    for instance, first, last in want.ranges:
+        head = turn.ours.head(want.scope, instance)
+        if head is None or head.seq < first:
+            turn.ignore()
+        else:
+            found.append((want.scope, (instance, first, min(last, head.seq))))
+    queue = turn.sending.queue + tuple(found)
+    if len(queue) > WANTS_QUEUED_MAX:
+        turn.close(Reason.TOO_MUCH, f"more than {WANTS_QUEUED_MAX} ranges are wanted")
+        return
+    turn.sending = replace(turn.sending, queue=queue)
+    serve(turn)
+
+
+def serve(turn: Turn) -> None:
+    """Read the next entries for the peer, if something is wanted and the credit is worth it."""
+    sending = turn.sending
+    if sending.reading is not None or not sending.queue or turn.phase is Phase.CLOSED:
+        return
+    queue = tuple(item for item in sending.queue if turn.is_shared(item[0]))
+    scope = next((scope for scope, _ in queue if turn.may_send(scope)), None)
+    # With nothing unacknowledged no more credit will come, so whatever there is must do.
+    waits = bool(sending.sent and sending.unacked)
+    worth = max(sending.credit_floor, READ_CREDIT_BYTES_MIN if waits else 1)
+    if scope is None or sending.credit < worth:
+        turn.sending = replace(sending, queue=queue)
+        return
+    picked = [item for item in queue if item[0] == scope][:RUNS_PER_BATCH_MAX]
+    taken = set(picked)
+    reading = ReadEntries(
+        scope,
+        tuple(wanted for _, wanted in picked),
+        min(BATCH_BYTES_TARGET, sending.credit),
+    )
+    left = tuple(item for item in queue if item not in taken)
+    turn.sending = replace(sending, queue=left, reading=reading)
+    turn.effects.append(reading)
+
+
+def on_entries_read(turn: Turn, event: EntriesRead) -> None:
+    """Send what was read, if it may still go; put back what is left to read."""
+    reading = turn.sending.reading
+    assert reading is not None and reading.scope == event.scope, "nobody asked for these entries"
+    turn.sending = replace(turn.sending, reading=None)
+    if event.runs and turn.is_shared(event.scope):
+        frame = encode_batch(event.scope, event.runs)
+        if not turn.may_send(event.scope):
+            _put_back(turn, event.scope, reading.ranges)
+        elif len(frame) > turn.sending.credit:
+            turn.sending = replace(turn.sending, credit_floor=len(frame))
+            _put_back(turn, event.scope, reading.ranges)
+        else:
+            _send_batch(turn, frame, event.scope, event.runs)
+            if not event.done:
+                _put_back(turn, event.scope, _rest(reading.ranges, event.runs))
+    serve(turn)
+
+
+def on_ack(turn: Turn, ack: Ack) -> None:
+    """Take the credit, learn what is durable there, and serve on."""
+    sending = turn.sending
+    turn.sending = replace(
+        sending,
+        credit=min(sending.credit + ack.credit, CREDIT_BYTES_MAX),
+        unacked=max(0, sending.unacked - ack.credit),
+    )
+    if turn.is_shared(ack.scope):
+        _learn_acked(turn, ack)
+    elif ack.heads:
+        turn.ignore()
+    if not turn.sending.unacked:
+        # All was answered; what they did not take they may want, and will say so.
+        turn.sending = replace(turn.sending, sent={})
+    serve(turn)
+
+
+def push_or_announce(turn: Turn, event: HeadsAdvanced) -> None:
+    """Bring a new entry to the peer: at once if it continues what they hold, else by name."""
+    scope, instance = event.scope, event.instance
+    if turn.phase is Phase.GREETING or (scope != CONTROL_SCOPE and not turn.telling.met):
+        return  # They will find it when vectors are compared.
+    held = _their_seq(turn, scope, instance)
+    if held >= event.seq:
+        return
+    frame, sending = event.frame, turn.sending
+    if (
+        frame is not None
+        and event.prev_seq == held
+        and scope in turn.knowledge.complete
+        and turn.may_send(scope)
+        and len(frame) <= sending.credit
+        and not sending.credit_floor
+    ):
+        turn.effects.append(SendFrame(frame))
+        _count_sent(turn, len(frame), {(scope, instance): event.seq})
+    elif Timer.ANNOUNCE in turn.timers:
+        announce = turn.telling.announce | {(scope, instance)}
+        turn.telling = replace(turn.telling, announce=announce)
+    else:
+        turn.say(Have(scope, instance, event.author, event.seq, event.entry_id))
+        turn.start(Timer.ANNOUNCE, ANNOUNCE_MS)
+
+
+def on_announce_timer(turn: Turn) -> None:
+    """Announce the heads that moved while the timer ran."""
+    logs = sorted(turn.telling.announce)
+    turn.telling = replace(turn.telling, announce=frozenset())
+    for scope, instance in logs:
+        if not turn.is_shared(scope):
+            continue
+        head = turn.ours.head(scope, instance)
+        if head is not None and _their_seq(turn, scope, instance) < head.seq:
+            turn.say(Have(scope, instance, *head))
+            turn.start(Timer.ANNOUNCE, ANNOUNCE_MS)
+
+
+def _their_seq(turn: Turn, scope: bytes, instance: bytes) -> int:
+    """How far they hold a log, or will once what we sent has arrived."""
+    known = turn.knowledge.theirs.get(scope, {}).get(instance)
+    return max(turn.sending.sent.get((scope, instance), 0), known.seq if known else 0)
+
+
+def _send_batch(turn: Turn, frame: bytes, scope: bytes, runs: tuple[Run, ...]) -> None:
+    turn.effects.append(SendFrame(frame))
+    _count_sent(turn, len(frame), {(scope, run.instance): run.last_seq for run in runs})
+
+
+def _count_sent(turn: Turn, frame_bytes: int, logs: dict[Log, int]) -> None:
+    sending = turn.sending
+    sent = dict(sending.sent)
+    for log, seq in logs.items():
+        sent[log] = max(seq, sent.get(log, 0))
+    turn.sending = replace(
+        sending,
+        credit=sending.credit - frame_bytes,
+        unacked=sending.unacked + frame_bytes,
+        credit_floor=0,
+        sent=sent,
+    )
+
+
+def _put_back(turn: Turn, scope: bytes, ranges: tuple[Range, ...]) -> None:
+    back = tuple((scope, wanted) for wanted in ranges)
+    turn.sending = replace(turn.sending, queue=back + turn.sending.queue)
+
+
+def _rest(ranges: tuple[Range, ...], runs: tuple[Run, ...]) -> tuple[Range, ...]:
+    """What of `ranges` the runs do not reach."""
+    reached: dict[bytes, int] = {}
+    for run in runs:
+        reached[run.instance] = max(run.last_seq, reached.get(run.instance, 0))
+    rest = []
+    for instance, first, last in ranges:
+        start = max(first, reached.get(instance, 0) + 1)
+        if start <= last:
+            rest.append((instance, start, last))
+    return tuple(rest)
+
+
+def _learn_acked(turn: Turn, ack: Ack) -> None:
+    knowledge = turn.knowledge
+    known = dict(knowledge.theirs.get(ack.scope, {}))
+    sent = dict(turn.sending.sent)
+    advanced = False
+    for instance, seq in ack.heads:
+        head = turn.ours.head(ack.scope, instance)
+        if head is None:
+            turn.ignore()
+            continue
+        if sent.get((ack.scope, instance), seq + 1) <= seq:
+            del sent[(ack.scope, instance)]
+        before = known.get(instance)
+        if before is None or before.seq < seq:
+            known[instance] = LogHead(head.author, seq, b"")
+            advanced = True
+    turn.sending = replace(turn.sending, sent=sent)
+    if advanced:
+        theirs = {**knowledge.theirs, ack.scope: known}
+        turn.knowledge = replace(knowledge, theirs=theirs, root_is_old=True)

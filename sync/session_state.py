@@ -1,0 +1,293 @@
+"""The state of one session with one peer, and the working copy that one step changes.
+
+`SessionState` is a value: frozen, in five groups by subject, safe to keep and to compare. `Turn` is
+what the handlers of a single `step` work on: the groups, the effects so far and what the step was
+given. It is made at the start of a step and frozen into the next state at its end; nothing outlives
+it. Vectors in a state are never changed in place.
+
+Here stand only the acts that every handler needs: say something, arm a timer, move to a phase,
+close. What to do when stands in session.py and its parts.
+
+Spec: docs/protocol.md, section 7. Sizes are bytes, times monotonic milliseconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from .fetch import FetchPlan
+from .messages import Goodbye, Message, Reason, Root, encode
+from .session_events import (
+    Close,
+    Effect,
+    ReadEntries,
+    SendFrame,
+    StartTimer,
+    StopTimer,
+    Timer,
+    WakeSessions,
+)
+from .session_limits import (
+    CONTROLS_TOLD_MAX,
+    CREDIT_BYTES,
+    ROUNDS_PER_CHANGE_MAX,
+    TEXT_BYTES_MAX,
+)
+from .session_phases import TRANSITIONS, Cause, Phase
+from .vectors import CONTROL_SCOPE, Holdings, Range, Vector
+
+Log = tuple[bytes, bytes]
+"""Scope and instance."""
+
+
+class Proof(NamedTuple):
+    """A scope's digest was the same on both sides at a moment."""
+
+    digest: bytes
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What we know of the peer's holdings."""
+
+    control: bytes = b""
+    """The control digest they told last."""
+    root: bytes = b""
+    """The root digest they told last."""
+    root_is_old: bool = False
+    """They have gained entries since, so another root is to come."""
+    theirs: Mapping[bytes, Vector] = field(default_factory=dict)
+    """By scope. Complete only for the scopes in `complete`; ids may be empty (LogHead)."""
+    complete: frozenset[bytes] = frozenset()
+    wanting: frozenset[bytes] = frozenset()
+    """Scopes of which they hold entries that we do not."""
+    unfit: frozenset[Log] = frozenset()
+    """Logs whose next entries from this peer did not continue ours."""
+    forks: frozenset[tuple[bytes, bytes, int]] = frozenset()
+    """(scope, instance, seq) that were declared."""
+    proofs: Mapping[bytes, Proof] = field(default_factory=dict)
+    proved: tuple[bytes, bytes] | None = None
+    """The (control, root) that was declared last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What the peer knows of us."""
+
+    told: tuple[bytes, bytes] | None = None
+    """(control, root) as last sent."""
+    controls_told: frozenset[bytes] = frozenset()
+    controls_heard: frozenset[bytes] = frozenset()
+    """All that either side told, kept until `met`: news may have crossed on the way."""
+    met: bool = False
+    """A control digest that they told is one that we told: both know that data may flow."""
+    unsettled: bool = False
+    """Something changed since digests were last compared in quiet."""
+    moved: bool = False
+    """Our holdings changed since the QUIET timer was started."""
+    announce: frozenset[Log] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The descent from root to vectors. One side opens a round, the other joins it."""
+
+    rounds_left: int = ROUNDS_PER_CHANGE_MAX
+    is_open: bool = False
+    heard: bool = False
+    """Their level-0 digests of this round have come."""
+    nodes: frozenset[bytes] = frozenset()
+    """Databases whose level-1 digests were sent in this round."""
+    vectors: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Scope to its digest when our vector was last sent."""
+    disturbed: bool = False
+    """Digests or vectors came while only membership was spoken of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """Batches from us to them."""
+
+    credit: int = 0
+    unacked: int = 0
+    queue: tuple[tuple[bytes, Range], ...] = ()
+    """What they want, oldest first: scope and range."""
+    reading: ReadEntries | None = None
+    credit_floor: int = 0
+    """Credit that the next read needs, because the last one gave more than was left."""
+    sent: Mapping[Log, int] = field(default_factory=dict)
+    """The last seq sent of each log, where it is beyond what they acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receiving:
+    """Batches from them to us."""
+
+    credit: int = CREDIT_BYTES
+    storing: tuple[tuple[bytes, tuple[Range, ...], Vector], ...] = ()
+    """Batches given to the store and not answered, oldest first: scope, runs, our heads then."""
+    stalled: bool = False
+    """They did not send what we wanted; nothing is wanted from them until they stir."""
+    progress: bool = False
+    """A batch came since the STALL timer was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """Everything one session remembers. A new one is a session before `Opened`."""
+
+    phase: Phase = Phase.GREETING
+    peer: bytes = b""
+    privacies: frozenset[int] = frozenset()
+    knowledge: Knowledge = Knowledge()
+    telling: Telling = Telling()
+    comparison: Comparison = Comparison()
+    sending: Sending = Sending()
+    receiving: Receiving = Receiving()
+    timers: frozenset[Timer] = frozenset()
+    ignored: int = 0
+    """Rows and frames about scopes and logs that we do not share or know."""
+
+
+class Turn:
+    """One step in the making."""
+
+    __slots__ = (
+        "comparison",
+        "effects",
+        "ignored",
+        "knowledge",
+        "now_ms",
+        "ours",
+        "peer",
+        "phase",
+        "plan",
+        "privacies",
+        "receiving",
+        "sending",
+        "telling",
+        "timers",
+    )
+
+    def __init__(self, state: SessionState, ours: Holdings, plan: FetchPlan, now_ms: int) -> None:
+        self.phase = state.phase
+        self.peer = state.peer
+        self.privacies = state.privacies
+        self.knowledge = state.knowledge
+        self.telling = state.telling
+        self.comparison = state.comparison
+        self.sending = state.sending
+        self.receiving = state.receiving
+        self.timers = state.timers
+        self.ignored = state.ignored
+        self.effects: list[Effect] = []
+        self.ours = ours
+        self.plan = plan
+        self.now_ms = now_ms
+
+    def freeze(self) -> SessionState:
+        """The state after the step."""
+        return SessionState(
+            self.phase,
+            self.peer,
+            self.privacies,
+            self.knowledge,
+            self.telling,
+            self.comparison,
+            self.sending,
+            self.receiving,
+            self.timers,
+            self.ignored,
+        )
+
+    def say(self, message: Message) -> None:
+        """Send a message."""
+        self.effects.append(SendFrame(encode(message)))
+
+    def start(self, timer: Timer, duration_ms: int) -> None:
+        """Start a timer unless it runs."""
+        if timer not in self.timers:
+            self.timers |= {timer}
+            self.effects.append(StartTimer(timer, duration_ms))
+
+    def stop(self, timer: Timer) -> None:
+        """Stop a timer if it runs."""
+        if timer in self.timers:
+            self.timers -= {timer}
+            self.effects.append(StopTimer(timer))
+
+    def enter(self, cause: Cause) -> None:
+        """Move to the phase that the table names."""
+        causes = TRANSITIONS[self.phase]
+        assert cause in causes, f"{self.phase.name} knows no {cause.name}"
+        self.phase = causes[cause]
+
+    def close(self, reason: Reason, text: str, *, farewell: bool = True) -> None:
+        """End the session: say why unless told not to, free what was claimed, stop all timers."""
+        if self.phase is Phase.CLOSED:
+            return
+        text = text.encode()[:TEXT_BYTES_MAX].decode(errors="ignore")
+        if farewell:
+            self.say(Goodbye(reason, text))
+        for timer in sorted(self.timers, key=lambda timer: timer.value):
+            self.stop(timer)
+        if self.plan.release(self.peer):
+            self.effects.append(WakeSessions())
+        self.enter(Cause.ENDED)
+        self.effects.append(Close(reason, text))
+
+    def ignore(self, count: int = 1) -> None:
+        """Count what an honest peer might send and we cannot use; `step` bounds the count."""
+        self.ignored += count
+
+    def is_shared(self, scope: bytes) -> bool:
+        """Whether the peer may hear of this scope; the control scope always."""
+        return self.ours.is_shared(scope, self.privacies)
+
+    def may_send(self, scope: bytes) -> bool:
+        """Whether vectors, wants and batches of this scope may go out in this phase."""
+        if scope == CONTROL_SCOPE:
+            return self.phase not in (Phase.GREETING, Phase.CLOSED)
+        return self.phase in (Phase.COMPARING, Phase.STREAMING)
+
+    def tell(self) -> None:
+        """Send our digests if they are not what was last told."""
+        now = (self.ours.control_digest(), self.ours.root(self.privacies))
+        if now == self.telling.told:
+            return
+        self.remember_told(now)
+        self.say(Root(*now))
+
+    def remember_told(self, now: tuple[bytes, bytes]) -> None:
+        """Note that these digests were sent."""
+        self.telling = replace(self.telling, told=now)
+        self.meet(told=now[0])
+
+    def meet(self, *, told: bytes | None = None, heard: bytes | None = None) -> None:
+        """Note a control digest that was told or heard, until one is both."""
+        telling = self.telling
+        if telling.met:
+            return
+        our_controls = telling.controls_told | ({told} if told else set())
+        their_controls = telling.controls_heard | ({heard} if heard else set())
+        if our_controls & their_controls:
+            self.telling = replace(
+                telling, met=True, controls_told=frozenset(), controls_heard=frozenset()
+            )
+        elif max(len(our_controls), len(their_controls)) <= CONTROLS_TOLD_MAX:
+            self.telling = replace(
+                telling, controls_told=our_controls, controls_heard=their_controls
+            )
+
+    def unsettle(self, *, moved: bool = False) -> None:
+        """Digests are to be compared once nothing is in flight.
+
+        `moved`: our own holdings changed, so comparing anew is worth its rounds again.
+        """
+        if moved:
+            self.telling = replace(self.telling, unsettled=True, moved=True)
+            if self.comparison.rounds_left != ROUNDS_PER_CHANGE_MAX:
+                self.comparison = replace(self.comparison, rounds_left=ROUNDS_PER_CHANGE_MAX)
+        elif not self.telling.unsettled:
+            self.telling = replace(self.telling, unsettled=True)
