@@ -1,0 +1,72 @@
+"""Carried rows: records on their way from one mesh, or one instance, to another.
+
+When a device changes meshes, everything sealed for the old one goes, and the records' values wait
+here to be written again. The rows are encrypted at rest like everything else in the store.
+"""
+
+from typing import NamedTuple
+
+from .record_rows import wipe_projection
+from .store import Conn
+
+
+class Carried(NamedTuple):
+    """`value` is the record's JSON; `privacy` the level it was born with."""
+
+    carried_no: int
+    database: str
+    collection: str
+    id: str
+    value: str
+    privacy: int
+
+
+_LIVE = (
+    "INSERT INTO carried (database, collection, id, value, privacy)"
+    " SELECT s.database, c.name, r.id, r.value, s.privacy FROM scopes s"
+    " CROSS JOIN collections c ON c.scope_no = s.scope_no"
+    " CROSS JOIN records r ON r.coll_no = c.coll_no WHERE r.value IS NOT NULL"
+)
+
+
+def carry_all(conn: Conn) -> None:
+    """Line up every live record of the store."""
+    conn.execute(_LIVE)
+
+
+def carry_of_log(conn: Conn, log_no: int) -> None:
+    """Line up the live records whose latest change stands in one log."""
+    conn.execute(f"{_LIVE} AND r.log_no = ?", (log_no,))
+
+
+def next_carried(conn: Conn, limit: int) -> list[Carried]:
+    """The first rows of the line."""
+    rows = conn.execute(
+        "SELECT carried_no, database, collection, id, value, privacy FROM carried"
+        " ORDER BY carried_no LIMIT ?",
+        (limit,),
+    )
+    return [Carried(*row) for row in rows.fetchall()]
+
+
+def drop_carried(conn: Conn, up_to: int) -> None:
+    """These rows have been written again."""
+    conn.execute("DELETE FROM carried WHERE carried_no <= ?", (up_to,))
+
+
+def forget_mesh(conn: Conn) -> None:
+    """Remove everything that belongs to the mesh: logs, records, membership, keys, peers."""
+    for (scope_no,) in conn.execute("SELECT scope_no FROM scopes").fetchall():
+        wipe_projection(conn, scope_no)
+    for table in (
+        "entries",
+        "collections",
+        "headings",
+        "logs",
+        "scopes",
+        "operations",
+        "scope_keys",
+        "peers",
+        "addresses",
+    ):
+        conn.execute(f"DELETE FROM {table}")

@@ -1,0 +1,87 @@
+"""Instance rule: a store may go on under its instance id only while it is the one it was made in.
+
+An instance id is the name of a chain (docs/protocol.md, section 2): two stores that write under
+one id fork it. So at every start the store is asked whether it may be a copy or an older state:
+
+- the identity of its file (device, inode, birth) must be the one recorded inside: a copy differs;
+- a token, renewed at every start, must agree between the store and a file beside it: an older
+  store.db that was put back does not know the newest token.
+
+If either fails, a new instance id is drawn and recorded in the same transaction, so that a crash
+right after cannot bring the old one back.
+
+The token is first renewed in the store, then in the file. In between the store knows both the
+token that is in the file and the coming one, and either is accepted; so a crash there, however
+often, does not cost an instance. What this cannot see (a virtual machine set back as a whole) is
+found by peers.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .home import translate_os_error, write_durably
+from .meta_rows import get_meta, set_meta
+from .store import Conn
+
+INSTANCE_BYTES = 16
+TOKEN_BYTES = 16
+
+_INSTANCE = "instance.id"
+_IDENTITY = "instance.file"
+_TOKENS = "instance.tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The instance id to write under. `kept` is False if it was drawn just now."""
+
+    instance: bytes
+    kept: bool
+
+
+def claim_instance(
+    conn: Conn, identity: bytes, found_token: bytes, new_token: bytes, new_instance: bytes
+) -> Claim:
+    """Judge by the rule, and record the outcome. To be run as a write job at every start.
+
+    `identity` is that of the store's file, `found_token` what stands in the token file (empty if
+    none), `new_token` what the caller writes there after this job is durable.
+    """
+    tokens = get_meta(conn, _TOKENS) or b""
+    known = [tokens[:TOKEN_BYTES], tokens[TOKEN_BYTES:]]
+    instance = get_meta(conn, _INSTANCE)
+    kept = (
+        instance is not None
+        and get_meta(conn, _IDENTITY) == identity
+        and len(found_token) == TOKEN_BYTES
+        and found_token in known
+    )
+    if not kept or instance is None:
+        instance = new_instance
+        set_meta(conn, _INSTANCE, instance)
+        set_meta(conn, _IDENTITY, identity)
+    # What is in the file now, and what will be there next: a crash in between leaves the first.
+    still_there = found_token if len(found_token) == TOKEN_BYTES else b""
+    set_meta(conn, _TOKENS, new_token + still_there)
+    return Claim(instance, kept)
+
+
+def renew_instance(conn: Conn, new_instance: bytes) -> None:
+    """Open a new instance in a running store (a fork was proved). Run as a write job."""
+    set_meta(conn, _INSTANCE, new_instance)
+
+
+def read_token(path: Path) -> bytes:
+    """What stands in the token file; empty if there is none or it is not a token."""
+    try:
+        token = path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise translate_os_error(error, path) from error
+    return token if len(token) == TOKEN_BYTES else b""
+
+
+def write_token(path: Path, token: bytes) -> None:
+    """Replace the token file, durably. Raises what `write_durably` raises."""
+    write_durably(path, token)
