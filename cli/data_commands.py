@@ -1,0 +1,259 @@
+"""Records: put, get, delete, ls, find, watch.
+
+A record comes as a JSON object from an argument or from standard input; what does not parse is
+refused here with the place of the fault and without its content. Reading and writing is the
+node's: see docs/cli.md for what each method gives.
+"""
+
+import json
+import sys
+from contextlib import closing
+from typing import Any
+
+import click
+
+from .options import (
+    PRIVACY_LEVELS,
+    Settings,
+    json_option,
+    limit_option,
+    open_node,
+    pass_settings,
+)
+from .output import emit, note, on_terminal, pretty, say, visible
+
+
+@click.command()
+@click.argument("database", metavar="DB")
+@click.argument("collection")
+@click.argument("rest", nargs=-1, metavar="[ID] [JSON|-]")
+@click.option(
+    "--privacy",
+    type=click.Choice(PRIVACY_LEVELS),
+    help="Who may hold it; decided when the record is born. Else private.",
+)
+@click.option(
+    "--merge/--replace",
+    default=True,
+    help="Keep the fields that are not given (as without either), or drop them.",
+)
+@json_option
+@pass_settings
+def put(
+    settings: Settings,
+    database: str,
+    collection: str,
+    rest: tuple[str, ...],
+    privacy: str | None,
+    merge: bool,
+) -> None:
+    """Write one record. Without ID, one is made.
+
+    The record is a JSON object, given as the last argument or, if that is missing or `-`, on
+    standard input. A single argument after COLLECTION that is a JSON object is the record.
+    """
+    record_id, text = _id_and_text(rest)
+    value = parse_record(_standard_input() if text is None else text)
+    params = {
+        "database": database,
+        "collection": collection,
+        "id": record_id,
+        "value": value,
+        "privacy": privacy,
+        "replace": not merge,
+    }
+    with open_node(settings) as node:
+        result = node.call("put", params)
+    if settings.json:
+        emit(result)
+    else:
+        say(visible(result["id"]))
+
+
+@click.command()
+@click.argument("database", metavar="DB")
+@click.argument("collection")
+@click.argument("record_id", metavar="ID")
+@click.option("--meta", is_flag=True, help="Add who wrote it and when, its privacy, conflicts.")
+@json_option
+@pass_settings
+def get(settings: Settings, database: str, collection: str, record_id: str, meta: bool) -> None:
+    """Show one record. Exit code 1 if there is none."""
+    params = {"database": database, "collection": collection, "id": record_id, "meta": meta}
+    with open_node(settings) as node:
+        record = node.call("get", params)
+    if settings.json:
+        emit(record)
+    else:
+        say(pretty(record))
+
+
+@click.command()
+@click.argument("database", metavar="DB")
+@click.argument("collection")
+@click.argument("record_id", metavar="ID")
+@json_option
+@pass_settings
+def delete(settings: Settings, database: str, collection: str, record_id: str) -> None:
+    """Delete one record, here and on every other device. Exit code 1 if there is none."""
+    params = {"database": database, "collection": collection, "id": record_id}
+    with open_node(settings) as node:
+        result = node.call("delete", params)
+    if settings.json:
+        emit(result)
+    else:
+        note(f"deleted {visible(collection)}/{visible(record_id)}")
+
+
+@click.command()
+@click.argument("database", metavar="DB")
+@click.argument("collection", required=False)
+@limit_option
+@json_option
+@pass_settings
+def ls(settings: Settings, database: str, collection: str | None, limit: int) -> None:
+    """List the records of a database or of one collection."""
+    params = {"database": database, "collection": collection, "limit": limit}
+    with open_node(settings) as node:
+        result = node.call("list", params)
+    _show_records(settings, result, name_collection=collection is None)
+
+
+@click.command()
+@click.argument("database", metavar="DB")
+@click.argument("collection")
+@click.argument("conditions", nargs=-1, metavar="[FIELD=VALUE …]")
+@click.option("--text", metavar="QUERY", help="Records that hold these words.")
+@click.option("--order", metavar="F", help="Order by this field.")
+@limit_option
+@json_option
+@pass_settings
+def find(
+    settings: Settings,
+    database: str,
+    collection: str,
+    conditions: tuple[str, ...],
+    text: str | None,
+    order: str | None,
+    limit: int,
+) -> None:
+    """Find records by their fields, by their words, or both.
+
+    VALUE is JSON if it reads as JSON, else text: `year=1984` is a number, `year='"1984"'` a text.
+    """
+    params = {
+        "database": database,
+        "collection": collection,
+        "where": parse_conditions(conditions),
+        "text": text,
+        "order": order,
+        "limit": limit,
+    }
+    with open_node(settings) as node:
+        result = node.call("find", params)
+    _show_records(settings, result, name_collection=False)
+
+
+@click.command()
+@click.argument("database", metavar="DB")
+@click.argument("collection", required=False)
+@json_option
+@pass_settings
+def watch(settings: Settings, database: str, collection: str | None) -> None:
+    """Show every change as it happens. Made here or synced, until Ctrl-C."""
+    params = {"database": database, "collection": collection}
+    with open_node(settings, online=True) as node:
+        if not settings.json:
+            note(f"watching {visible(database)}; Ctrl-C ends")
+        with closing(node.stream("watch", params)) as changes:
+            for change in changes:
+                emit(change) if settings.json else say(_change_line(change))
+
+
+def parse_record(text: str) -> dict[str, Any]:
+    """The JSON object in `text`. Raises UsageError that tells the place and not the content."""
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise click.UsageError(
+            f"the record is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"the record is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise click.UsageError('a record is a JSON object, such as \'{"text": "hello"}\'')
+    return value
+
+
+def parse_conditions(conditions: tuple[str, ...]) -> dict[str, Any]:
+    """FIELD=VALUE pairs as a mapping. Raises UsageError."""
+    where: dict[str, Any] = {}
+    for condition in conditions:
+        field, equals, value = condition.partition("=")
+        if not equals or not field:
+            raise click.UsageError(f"{condition!r}: expected FIELD=VALUE")
+        if field in where:
+            raise click.UsageError(f"{field!r} stands there twice; all conditions must hold")
+        try:
+            where[field] = json.loads(value, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            where[field] = value
+    return where
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not in JSON")
+
+
+def _id_and_text(rest: tuple[str, ...]) -> tuple[str | None, str | None]:
+    """(id, JSON text) from what follows COLLECTION; no text means standard input."""
+    match rest:
+        case [] | ["-"]:
+            return None, None
+        case [only] if only.lstrip().startswith("{"):
+            return None, only
+        case [record_id] | [record_id, "-"]:
+            return record_id, None
+        case [record_id, text]:
+            return record_id, text
+        case _:
+            raise click.UsageError("too many arguments: expected [ID] [JSON|-]; quote the JSON")
+
+
+def _standard_input() -> str:
+    if sys.stdin.isatty():
+        note("the record, as JSON, then Ctrl-D:")
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        raise click.UsageError("standard input is not UTF-8 text") from None
+
+
+def _show_records(settings: Settings, result: dict[str, Any], *, name_collection: bool) -> None:
+    if settings.json:
+        emit(result)
+        return
+    width = None
+    if on_terminal():
+        from shutil import get_terminal_size
+
+        width = get_terminal_size().columns
+    for record in result["records"]:
+        fields = dict(record)
+        name = visible(fields.pop("id", ""))
+        collection = fields.pop("collection", None) if name_collection else None
+        if collection is not None:
+            name = f"{visible(collection)}/{name}"
+        line = f"{name}  {pretty(fields, indent=None)}"
+        say(line if width is None or len(line) <= width else line[: width - 1] + "…")
+    if not result["records"]:
+        note("no records")
+
+
+def _change_line(change: dict[str, Any]) -> str:
+    if change["op"] == "lost":
+        return f"lost    {change['count']} changes came faster than they could be shown"
+    name = f"{visible(change['collection'])}/{visible(change['id'])}"
+    line = f"{visible(change['op']):<6}  {name}  by {visible(change['origin'])}"
+    record = change.get("record")
+    return line if record is None else f"{line}  {pretty(record, indent=None)}"

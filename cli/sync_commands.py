@@ -1,0 +1,144 @@
+"""Sync: one round now, the proof of sync, the log.
+
+*Synced* is said only where the node has proof, with the time of the proof. Exit codes follow it:
+`status` ends with 0 only if every reachable peer is proved in sync, `sync --wait` likewise, and
+with 4 if no peer can be reached.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import click
+
+from .errors import NobodyThereError
+from .options import Settings, json_option, open_node, pass_settings, timeout_option
+from .output import emit, note, say, table, visible
+
+_SIZE_STEP = 1024
+
+
+@click.command()
+@click.option("--wait", is_flag=True, help="Wait for the proof; exit code 0 only with it.")
+@click.option("--with", "device", metavar="D", help="Only with this device.")
+@timeout_option(30)
+@json_option
+@click.pass_context
+def sync(context: click.Context, wait: bool, device: str | None, timeout_s: float) -> None:
+    """Sync with whoever is reachable. Then show the status."""
+    settings = context.ensure_object(Settings)
+    params = {"with": device, "wait": wait, "timeout_s": timeout_s}
+    with open_node(settings, online=True) as node:
+        status = node.call("sync", params)
+    _show_status(settings, status)
+    if not any(peer["state"] == "connected" for peer in status["peers"]):
+        raise NobodyThereError(_nobody(status))
+    if wait and not _proved(status):
+        note("not proved in sync yet")
+        context.exit(1)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def status(context: click.Context) -> None:
+    """Show the proof of sync with each device. Exit code 1 if a reachable one is not in sync."""
+    settings = context.ensure_object(Settings)
+    with open_node(settings) as node:
+        found = node.call("status", {})
+    _show_status(settings, found)
+    if not _proved(found):
+        context.exit(1)
+
+
+@click.command()
+@click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
+@json_option
+@pass_settings
+def log(settings: Settings, follow: bool) -> None:
+    """Show what happened in the mesh, oldest first."""
+    with (
+        open_node(settings, online=follow) as node,
+        closing(node.stream("log", {"follow": follow})) as lines,
+    ):
+        for line in lines:
+            emit(line) if settings.json else say(event_line(line))
+
+
+def event_line(event: dict[str, Any]) -> str:
+    """One event on one line: its time, its kind, then what else is known of it."""
+    rest = dict(event)
+    time = rest.pop("time", None)
+    kind = rest.pop("event", rest.pop("kind", "event"))
+    details = "  ".join(f"{visible(name)}={_flat(value)}" for name, value in rest.items())
+    start = f"{visible(time)}  " if time is not None else ""
+    return f"{start}{visible(kind)}  {details}".rstrip()
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(visible(part) for part in value.values() if part is not None)
+    return visible(value)
+
+
+def _proved(status: dict[str, Any]) -> bool:
+    return status.get("reachable_all_synced") is True
+
+
+def _nobody(status: dict[str, Any]) -> str:
+    if not status["peers"]:
+        return "this device is alone in its mesh; `covey pair` admits another"
+    return "no other device can be reached; is one on, with `covey up`, on this network?"
+
+
+def _show_status(settings: Settings, status: dict[str, Any]) -> None:
+    if settings.json:
+        emit(status)
+        return
+    device = status["device"]
+    say(f"{visible(device['name'])}  {visible(device['id'])}")
+    for alarm in status.get("alarms") or ():
+        message = alarm.get("message", alarm) if isinstance(alarm, dict) else alarm
+        say(f"ALARM: {visible(message)}")
+    if status["peers"]:
+        headers = ("device", "short id", "reached", "database", "state", "missing", "proved")
+        table(headers, (row for peer in status["peers"] for row in _rows(peer)))
+    else:
+        note(_nobody(status))
+
+
+def _rows(peer: dict[str, Any]) -> Iterator[tuple[object, ...]]:
+    reached = peer["state"]
+    if peer.get("address"):
+        reached = f"{reached} ({peer.get('path') or 'at'} {peer['address']})"
+    who = (peer["name"], peer["device_id"][:9], reached)
+    if not peer["databases"]:
+        yield (*who, "", "unknown", "", "never")
+    for database in peer["databases"]:
+        proved = database.get("proved_at") or "never"
+        yield (*who, database["name"], database["state"], _missing(database), proved)
+        who = ("", "", "")
+
+
+def _missing(database: dict[str, Any]) -> str:
+    """What this device lacks and what the other one does, in entries and bytes."""
+    parts = []
+    if database.get("behind"):
+        parts.append(f"{database['behind']} here")
+    if database.get("ahead"):
+        parts.append(f"{database['ahead']} there")
+    if database.get("bytes_left"):
+        parts.append(size_text(database["bytes_left"]))
+    return ", ".join(parts)
+
+
+def size_text(size_bytes: int) -> str:
+    """Bytes as people read them: `999 B`, `1.5 KiB`."""
+    if size_bytes < _SIZE_STEP:
+        return f"{size_bytes} B"
+    size = float(size_bytes)
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= _SIZE_STEP
+        if size < _SIZE_STEP:
+            return f"{size:.1f} {unit}"
+    return f"{size / _SIZE_STEP:.1f} TiB"

@@ -1,0 +1,209 @@
+"""Adopting: a device leaves its mesh of one for the mesh that admitted it.
+
+`check_adoption` believes nothing before it has folded the membership log itself. `adopt_mesh` then
+changes everything that belongs to the old mesh in one transaction of the store: a crash leaves
+either mesh whole. What the device wrote before is put into `carried` in that same transaction, and
+`take_carried` writes it again under the new mesh's keys, now or after any restart; a record leaves
+`carried` only after it is durable under its new keys.
+
+Spec: docs/protocol.md, section 6, "B ... MUST check".
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..crypto.entry import CONTROL_SCOPE, KIND_MEMBERSHIP, Heading, auth_ref, open_sealed
+from ..crypto.errors import CryptoError
+from ..crypto.grants import mesh_id, open_key
+from ..crypto.identity import DeviceKeys, read_certificate
+from ..storage import carried_rows, log_rows, membership_rows
+from ..storage.instance_rule import renew_instance
+from ..storage.log_rows import EntryState, NewEntry
+from ..storage.membership_rows import ScopeKey
+from ..storage.store import Conn
+from ..sync.errors import DecodeError
+from ..sync.membership import Membership, decode_operation
+from ..sync.messages import Run, decode_batch
+from ..sync.values import from_json
+from .ledger import PRIVACY_NAMES, Log, Scope
+from .mesh import INSTANCE_BYTES
+from .pairing_frames import PairingRefusedError, Refusal, Welcome
+from .receiving import Arrived, Fresh, check_run
+from .writer import Put
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+CARRIED_PER_WRITE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedEntry:
+    author: bytes
+    instance: bytes
+    key_id: bytes
+    heads: tuple[bytes, ...]
+    arrived: Arrived
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """A membership log that passed every check, ready to become ours."""
+
+    mesh: bytes
+    heads: tuple[bytes, ...]
+    control: ScopeKey
+    entries: tuple[AdoptedEntry, ...]
+
+    def __repr__(self) -> str:
+        return f"<Adoption of mesh {self.mesh.hex()}, {len(self.entries)} operations>"
+
+
+def check_adoption(
+    keys: DeviceKeys, mesh: bytes, sponsor: bytes, welcome: Welcome, frames: Sequence[bytes]
+) -> Adoption:
+    """Verify, decrypt and fold what the admitting device sent. Raises PairingRefusedError.
+
+    Holds afterwards: the genesis in it hashes to the mesh id that was offered, the sponsor
+    is an active admin, and so is its word that we are a member, by our own keys.
+    """
+    try:
+        control = open_key(welcome.box, keys, mesh, CONTROL_SCOPE, welcome.epoch, welcome.key_id)
+        entries = _open_log(mesh, welcome.key_id, control, frames)
+    except (CryptoError, DecodeError) as error:
+        raise PairingRefusedError(
+            Refusal.MALFORMED, f"the other device sent a membership log that is not valid: {error}"
+        ) from None
+    membership = Membership(read_certificate, mesh_id, mesh)
+    membership.add(
+        {e.arrived.entry_id: (e.author, decode_operation(e.body)) for e in entries}
+    )
+    registry = membership.registry
+    sponsor_device = registry.devices.get(sponsor)
+    us = registry.devices.get(keys.sig_pk)
+    if registry.mesh != mesh or all(e.arrived.entry_id != welcome.genesis for e in entries):
+        raise PairingRefusedError(
+            Refusal.MALFORMED, "the membership log is not that of the mesh that was offered"
+        )
+    if sponsor_device is None or not sponsor_device.active or sponsor_device.role != "admin":
+        raise PairingRefusedError(
+            Refusal.MALFORMED, "the device that admits us is not an admin of its mesh"
+        )
+    if us is None or not us.active or (us.dh_pk, us.seal_pk) != (keys.dh_pk, keys.seal_pk):
+        raise PairingRefusedError(
+            Refusal.MALFORMED, "our own enrolment is not in the membership log"
+        )
+    scope_key = ScopeKey(CONTROL_SCOPE, welcome.epoch, welcome.key_id, control)
+    return Adoption(mesh, registry.heads, scope_key, tuple(entries))
+
+
+def _open_log(
+    mesh: bytes, key_id: bytes, control: bytes, frames: Sequence[bytes]
+) -> list[AdoptedEntry]:
+    """Every entry of the membership log, chains and signatures verified, decrypted."""
+    scope = Scope(0, CONTROL_SCOPE, "", 0)
+    logs: dict[bytes, Log] = {}
+    opened: list[AdoptedEntry] = []
+    for frame in frames:
+        batch = decode_batch(frame)
+        if batch.scope != CONTROL_SCOPE:
+            raise DecodeError("a batch of another scope")
+        for run in batch.runs:
+            log = logs.setdefault(run.instance, Log(0, scope, run.instance, run.author))
+            if log.author != run.author:
+                raise DecodeError("an instance has one author")
+            headings = [_heading(mesh, run, index) for index in range(len(run.segments))]
+            verdict = check_run(run, headings, log)
+            if not isinstance(verdict, Fresh):
+                raise DecodeError("a log that does not start at its beginning, or is not signed")
+            for arrived in verdict.entries:
+                heading, segment = headings[arrived.heading], run.segments[arrived.heading]
+                if heading.key_id != key_id:
+                    raise DecodeError("an operation under a key that was not given")
+                body = open_sealed(control, arrived.ad, arrived.nonce, arrived.ciphertext)
+                opened.append(
+                    AdoptedEntry(
+                        run.author, run.instance, segment.key_id, segment.heads, arrived, body
+                    )
+                )
+            last = verdict.entries[-1]
+            log.tail_seq, log.tail_id = last.seq, last.entry_id
+    return opened
+
+
+def _heading(mesh: bytes, run: Run, index: int) -> Heading:
+    segment = run.segments[index]
+    if segment.kind != KIND_MEMBERSHIP:
+        raise DecodeError("an entry of another kind in the membership log")
+    ref = auth_ref(segment.heads)
+    return Heading(
+        KIND_MEMBERSHIP, mesh, CONTROL_SCOPE, run.author, run.instance, ref, segment.key_id
+    )
+
+
+async def adopt_mesh(engine: "Engine", adoption: Adoption) -> None:
+    """Change meshes in the store, in one transaction. The engine must be loaded anew after."""
+    instance = engine.entropy.draw(INSTANCE_BYTES)
+    await engine.database.write(lambda conn: _replace_mesh(conn, adoption, instance))
+    engine.instance = instance
+
+
+def _replace_mesh(conn: Conn, adoption: Adoption, instance: bytes) -> None:
+    carried_rows.carry_all(conn)
+    carried_rows.forget_mesh(conn)
+    renew_instance(conn, instance)
+    scope = log_rows.ensure_scope(conn, CONTROL_SCOPE, "", 0)
+    membership_rows.add_scope_key(conn, adoption.control)
+    by_log: dict[int, list[NewEntry]] = {}
+    for entry in adoption.entries:
+        log = log_rows.ensure_log(conn, scope, entry.instance, entry.author)
+        heading = log_rows.ensure_heading(
+            conn, KIND_MEMBERSHIP, entry.key_id, b"".join(entry.heads)
+        )
+        arrived = entry.arrived
+        by_log.setdefault(log, []).append(
+            NewEntry(
+                arrived.seq,
+                heading,
+                arrived.salt,
+                arrived.ciphertext,
+                arrived.entry_id,
+                arrived.signature,
+                EntryState.APPLIED,
+                0,
+            )
+        )
+    for log, entries in by_log.items():
+        log_rows.append_entries(conn, log, entries)
+    membership_rows.add_operations(
+        conn,
+        [
+            membership_rows.Operation(e.arrived.entry_id, e.author, e.body)
+            for e in adoption.entries
+        ],
+    )
+
+
+async def take_carried(engine: "Engine") -> None:
+    """Write what was carried over; called after every start, usually with nothing to do.
+
+    What this device is not entitled to write at the level it had is kept on this device only.
+    """
+    while rows := await engine.database.read(
+        lambda conn: carried_rows.next_carried(conn, CARRIED_PER_WRITE)
+    ):
+        by_database: dict[str, list[Put]] = {}
+        for row in rows:
+            level = row.privacy
+            if level and not engine.mesh.registry.entitled(engine.our_device(), level):
+                level = 0
+            by_database.setdefault(row.database, []).append(
+                Put(row.collection, row.id, from_json(json.loads(row.value)), PRIVACY_NAMES[level], False)
+            )
+        for database, puts in by_database.items():
+            await engine.writer.write(database, puts)
+        last = rows[-1].carried_no
+        await engine.database.write(lambda conn, n=last: carried_rows.drop_carried(conn, n))  # type: ignore[misc]

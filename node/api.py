@@ -1,0 +1,239 @@
+"""The Python API: what an application imports.
+
+    async with covey.open(home, unlock=covey.KeyFile("covey.key")) as node:
+        memory = node.database("memory").collection("facts")
+        await memory.put({"text": "likes tea"}, id="tea")
+
+A `Node` is one open home. It owns the home until it is closed: a second process is told that it
+is busy. With `online=True` it finds its peers and syncs in the background. Values are
+JSON types, bytes, timezone-aware datetimes and the types of `covey.sync.values`. Every `put` and
+`delete` is durable when it returns; a transaction is one change set and is applied whole, here
+and on every other device.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from ..sync.values import from_json
+from .engine import Engine
+from .happenings import EventsLost, LaggingError, RecordChanged
+from .reader import Found, Query
+from .writer import Delete, Put, Written
+
+Value = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change seen by `watch`: `op` is put or delete, `origin` the shown id of the writer."""
+
+    op: str
+    database: str
+    collection: str
+    id: str
+    origin: str
+    record: dict[str, Any] | None
+
+
+class Collection:
+    """The records of one collection of one database. Cheap to make; holds no state."""
+
+    def __init__(self, engine: Engine, database: str, name: str) -> None:
+        self._engine = engine
+        self.database = database
+        self.name = name
+
+    async def put(
+        self,
+        value: Value,
+        id: str | None = None,
+        *,
+        privacy: str | None = None,
+        replace: bool = False,
+    ) -> Written:
+        """Write one record: the fields given replace those of the record; others stay.
+
+        `replace` drops the others. Without `id` a new time-ordered one is made. `privacy` (device,
+        private, family, public; private if not said) is decided at birth and cannot change. A put that
+        changes nothing writes nothing. Durable when it returns.
+
+        Raises BadValueError, PrivacyFixedError, StorageError.
+        """
+        results = await self._engine.writer.write(
+            self.database, [Put(self.name, id, value, privacy, replace)]
+        )
+        return results[0]
+
+    async def put_many(self, values: Sequence[tuple[str | None, Value]]) -> list[Written]:
+        """Write many records as one change set: all of them or none. Results in order."""
+        puts = [Put(self.name, id, value, None, False) for id, value in values]
+        return await self._engine.writer.write(self.database, puts)
+
+    async def get(self, id: str) -> dict[str, Any] | None:
+        """The record's fields, or None if there is no such record."""
+        found = await self._engine.reader.get(self.database, self.name, id)
+        return None if found is None else from_json(found.value)
+
+    async def delete(self, id: str) -> bool:
+        """Delete the record on all devices; False if there was none. Durable when it returns."""
+        results = await self._engine.writer.write(self.database, [Delete(self.name, id)])
+        return results[0].changed
+
+    async def find(
+        self,
+        where: Mapping[str, Any] | None = None,
+        *,
+        text: str | None = None,
+        order: str | None = None,
+        descending: bool = False,
+        limit: int = 100,
+    ) -> list[Found]:
+        """Records whose fields equal `where` and whose text matches the words of `text`.
+
+        Ordered by a field, or by rank for text, or by id.
+        """
+        return await self._engine.reader.find(
+            self.database,
+            self.name,
+            Query(dict(where or {}), text, order, descending, limit),
+        )
+
+    def watch(self) -> "Watch":
+        """Every change of this collection from now on, local or synced."""
+        return Watch(self._engine, self.database, self.name)
+
+
+class Watch:
+    """An async iterator of `Change`. Use it with `async with`, or close it.
+
+    Listening starts when it is made. Raises LaggingError if the reader fell so far behind that
+    changes were dropped.
+    """
+
+    def __init__(self, engine: Engine, database: str, collection: str | None) -> None:
+        self._engine = engine
+        self._database = database
+        self._collection = collection
+        self._subscription = engine.board.subscribe(RecordChanged)
+
+    async def __aiter__(self) -> AsyncIterator[Change]:
+        async for event in self._subscription:
+            if isinstance(event, EventsLost):
+                raise LaggingError(event.count)
+            assert isinstance(event, RecordChanged)
+            if event.database != self._database:
+                continue
+            if self._collection is not None and event.collection != self._collection:
+                continue
+            yield Change(
+                "delete" if event.value is None else "put",
+                event.database,
+                event.collection,
+                event.id,
+                self._engine.shown_id(event.origin),
+                event.value,
+            )
+
+    def close(self) -> None:
+        self._subscription.close()
+
+    async def __aenter__(self) -> "Watch":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+
+class Transaction:
+    """Collects writes to one database; they become one change set when the block ends well."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        self.requests: list[Put | Delete] = []
+        self.results: list[Written] = []
+
+    def put(
+        self,
+        collection: str,
+        value: Value,
+        id: str | None = None,
+        *,
+        privacy: str | None = None,
+        replace: bool = False,
+    ) -> None:
+        self.requests.append(Put(collection, id, value, privacy, replace))
+
+    def delete(self, collection: str, id: str) -> None:
+        self.requests.append(Delete(collection, id))
+
+
+class Database:
+    """One database of the mesh."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine = engine
+        self.name = name
+
+    def collection(self, name: str) -> Collection:
+        return Collection(self._engine, self.name, name)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """`async with db.transaction() as tx:` nothing is written if the block raises."""
+        transaction = Transaction(self.name)
+        yield transaction
+        transaction.results = await self._engine.writer.write(self.name, transaction.requests)
+
+    def watch(self) -> Watch:
+        """Every change of this database from now on, local or synced."""
+        return Watch(self._engine, self.name, None)
+
+
+class Node:
+    """An open home. Made by `covey.open`."""
+
+    def __init__(self, engine: Engine, close: Callable[[], Awaitable[None]]) -> None:
+        self.engine = engine
+        self._close = close
+
+    @property
+    def device_id(self) -> str:
+        return self.engine.shown_id(self.engine.keys.sig_pk)
+
+    @property
+    def device_name(self) -> str:
+        return self.engine.our_device().name
+
+    @property
+    def port(self) -> int | None:
+        """The port peers reach us at, or None while offline."""
+        return self.engine.port
+
+    def database(self, name: str) -> Database:
+        return Database(self.engine, name)
+
+    async def status(self) -> dict[str, Any]:
+        """Proof of sync for each peer and database, as `covey status --json` prints it."""
+        return await self.engine.status()
+
+    async def sync(self, *, timeout: float = 30.0) -> bool:
+        """Sync with whoever is reachable; True only if every one of them is proved in sync."""
+        return await self.engine.sync_now(None, int(timeout * 1000))
+
+    async def close(self) -> None:
+        """Say goodbye to peers, finish what is being written, and let go of the home."""
+        await self._close()
+
+    async def __aenter__(self) -> "Node":
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        await self.close()

@@ -1,0 +1,191 @@
+"""Committer: local entries become durable. The writing end of the node's own logs.
+
+A caller stages an entry (`stage`): it gets the next place in this instance's log of its scope, is
+sealed and signed at once, and waits. Everything staged while the disk was busy goes into the
+next transaction together: entries, records, full text and membership operations (group commit).
+`Staged.done` resolves after that transaction is on the disk, in log order.
+
+If a commit fails, it and everything staged behind it fail with the same error, the tails roll
+back, and nothing of them was ever shown to a peer: the chain on disk is the chain there is.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from .. import CoveyError
+from ..crypto.entry import Heading, seal, sign_entry
+from ..crypto.identity import DeviceKeys
+from ..storage import log_rows, membership_rows, meta_rows
+from ..storage.log_rows import EntryState, NewEntry
+from ..storage.store import Conn, Store
+from .headings import HeadingKey, HeadingNumbers
+from .ledger import Ledger, Log, Scope
+from .ports import Entropy
+from .projection import Row, upsert
+
+SALT_BYTES = 8
+ENTRIES_PER_COMMIT_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """Everything needed to write to a scope: our log there, the header fields, the key."""
+
+    log: Log
+    heading: Heading
+    heads: tuple[bytes, ...]
+    key: bytes
+
+    @property
+    def scope(self) -> Scope:
+        return self.log.scope
+
+    def __repr__(self) -> str:
+        return f"<Outlet {self.log.scope.database} {self.log.scope.privacy}>"
+
+
+@dataclass(slots=True, eq=False)
+class Staged:
+    """One sealed entry on its way to the disk, with the rows that go with it."""
+
+    outlet: Outlet
+    seq: int
+    prev: bytes
+    salt: bytes
+    ciphertext: bytes
+    entry_id: bytes
+    signature: bytes
+    done: asyncio.Future[None]
+    rows: Sequence[Row] = ()
+    operation: bytes | None = None
+    """The decrypted body, for an entry of the membership log."""
+
+    @property
+    def log(self) -> Log:
+        return self.outlet.log
+
+
+@dataclass(slots=True)
+class Committer:
+    """The one writer of this node's logs."""
+
+    database: Store
+    ledger: Ledger
+    keys: DeviceKeys
+    entropy: Entropy
+    headings: HeadingNumbers
+    advanced: Callable[[list[Staged]], None]
+    """Called once a transaction with the entries it made durable, in order."""
+    failed: Callable[[list[Staged]], None]
+    """Called with entries that will not become durable, before their callers learn of it."""
+    hlc: int = 0
+    _queue: list[Staged] = field(default_factory=list)
+    _running: asyncio.Task[None] | None = None
+
+    def stage(
+        self,
+        outlet: Outlet,
+        body: bytes,
+        *,
+        rows: Sequence[Row] = (),
+        operation: bytes | None = None,
+    ) -> Staged:
+        """Seal `body` as the next entry of the outlet's log and queue it.
+
+        Raises BodyTooLargeError; then nothing was staged.
+        """
+        log = outlet.log
+        seq, prev = log.tail_seq + 1, log.tail_id
+        salt = self.entropy.draw(SALT_BYTES)
+        ciphertext, entry_id = seal(outlet.heading, outlet.key, seq, prev, salt, body)
+        signature = sign_entry(self.keys, entry_id)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        staged = Staged(
+            outlet, seq, prev, salt, ciphertext, entry_id, signature, done, rows, operation
+        )
+        log.tail_seq, log.tail_id = seq, entry_id
+        self._queue.append(staged)
+        if self._running is None:
+            self._running = asyncio.create_task(self._drain(), name="committer")
+        return staged
+
+    async def settle(self) -> None:
+        """Wait until nothing is on its way to the disk."""
+        while self._running is not None:
+            await asyncio.wait([self._running])
+
+    async def _drain(self) -> None:
+        try:
+            # One turn of the loop, so that writes which arrive together share the first commit.
+            await asyncio.sleep(0)
+            while self._queue:
+                group = self._queue[:ENTRIES_PER_COMMIT_MAX]
+                del self._queue[:ENTRIES_PER_COMMIT_MAX]
+                hlc = self.hlc
+                try:
+                    numbers = await self.database.write(
+                        lambda conn, g=group, h=hlc: self._write_group(conn, g, h)  # type: ignore[misc]
+                    )
+                except (CoveyError, asyncio.CancelledError) as error:
+                    self._fail(group, error)
+                    if isinstance(error, asyncio.CancelledError):
+                        raise
+                    continue
+                self.headings.learn(numbers)
+                for staged in group:
+                    self.ledger.made_durable(staged.log, staged.seq, staged.entry_id)
+                self.advanced(group)
+                for staged in group:
+                    if not staged.done.done():
+                        staged.done.set_result(None)
+        finally:
+            self._running = None
+
+    def _fail(self, group: list[Staged], error: BaseException) -> None:
+        lost = group + self._queue
+        self._queue = []
+        for staged in lost:
+            self.ledger.roll_back(staged.log)
+        self.failed(lost)
+        for staged in lost:
+            if not staged.done.done():
+                if isinstance(error, asyncio.CancelledError):
+                    staged.done.cancel()
+                else:
+                    staged.done.set_exception(error)
+
+    def _write_group(self, conn: Conn, group: list[Staged], hlc: int) -> dict[HeadingKey, int]:
+        """One transaction: every entry of the group with its rows. Runs in the store's thread."""
+        by_log: dict[int, list[NewEntry]] = {}
+        numbers: dict[HeadingKey, int] = {}
+        for staged in group:
+            heading = staged.outlet.heading
+            number = self.headings.number(
+                conn, numbers, (heading.kind, heading.key_id, staged.outlet.heads)
+            )
+            by_log.setdefault(staged.log.number, []).append(
+                NewEntry(
+                    staged.seq,
+                    number,
+                    staged.salt,
+                    staged.ciphertext,
+                    staged.entry_id,
+                    staged.signature,
+                    EntryState.APPLIED,
+                    0,
+                )
+            )
+        for log_number, entries in by_log.items():
+            log_rows.append_entries(conn, log_number, entries)
+        upsert(conn, [row for staged in group for row in staged.rows])
+        membership_rows.add_operations(
+            conn,
+            [
+                membership_rows.Operation(s.entry_id, s.outlet.heading.author, s.operation)
+                for s in group
+                if s.operation is not None
+            ],
+        )
+        meta_rows.set_meta(conn, "hlc", hlc.to_bytes(8, "big"))
+        return numbers

@@ -1,0 +1,291 @@
+"""Joining: the side that types the code and becomes a member.
+
+Finds the window by mDNS or goes to an address, proves the code, shows the person which mesh and
+by whom, and hands over its certificate. What comes back is believed only after the fold of the
+membership log says so: the genesis hashes to the mesh id that was offered, the admitting device is an
+admin in it, and our own enrolment is in it. Then the store changes meshes in one transaction.
+
+What this device wrote before stays: its records are carried over and written again in the new
+mesh, under its keys (`covey.node.carrying`). A device whose mesh has other members refuses.
+
+Spec: docs/protocol.md, section 6; this is "B".
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from .. import CoveyError
+from ..crypto.entry import auth_ref
+from ..crypto.errors import CryptoError
+from ..crypto.identity import make_certificate
+from ..crypto.pairing import PairingFailed, PakeInitiator, WrongCodeError, prove_key
+from ..crypto.secret import Secret
+from ..crypto.words import normalise_code
+from ..storage.peer_rows import AddressSource
+from .adopting import Adoption, check_adoption
+from .channel import ChannelRefused, SecureChannel
+from .deadline import DeadlinePassed, within
+from .pairing import CODE_STEP_MS, HUMAN_STEP_MS, Ask, Event, public_of
+from .pairing_frames import (
+    TYPE_CERTIFICATE,
+    TYPE_CONFIRM_A,
+    TYPE_CONFIRM_B,
+    TYPE_DONE,
+    TYPE_LOG,
+    TYPE_OFFER,
+    TYPE_POINT_A,
+    TYPE_POINT_B,
+    TYPE_WELCOME,
+    Newcomer,
+    Offer,
+    PairingRefusedError,
+    Refusal,
+    Welcome,
+    expect,
+    refusal_frame,
+)
+from .ports import (
+    SERVICE_PAIRING,
+    Address,
+    ConnectionLostError,
+    Sighting,
+    UnreachableError,
+)
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+DIAL_TIMEOUT_MS = 3_000
+TAG_CHARACTERS = 4
+PROGRESS_EVERY_MS = 200
+FIRST_SYNC_IDLE_MS = 10_000
+
+
+class NobodyWaitingError(CoveyError):
+    """No pairing window was found. Nothing was tried and no code was used up."""
+
+    exit_code = 4
+
+
+class SeveralWaitingError(CoveyError):
+    """More than one device waits for a joiner; guessing would burn the wrong one's code."""
+
+    exit_code = 2
+
+
+class Joiner:
+    """One attempt to join. `run` yields what the person is to be told."""
+
+    def __init__(
+        self,
+        engine: "Engine",
+        code: str,
+        address: str | None,
+        tag: str | None,
+        timeout_ms: int,
+        ask: Ask,
+    ) -> None:
+        self._engine = engine
+        self._code = normalise_code(code)
+        self._address = None if address is None else engine.parse_address(address)
+        self._tag = None if tag is None else tag.lower()
+        self._timeout_ms = timeout_ms
+        self._ask = ask
+        self._static = Secret(engine.entropy.draw(32))
+
+    async def run(self) -> AsyncIterator[Event]:
+        """Raises PairingRefusedError, NobodyWaitingError, SeveralWaitingError, UnreachableError."""
+        engine = self._engine
+        if len(engine.mesh.registry.active()) > 1:
+            raise PairingRefusedError(
+                Refusal.OTHER_MESH,
+                "this device is already in a mesh with other devices: use another --home,"
+                " or a code shown by a device that is not",
+            )
+        yield {"event": "searching", "address": None if not self._address else str(self._address)}
+        candidates = [self._address] if self._address else await self._search()
+        channel = await self._connect(candidates)
+        try:
+            offer = await self._prove_code(channel)
+            yield self._confirmation(offer)
+            if self._ask is not None and not await self._ask():
+                raise PairingRefusedError(Refusal.DECLINED, "you said no: nothing was changed")
+            adoption = await self._receive(channel, offer)
+            await engine.adopt(adoption)
+            await channel.send(bytes((TYPE_DONE,)) + auth_ref(adoption.heads))
+        except PairingRefusedError as error:
+            await self._refuse(channel, error.refusal)
+            raise
+        except WrongCodeError:
+            await self._refuse(channel, Refusal.WRONG_CODE)
+            raise PairingRefusedError(
+                Refusal.WRONG_CODE,
+                "the other side does not know this code: it was mistyped, or someone is in between;"
+                " ask for a new one with `covey pair`",
+            ) from None
+        except (PairingFailed, CryptoError) as error:
+            raise PairingRefusedError(Refusal.MALFORMED, f"pairing broke off: {error}") from None
+        except DeadlinePassed:
+            raise PairingRefusedError(
+                Refusal.EXPIRED, "the other device did not answer in time: run `covey join` again"
+            ) from None
+        except ConnectionLostError:
+            raise PairingRefusedError(
+                Refusal.FAILED, "the other device went away: run `covey pair` there again"
+            ) from None
+        finally:
+            await channel.close()
+        sponsor = engine.mesh.registry.devices[offer.sig]
+        yield {
+            "event": "joined",
+            "mesh": engine.mesh.id.hex(),
+            "enrolled_by": {
+                "name": sponsor.name,
+                "short_id": engine.short_id(sponsor.sig_pk),
+                "id": engine.shown_id(sponsor.sig_pk),
+            },
+        }
+        async for event in self._first_sync(offer.sig, channel.remote):
+            yield event
+
+    async def _search(self) -> list[Address]:
+        """Every address of the one window that is announced on this network."""
+        found: dict[str, Sighting] = {}
+        news = asyncio.Event()
+
+        def seen(sighting: Sighting) -> None:
+            found[sighting.instance] = sighting
+            news.set()
+
+        browsing = await self._engine.browse(SERVICE_PAIRING, seen)
+        try:
+            await within(self._engine.clock, self._timeout_ms, self._settled(found, news))
+        except DeadlinePassed:
+            raise NobodyWaitingError(
+                "no device on this network shows a code: run `covey pair` on the other device, or"
+                " give its address with --address HOST:PORT"
+            ) from None
+        finally:
+            await browsing.close()
+        windows = list(self._matching(found))
+        if len(windows) > 1:
+            tags = ", ".join(sorted(pairing_tag(s) or "?" for s in windows))
+            raise SeveralWaitingError(
+                f"{len(windows)} devices show a code (tags {tags}): say which with --tag, as shown"
+                " beside the code"
+            )
+        return list(windows[0].addresses)
+
+    async def _settled(self, found: dict[str, Sighting], news: asyncio.Event) -> None:
+        """Wait for a window, then a little longer, in case there is a second one."""
+        while not self._matching(found):
+            news.clear()
+            await news.wait()
+        await self._engine.clock.sleep_ms(300)
+
+    def _matching(self, found: dict[str, Sighting]) -> list[Sighting]:
+        return [
+            sighting
+            for sighting in found.values()
+            if sighting.addresses
+            and (tag := pairing_tag(sighting)) is not None
+            and self._tag in (None, tag)
+        ]
+
+    async def _connect(self, candidates: list[Address]) -> SecureChannel:
+        last: CoveyError | None = None
+        for address in candidates:
+            try:
+                return await self._engine.open_pairing_channel(
+                    address, self._static, DIAL_TIMEOUT_MS
+                )
+            except (UnreachableError, ConnectionLostError) as error:
+                last = error
+            except ChannelRefused as error:
+                last = PairingRefusedError(
+                    Refusal.EXPIRED,
+                    f"{address} shows no code, or it has expired: run `covey pair` there ({error})",
+                )
+        assert last is not None
+        raise last
+
+    async def _prove_code(self, channel: SecureChannel) -> Offer:
+        """Steps 1 to 6."""
+        engine = self._engine
+        pake = PakeInitiator(
+            self._code,
+            channel.handshake_hash,
+            channel.remote_static,
+            public_of(self._static),
+            engine.entropy.draw,
+        )
+        await channel.send(bytes((TYPE_POINT_B,)) + pake.start())
+        point = expect(await self._next(channel, CODE_STEP_MS), TYPE_POINT_A)
+        await channel.send(bytes((TYPE_CONFIRM_B,)) + pake.confirm(point))
+        pake.finish(expect(await self._next(channel, CODE_STEP_MS), TYPE_CONFIRM_A))
+        us = engine.our_device()
+        proof = prove_key(engine.keys.sign, channel.handshake_hash)
+        newcomer = Newcomer(us.sig_pk, us.dh_pk, us.seal_pk, us.name, us.type, proof)
+        await channel.send(newcomer.encode())
+        return Offer.decode(expect(await self._next(channel, CODE_STEP_MS), TYPE_OFFER))
+
+    def _confirmation(self, offer: Offer) -> Event:
+        return {
+            "event": "confirm",
+            "mesh_name": offer.name,
+            "level": offer.level,
+            "enrolled_by": {
+                "name": offer.name,
+                "short_id": self._engine.short_id(offer.sig),
+                "id": self._engine.shown_id(offer.sig),
+            },
+        }
+
+    async def _receive(self, channel: SecureChannel, offer: Offer) -> Adoption:
+        """Steps 7 and 8, and every check before we believe them."""
+        engine = self._engine
+        certificate = make_certificate(engine.keys, offer.mesh, engine.clock.wall_ms())
+        await channel.send(bytes((TYPE_CERTIFICATE,)) + certificate)
+        welcome = Welcome.decode(expect(await self._next(channel, HUMAN_STEP_MS), TYPE_WELCOME))
+        frames = [
+            expect(await self._next(channel, CODE_STEP_MS), TYPE_LOG)
+            for _ in range(welcome.frames)
+        ]
+        return check_adoption(engine.keys, offer.mesh, offer.sig, welcome, frames)
+
+    async def _next(self, channel: SecureChannel, timeout_ms: int) -> bytes:
+        return await within(self._engine.clock, timeout_ms, channel.receive())
+
+    async def _refuse(self, channel: SecureChannel, refusal: Refusal) -> None:
+        try:
+            await channel.send(refusal_frame(refusal))
+        except ConnectionLostError:
+            pass
+
+    async def _first_sync(self, sponsor: bytes, address: Address) -> AsyncIterator[Event]:
+        """Fetch what the mesh has, most recent first, while the other side is there."""
+        engine = self._engine
+        engine.remember_address(sponsor, address, AddressSource.PAIRING)
+        await engine.go_online()
+        idle_ms, last = 0, None
+        while idle_ms < FIRST_SYNC_IDLE_MS:
+            standing = engine.standing_with(sponsor)
+            if standing.proved:
+                yield {"event": "synced"}
+                return
+            now: dict[str, Any] = {"behind": standing.behind, "bytes_left": standing.bytes_left}
+            idle_ms = idle_ms + PROGRESS_EVERY_MS if now == last else 0
+            if now != last:
+                last = now
+                yield {"event": "progress", **now}
+            await engine.clock.sleep_ms(PROGRESS_EVERY_MS)
+        yield {"event": "later", "message": "the rest follows when both devices are up"}
+
+
+def pairing_tag(sighting: Sighting) -> str | None:
+    """The tag of somebody's pairing window, or None if it is none we understand."""
+    properties = dict(sighting.properties)
+    tag = properties.get("t", "")
+    plain = len(tag) == TAG_CHARACTERS and tag.isascii() and tag.isalnum()
+    return tag if properties.get("v") == "1" and plain else None

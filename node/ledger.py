@@ -1,0 +1,114 @@
+"""Ledger: which logs and scopes this node holds, and how far, in memory.
+
+The store is the truth; the ledger mirrors the heads of all logs so that a write, a batch or a
+session never has to ask the disk where a chain ends. Each log has two ends: the *head* is
+durable, the *tail* is assigned to an entry on its way to the disk. They differ only while a
+commit is under way; `roll_back` forgets a tail whose commit failed.
+
+Sessions see durable heads only, through `Holdings` (covey.sync.vectors).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ..crypto.entry import ZERO_ID
+from ..crypto.grants import CONTROL_SCOPE
+from ..sync.vectors import Holdings
+
+PRIVACY_NAMES = ("device", "private", "family", "public")
+"""Index = the privacy byte of docs/protocol.md, section 2; smaller is more private."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The smallest unit of keys, logs and selective sync."""
+
+    number: int
+    tag: bytes
+    database: str
+    privacy: int
+
+
+@dataclass(slots=True, eq=False)
+class Log:
+    """The chain of one instance in one scope, as far as we hold it."""
+
+    number: int
+    scope: Scope
+    instance: bytes
+    author: bytes
+    head_seq: int = 0
+    head_id: bytes = ZERO_ID
+    tail_seq: int = 0
+    tail_id: bytes = ZERO_ID
+    unapplied: set[int] = field(default_factory=set)
+    """Entries held but not applied: they wait for something, or are quarantined."""
+
+    def has_applied(self, seq: int) -> bool:
+        return seq <= self.head_seq and seq not in self.unapplied
+
+
+class Ledger:
+    """All scopes and logs of one store. Owned by the engine; mutated on its event loop only."""
+
+    def __init__(self) -> None:
+        self.holdings = Holdings()
+        self._by_tag: dict[bytes, Scope] = {}
+        self._by_name: dict[tuple[str, int], Scope] = {}
+        self._by_number: dict[int, Scope] = {}
+        self._logs: dict[tuple[bytes, bytes], Log] = {}
+        self._log_by_number: dict[int, Log] = {}
+
+    def add_scope(self, scope: Scope, database_tag: bytes) -> None:
+        self._by_tag[scope.tag] = scope
+        self._by_name[scope.database, scope.privacy] = scope
+        self._by_number[scope.number] = scope
+        if scope.tag != CONTROL_SCOPE:
+            self.holdings.add_scope(scope.tag, database_tag, scope.privacy)
+
+    def add_log(self, log: Log) -> None:
+        self._logs[log.scope.tag, log.instance] = log
+        self._log_by_number[log.number] = log
+        if log.head_seq:
+            self._publish(log)
+
+    def scope(self, tag: bytes) -> Scope | None:
+        return self._by_tag.get(tag)
+
+    def scope_named(self, database: str, privacy: int) -> Scope | None:
+        return self._by_name.get((database, privacy))
+
+    def scope_numbered(self, number: int) -> Scope:
+        return self._by_number[number]
+
+    def scopes(self) -> Iterable[Scope]:
+        """Every data scope, in order of name and privacy."""
+        return [
+            self._by_name[key] for key in sorted(self._by_name) if self._by_name[key].database
+        ]
+
+    def log(self, scope: bytes, instance: bytes) -> Log | None:
+        return self._logs.get((scope, instance))
+
+    def log_numbered(self, number: int) -> Log:
+        return self._log_by_number[number]
+
+    def logs(self) -> Iterator[Log]:
+        return iter(self._logs.values())
+
+    def made_durable(self, log: Log, seq: int, entry_id: bytes) -> None:
+        """The store has committed everything of this log up to `seq`."""
+        log.head_seq, log.head_id = seq, entry_id
+        if log.tail_seq < seq:
+            log.tail_seq, log.tail_id = seq, entry_id
+        self._publish(log)
+
+    def roll_back(self, log: Log) -> None:
+        """A commit failed: what was assigned but is not durable never happened."""
+        log.tail_seq, log.tail_id = log.head_seq, log.head_id
+        log.unapplied = {seq for seq in log.unapplied if seq <= log.head_seq}
+
+    def _publish(self, log: Log) -> None:
+        self.holdings.set_head(
+            log.scope.tag, log.instance, log.author, log.head_seq, log.head_id
+        )

@@ -1,0 +1,271 @@
+"""Links: one authenticated connection each, driven by the session machine.
+
+A `Link` feeds events into `covey.sync.session.step` and carries out the effects, in order. All that
+decides is in the machine; this file sends, reads, stores and keeps timers. Every task a link
+starts ends with it.
+
+Spec: docs/protocol.md, section 7.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+from ..crypto.errors import CryptoError
+from ..storage.errors import StorageError, StoreFullError
+from ..sync.fetch import FetchPlan
+from ..sync.messages import Batch, Reason
+from ..sync.session import step
+from ..sync.session_events import (
+    BatchRefused,
+    BatchStored,
+    Close,
+    CloseRequested,
+    DeclareFork,
+    DeclareGreeting,
+    DeclareProof,
+    Effect,
+    EntriesRead,
+    Event,
+    FrameReceived,
+    ReadEntries,
+    SendFrame,
+    StartTimer,
+    StopTimer,
+    StoreBatch,
+    Timer,
+    TimerFired,
+    WakeSessions,
+)
+from ..sync.session_state import SessionState
+from ..sync.vectors import Holdings
+from .channel import SecureChannel
+from .ingest import BatchRefusedError
+from .ports import Clock, ConnectionLostError
+
+OUTGOING_BYTES_MAX = 8 * 1024 * 1024
+"""A peer that reads so slowly that this much waits for it is cut off."""
+
+BatchHeads = tuple[tuple[bytes, bytes, int, bytes], ...]
+
+
+class Office:
+    """What a link needs from the node. The engine implements it."""
+
+    holdings: Holdings
+    plan: FetchPlan
+    clock: Clock
+
+    async def read_entries(self, request: ReadEntries) -> EntriesRead:
+        raise NotImplementedError
+
+    async def store_batch(self, link: "Link", batch: Batch) -> BatchHeads:
+        raise NotImplementedError
+
+    def wake_others(self, link: "Link") -> None:
+        raise NotImplementedError
+
+    def proved(self, link: "Link", proof: DeclareProof) -> None:
+        raise NotImplementedError
+
+    def greeted(self, link: "Link", greeting: DeclareGreeting) -> None:
+        raise NotImplementedError
+
+    def fork_seen(self, link: "Link", fork: DeclareFork) -> None:
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class LinkTraffic:
+    """What went over a link, for people."""
+
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    sent_entries: int = 0
+    received_entries: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """One session with one store of one device."""
+
+    key: bytes
+    """Names this session; two stores of one device have two."""
+    device: bytes
+    channel: SecureChannel
+    office: Office
+    state: SessionState = field(default_factory=SessionState)
+    remote_state: dict[str, Any] = field(default_factory=dict)
+    traffic: LinkTraffic = field(default_factory=LinkTraffic)
+    closed_for: Reason | None = None
+    opened_ms: int = 0
+    proved_ms: int | None = None
+    """Wall time of the last proof of sync on this link."""
+    proof_told: bool = False
+    _outgoing: deque[bytes] = field(default_factory=deque)
+    _outgoing_bytes: int = 0
+    _sendable: asyncio.Event = field(default_factory=asyncio.Event)
+    _batches: asyncio.Queue[StoreBatch] = field(default_factory=asyncio.Queue)
+    _timers: dict[Timer, asyncio.Task[None]] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _ending: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, opening: Event) -> None:
+        """Drive the session until it ends. Never raises for what the peer or the link does."""
+        self.opened_ms = self.office.clock.monotonic_ms()
+        self._spawn(self._send_loop())
+        self._spawn(self._store_loop())
+        try:
+            self.deliver(opening)
+            self._spawn(self._receive_loop())
+            await self._ending.wait()
+        finally:
+            self.deliver(CloseRequested(Reason.CONNECTION_LOST))
+            await self._clean_up()
+
+    def deliver(self, event: Event) -> None:
+        """One event into the machine; its effects carried out."""
+        office = self.office
+        self.state, effects = step(
+            self.state, event, office.holdings, office.plan, office.clock.monotonic_ms()
+        )
+        for effect in effects:
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case SendFrame(frame):
+                self._queue(frame)
+            case ReadEntries():
+                self._spawn(self._read(effect))
+            case StoreBatch():
+                self._batches.put_nowait(effect)
+            case StartTimer(timer, duration_ms):
+                self._timers[timer] = self._spawn(self._wait(timer, duration_ms))
+            case StopTimer(timer):
+                task = self._timers.pop(timer, None)
+                if task is not None:
+                    task.cancel()
+            case Close(reason, _):
+                self.closed_for = self.closed_for or reason
+                self._ending.set()
+            case WakeSessions():
+                self.office.wake_others(self)
+            case DeclareGreeting():
+                self.remote_state = dict(effect.device_state)
+                self.office.greeted(self, effect)
+            case DeclareProof():
+                self.office.proved(self, effect)
+            case DeclareFork():
+                self.office.fork_seen(self, effect)
+            case _:
+                assert_never(effect)
+
+    def _queue(self, frame: bytes) -> None:
+        self._outgoing.append(frame)
+        self._outgoing_bytes += len(frame)
+        self._sendable.set()
+        if self._outgoing_bytes > OUTGOING_BYTES_MAX:
+            self.closed_for = Reason.TOO_SLOW
+            self._ending.set()
+
+    async def _send_loop(self) -> None:
+        while True:
+            while self._outgoing:
+                frame = self._outgoing.popleft()
+                self._outgoing_bytes -= len(frame)
+                await self.channel.send(frame)
+                self.traffic.sent_bytes += len(frame)
+            if self._ending.is_set():
+                return
+            self._sendable.clear()
+            await self._sendable.wait()
+
+    async def _receive_loop(self) -> None:
+        while not self._ending.is_set():
+            frame = await self.channel.receive()
+            self.traffic.received_bytes += len(frame)
+            self.deliver(FrameReceived(frame))
+
+    async def _store_loop(self) -> None:
+        while True:
+            request = await self._batches.get()
+            batch = request.batch
+            try:
+                heads = await self.office.store_batch(self, batch)
+            except BatchRefusedError as error:
+                self.deliver(BatchRefused(Reason.BATCH_REFUSED, error.reason))
+                continue
+            except StoreFullError:
+                self.deliver(BatchRefused(Reason.STORE_FULL, "the other device is full"))
+                continue
+            except StorageError:
+                self.deliver(BatchRefused(Reason.DONE, "the other device cannot write"))
+                continue
+            self.traffic.received_entries += sum(
+                run.last_seq - run.first_seq + 1 for run in batch.runs
+            )
+            self.deliver(BatchStored(batch.scope, heads, request.frame_bytes))
+
+    async def _read(self, request: ReadEntries) -> None:
+        answer = await self.office.read_entries(request)
+        self.traffic.sent_entries += sum(run.last_seq - run.first_seq + 1 for run in answer.runs)
+        self.deliver(answer)
+
+    async def _wait(self, timer: Timer, duration_ms: int) -> None:
+        await self.office.clock.sleep_ms(duration_ms)
+        self._timers.pop(timer, None)
+        self.deliver(TimerFired(timer))
+
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(self._guard(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guard(self, work: Awaitable[None]) -> None:
+        """The link ends with whichever of its tasks fails; a defect of ours is not swallowed."""
+        try:
+            await work
+        except (ConnectionLostError, CryptoError):
+            self.closed_for = self.closed_for or Reason.CONNECTION_LOST
+            self._ending.set()
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._ending.set()
+            raise
+
+    async def _clean_up(self) -> None:
+        """Give what was said last a moment to leave, then end every task and the channel."""
+        self._ending.set()
+        self._sendable.set()
+        sending = [t for t in self._tasks if not t.done()]
+        if self._outgoing and sending:
+            farewell = asyncio.ensure_future(self.office.clock.sleep_ms(FAREWELL_MS))
+            while self._outgoing and not farewell.done():
+                await asyncio.sleep(0)
+                if all(task.done() for task in self._tasks):
+                    break
+                await asyncio.wait([farewell, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+            farewell.cancel()
+        current = asyncio.current_task()
+        for task in list(self._tasks):
+            if task is not current:
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.channel.close(close_code(self.closed_for))
+
+
+FAREWELL_MS = 200
+"""How long a goodbye may take to leave before the connection is dropped."""
+
+
+def close_code(reason: Reason | None) -> int:
+    """The WebSocket close code for a reason (docs/protocol.md, section 5)."""
+    return 4001 if reason is Reason.REMOVED else 1000
+
+
+Opening = Callable[[], Event]

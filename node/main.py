@@ -1,0 +1,218 @@
+"""Main: binds the engine to this machine. The only module that names adapters.
+
+`create_home` makes a home; `open_service` and `open_node` open one: lock, vault, store, engine, and
+if wanted the network. Closing undoes it in reverse, and releases the lock last.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from ..crypto.identity import DeviceKeys, shown_id, short_id
+from ..crypto.secret import Secret
+from ..crypto.selftest import run_self_test
+from ..crypto.vault import COST_DEFAULT, Argon2Cost, create_vault, open_vault, store_key, vault_id
+from ..storage import meta_rows
+from ..storage.errors import HomeExistsError, NotInitialisedError
+from ..storage.home import Home
+from ..storage.store_file import create_store, open_store
+from ..storage.vault_file import read_vault, write_vault
+from .api import Node
+from .capture import CaptureFile, CapturingTransport
+from .counters import Counters
+from .engine import Engine
+from .founding import DEVICE_KEYS, found_mesh
+from .ports import Address, Discovery, Transport
+from .service import Service
+from .system_clock import SystemClock
+from .system_entropy import SystemEntropy
+from .unlock import Unlock, make_vault_unlock, to_vault_unlock
+from .websocket import WebSocketTransport
+
+VAULT_ID_BYTES = 16
+
+
+async def create_home(
+    path: Path, name: str, kind: str, unlock: Unlock, *, cost: Argon2Cost = COST_DEFAULT
+) -> dict[str, Any]:
+    """Make a home with a new device in a mesh of its own: `{"device": {…}, "mesh"}`.
+
+    The vault is written last: a home without one is not a home, and the command may be
+    repeated. Raises HomeExistsError, UnlockError, StorageError, FormatError.
+    """
+    run_self_test()
+    home, clock, entropy = Home(path), SystemClock(), SystemEntropy()
+    if home.vault.exists():
+        raise HomeExistsError(home.path)
+    home.create()
+    with home.lock():
+        if home.vault.exists():
+            raise HomeExistsError(home.path)
+        home.store.unlink(missing_ok=True)
+        id = entropy.draw(VAULT_ID_BYTES)
+        key = make_vault_unlock(unlock, id, entropy.draw)
+        header, vault_key = await asyncio.to_thread(create_vault, id, [key], entropy.draw, cost)
+        opened = await create_store(
+            home, store_key(vault_key).reveal(), clock.wall_ms(), entropy.draw
+        )
+        async with opened.database as database:
+            keys = await found_mesh(database, opened.instance, name, kind, clock, entropy)
+            engine = Engine(
+                home.path,
+                database,
+                keys,
+                opened.instance,
+                clock,
+                entropy,
+                WebSocketTransport(clock, Counters()),
+                None,
+                Counters(),
+            )
+            await engine.start()
+            mesh = engine.mesh.id.hex()
+            await engine.close()
+        write_vault(home.vault, header)
+    device = {
+        "id": shown_id(keys.sig_pk),
+        "short_id": short_id(keys.sig_pk),
+        "name": name,
+        "type": kind,
+    }
+    return {"device": device, "mesh": mesh}
+
+
+@asynccontextmanager
+async def open_engine(
+    path: Path,
+    unlock: Unlock,
+    *,
+    online: bool = False,
+    listen: Address | None = None,
+    mdns: bool = True,
+    capture: Path | None = None,
+) -> AsyncIterator[Engine]:
+    """An open engine; it owns the home until the block ends.
+
+    Raises NotInitialisedError, HomeBusyError, WrongKeyError, UnlockError, StorageError,
+    PortInUseError.
+    """
+    run_self_test()
+    home, clock, entropy, counters = Home(path), SystemClock(), SystemEntropy(), Counters()
+    if not home.vault.exists():
+        raise NotInitialisedError(home.path)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(home.lock())
+        key = await asyncio.to_thread(_unlock, home, unlock)
+        opened = await open_store(home, key.reveal(), clock.wall_ms(), entropy.draw)
+        stack.push_async_callback(opened.database.close)
+        stored = await opened.database.read(lambda conn: meta_rows.get_meta(conn, DEVICE_KEYS))
+        if stored is None:
+            raise NotInitialisedError(home.path)
+        transport: Transport = WebSocketTransport(clock, counters)
+        stack.push_async_callback(transport.close)  # type: ignore[attr-defined]
+        if capture is not None:
+            file = CaptureFile(capture)
+            stack.callback(file.close)
+            transport = CapturingTransport(transport, file)
+        engine = Engine(
+            home.path,
+            opened.database,
+            DeviceKeys.decode(stored),
+            opened.instance,
+            clock,
+            entropy,
+            transport,
+            _discovery(counters, listen) if mdns else None,
+            counters,
+        )
+        stack.push_async_callback(engine.close)
+        engine.reach.listen_on = listen
+        await engine.start()
+        if not opened.kept:
+            engine.tell("new_instance", {"reason": "this home was copied or put back"})
+        if online:
+            await engine.go_online()
+        yield engine
+
+
+@asynccontextmanager
+async def open_service(
+    path: Path,
+    unlock: Unlock,
+    *,
+    online: bool,
+    listen: Address | None,
+    mdns: bool,
+    capture: Path | None = None,
+    peers: tuple[Address, ...] = (),
+) -> AsyncIterator[Service]:
+    """The node as the command line and the local API see it."""
+    async with open_engine(
+        path, unlock, online=online, listen=listen, mdns=mdns, capture=capture
+    ) as engine:
+        for peer in peers:
+            engine.add_address(peer.host, peer.port)
+        yield Service(engine, engine.board.close)
+
+
+class Opening:
+    """What `covey.open` returns: await it, or use it with `async with`."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._stack = AsyncExitStack()
+
+    async def _open(self) -> Node:
+        engine = await self._stack.enter_async_context(open_engine(**self._options))
+        return Node(engine, self._stack.aclose)
+
+    def __await__(self) -> Any:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Node:
+        return await self._open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+
+def open_node(
+    home: str | os.PathLike[str],
+    *,
+    unlock: Unlock,
+    online: bool = False,
+    listen: str | None = None,
+    mdns: bool = True,
+) -> Opening:
+    """Open a home: `async with covey.open(home, unlock=covey.KeyFile(path)) as node`.
+
+    `online` starts the network: the node finds its peers and syncs in the background, until it is
+    closed. `listen` is `HOST:PORT`; port 0 picks one. Without `mdns` only known addresses are used.
+
+    Raises NotInitialisedError, HomeBusyError, WrongKeyError, UnlockError, StorageError,
+    PortInUseError.
+    """
+    from .addresses import parse_address
+
+    return Opening(
+        path=Path(home),
+        unlock=unlock,
+        online=online,
+        listen=None if listen is None else parse_address(listen),
+        mdns=mdns,
+    )
+
+
+def _unlock(home: Home, unlock: Unlock) -> Secret:
+    """The store's key. Argon2id takes a second and 256 MiB, so this runs beside the loop."""
+    header = read_vault(home.vault).header
+    return store_key(open_vault(header, to_vault_unlock(unlock, vault_id(header))))
+
+
+def _discovery(counters: Counters, listen: Address | None) -> Discovery:
+    from .mdns import MulticastDiscovery
+
+    return MulticastDiscovery(counters, "::" if listen is None else listen.host)

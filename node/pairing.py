@@ -1,0 +1,256 @@
+"""Pairing window: the side that is in a mesh, shows a code, and admits one device.
+
+A window has one code, one guess and one joiner. It lives at most five minutes. Whoever connects
+meanwhile is answered one at a time; the others are closed and do not burn the code. A wrong
+confirmation kills the code at once and both sides say so. Three burned codes within ten minutes
+switch pairing off for ten minutes, also across restarts.
+
+Both people answer before anything is admitted. The enrolment and all key grants become durable
+in one transaction, before the new device is told.
+
+Spec: docs/protocol.md, section 6; this is "A".
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from nacl.bindings import crypto_scalarmult_base
+
+from .. import CoveyError
+from ..crypto.errors import CryptoError
+from ..crypto.identity import read_certificate
+from ..crypto.pairing import PairingFailed, PakeResponder, WrongCodeError, key_is_proved
+from ..crypto.secret import Secret
+from ..crypto.words import make_code
+from ..storage import meta_rows
+from .channel import SecureChannel
+from .deadline import DeadlinePassed, within
+from .pairing_frames import (
+    LEVELS,
+    TYPE_CERTIFICATE,
+    TYPE_CONFIRM_A,
+    TYPE_CONFIRM_B,
+    TYPE_DEVICE,
+    TYPE_DONE,
+    TYPE_LOG,
+    TYPE_POINT_A,
+    TYPE_POINT_B,
+    Newcomer,
+    Offer,
+    PairingRefusedError,
+    Refusal,
+    Welcome,
+    expect,
+    refusal_frame,
+)
+from .ports import SERVICE_PAIRING, ConnectionLostError
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+CODE_LIFETIME_MS = 300_000
+CODE_STEP_MS = 10_000
+HUMAN_STEP_MS = 60_000
+BURNED_WINDOW_MS = 600_000
+BURNED_CODES_MAX = 3
+FIRST_SYNC_WAIT_MS = 60_000
+LINK_WAIT_MS = 10_000
+TAG_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+Event = dict[str, Any]
+Ask = Callable[[], Awaitable[bool]] | None
+
+
+class PairingPausedError(CoveyError):
+    """Too many wrong codes were tried; pairing is off for a while. Nothing else is affected."""
+
+    exit_code = 3
+
+
+def public_of(static: Secret) -> bytes:
+    """The public X25519 key of a Noise static secret."""
+    public: bytes = crypto_scalarmult_base(static.reveal())
+    return public
+
+
+class PairingWindow:
+    """One code and the wait for one device. `run` yields what the person is to be told."""
+
+    def __init__(self, engine: "Engine", level: str, timeout_ms: int, ask: Ask) -> None:
+        self._engine = engine
+        self._level = level
+        self._lifetime_ms = min(timeout_ms, CODE_LIFETIME_MS)
+        self._ask = ask
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._busy = False
+        self._spent = False
+        self._code = ""
+        self.static = Secret(engine.entropy.draw(32))
+        """The Noise static secret of this window; nothing identifies us to a stranger."""
+
+    async def run(self) -> AsyncIterator[Event]:
+        """Open the window; ends after one device was admitted, or none.
+
+        Raises PairingPausedError, and what going online raises. A window that admits nobody
+        ends with an event `failed`.
+        """
+        engine = self._engine
+        if self._level not in LEVELS:
+            raise PairingRefusedError(Refusal.FAILED, f"no level {self._level!r}: {LEVELS}")
+        engine.mesh.require_admin()
+        await self._refuse_while_paused()
+        await engine.go_online()
+        engine.open_window(self)
+        tag = "".join(TAG_ALPHABET[byte & 31] for byte in engine.entropy.draw(4))
+        announcement = await engine.announce(SERVICE_PAIRING, {"v": "1", "t": tag})
+        timer = asyncio.ensure_future(self._expire())
+        try:
+            self._code = make_code(engine.entropy.draw)
+            yield {
+                "event": "code",
+                "code": self._code,
+                "port": engine.port,
+                "expires_in": self._lifetime_ms // 1000,
+                "tag": tag,
+                "addresses": [str(a) for a in engine.own_addresses()],
+                "mdns": announcement is not None,
+            }
+            while (event := await self._events.get()) is not None:
+                yield event
+        finally:
+            timer.cancel()
+            engine.close_window(self)
+            if announcement is not None:
+                await announcement.close()
+
+    async def handle(self, channel: SecureChannel) -> None:
+        """One connection that finished Noise XX. Never raises for what the other side does."""
+        if self._busy or self._spent:
+            await self._turn_away(channel, Refusal.BUSY)
+            return
+        self._busy = True
+        newcomer: Newcomer | None = None
+        try:
+            newcomer = await self._prove_code(channel)
+            await self._admit(channel, newcomer)
+        except WrongCodeError:
+            self._spent = True
+            await self._burned()
+            await self._turn_away(channel, Refusal.WRONG_CODE)
+            self._fail("wrong-code", "A wrong code was tried, so this code is used up. If that was"
+                       " not you, someone on the network tried. Run `covey pair` again")
+        except PairingRefusedError as error:
+            await self._turn_away(channel, error.refusal)
+            if newcomer is not None:
+                self._fail("refused", str(error))
+        except (PairingFailed, CryptoError, ConnectionLostError, DeadlinePassed):
+            # Nothing was guessed: the code stays good, unless a person was asked already.
+            await channel.close()
+            if newcomer is not None:
+                self._fail("interrupted", "the other device went away: run `covey pair` again")
+        finally:
+            self._busy = False
+
+    async def _prove_code(self, channel: SecureChannel) -> Newcomer:
+        """Steps 1 to 5."""
+        engine = self._engine
+        pake = PakeResponder(
+            self._code,
+            channel.handshake_hash,
+            public_of(self.static),
+            channel.remote_static,
+            engine.entropy.draw,
+        )
+        point = expect(await self._next(channel, CODE_STEP_MS), TYPE_POINT_B)
+        await channel.send(bytes((TYPE_POINT_A,)) + pake.answer(point))
+        confirmation = expect(await self._next(channel, CODE_STEP_MS), TYPE_CONFIRM_B)
+        own = pake.finish(confirmation)
+        self._spent = True
+        await channel.send(bytes((TYPE_CONFIRM_A,)) + own)
+        newcomer = Newcomer.decode(expect(await self._next(channel, CODE_STEP_MS), TYPE_DEVICE))
+        if not key_is_proved(newcomer.sig, channel.handshake_hash, newcomer.proof):
+            raise PairingRefusedError(Refusal.MALFORMED)
+        return newcomer
+
+    async def _admit(self, channel: SecureChannel, newcomer: Newcomer) -> None:
+        """Steps 6 to 9."""
+        engine = self._engine
+        already = engine.mesh.registry.devices.get(newcomer.sig)
+        us = engine.our_device()
+        offer = Offer(engine.mesh.id, us.name, us.sig_pk, self._level)
+        await channel.send(offer.encode())
+        device = {
+            "name": newcomer.name,
+            "short_id": engine.short_id(newcomer.sig),
+            "id": engine.shown_id(newcomer.sig),
+            "type": newcomer.type,
+            "level": self._level,
+        }
+        if already is None and self._ask is not None:
+            self._events.put_nowait({"event": "confirm", "device": device})
+            if not await self._ask():
+                raise PairingRefusedError(Refusal.DECLINED, "you said no: nobody was admitted")
+        answer = expect(await self._next(channel, HUMAN_STEP_MS), TYPE_CERTIFICATE, 188)
+        certificate = read_certificate(answer)
+        if (certificate.mesh, certificate.sig_pk, certificate.dh_pk, certificate.seal_pk) != (
+            engine.mesh.id,
+            newcomer.sig,
+            newcomer.dh,
+            newcomer.seal,
+        ):
+            raise PairingRefusedError(Refusal.MALFORMED)
+        if already is None:
+            await engine.mesh.enroll(answer, newcomer.name, newcomer.type, self._level)
+        genesis, epoch, key_id, box, frames = await engine.mesh.welcome(newcomer.sig)
+        await channel.send(Welcome(genesis, epoch, key_id, box, len(frames)).encode())
+        for frame in frames:
+            await channel.send(bytes((TYPE_LOG,)) + frame)
+        engine.tell("enrolled", device)
+        self._events.put_nowait({"event": "enrolled", "device": device})
+        try:
+            expect(await self._next(channel, CODE_STEP_MS), TYPE_DONE, 32)
+        finally:
+            await channel.close()
+            await engine.after_admission(newcomer.sig, LINK_WAIT_MS, FIRST_SYNC_WAIT_MS)
+            self._events.put_nowait(None)
+
+    async def _next(self, channel: SecureChannel, timeout_ms: int) -> bytes:
+        return await within(self._engine.clock, timeout_ms, channel.receive())
+
+    async def _turn_away(self, channel: SecureChannel, refusal: Refusal) -> None:
+        try:
+            await channel.send(refusal_frame(refusal))
+        except ConnectionLostError:
+            pass
+        await channel.close()
+
+    def _fail(self, reason: str, message: str) -> None:
+        self._engine.tell("pairing_failed", {"reason": reason})
+        self._events.put_nowait({"event": "failed", "reason": reason, "message": message})
+        self._events.put_nowait(None)
+
+    async def _expire(self) -> None:
+        await self._engine.clock.sleep_ms(self._lifetime_ms)
+        if not self._spent:
+            self._spent = True
+            self._fail("expired", "nobody joined in time: run `covey pair` again")
+
+    async def _refuse_while_paused(self) -> None:
+        now = self._engine.clock.wall_ms()
+        recent = [t for t in await self._burned_times() if 0 <= now - t < BURNED_WINDOW_MS]
+        if len(recent) >= BURNED_CODES_MAX:
+            minutes = (BURNED_WINDOW_MS - (now - recent[0])) // 60_000 + 1
+            raise PairingPausedError(
+                f"{len(recent)} wrong codes were tried in ten minutes: pairing is off for another"
+                f" {minutes} min; if that was not you, someone on the network is trying"
+            )
+
+    async def _burned_times(self) -> list[int]:
+        text = await self._engine.database.read(lambda c: meta_rows.get_meta(c, "pairing_burned"))
+        return [int(t) for t in text.decode().split(",")] if text else []
+
+    async def _burned(self) -> None:
+        times = [*await self._burned_times(), self._engine.clock.wall_ms()][-BURNED_CODES_MAX:]
+        text = ",".join(map(str, times)).encode()
+        await self._engine.database.write(lambda c: meta_rows.set_meta(c, "pairing_burned", text))

@@ -1,0 +1,140 @@
+"""Projection: a record's state as the row that queries read.
+
+The log is the truth; rows are made from states and can be made again from the entries. A row holds
+the record's JSON, the words it is found by, and where its latest change stands. The
+document itself is stored from the second change on; until then the row points at the entry.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from ..storage import record_rows
+from ..storage.record_rows import NewRecord, Record, RecordUpdate
+from ..storage.store import Conn
+from ..sync.change import CHANGE_CHUNK
+from ..sync.crdt import encode_state
+from ..sync.record_state import RecordState
+from ..sync.values import BlobRef, Text, value_text
+from .ledger import Log
+
+SEARCH_CHARACTERS_MAX = 100_000
+"""Of one record; what lies beyond is stored but not found by its words."""
+
+Key = tuple[int, str, str]
+"""Scope number, collection name, record id."""
+
+
+class Row(NamedTuple):
+    """One record, ready to be written. `fields` is what watchers are told."""
+
+    scope: int
+    collection: str
+    id: str
+    value: str | None
+    text: str
+    hlc: int
+    log: int
+    seq: int
+    item: int
+    doc: bytes | None
+    meta: bytes | None
+    fields: dict[str, Any] | None
+
+
+def project(log: Log, seq: int, hlc: int, key: Key, item: int, state: RecordState) -> Row:
+    """The row for a state whose latest change is number `item` of entry `seq` of `log`."""
+    doc: bytes | None = None
+    meta: bytes | None = None
+    if not _is_first(state, log.instance, seq):
+        doc, meta = encode_state(state)
+    value = state.value
+    if value is None:
+        return Row(*key, None, "", hlc, log.number, seq, item, doc, meta, None)
+    text = search_text(value)
+    return Row(*key, value_text(value), text, hlc, log.number, seq, item, doc, meta, value)
+
+
+def _is_first(state: RecordState, instance: bytes, seq: int) -> bool:
+    """Whether the entry at `seq` is all there is to say of this record."""
+    chunks = state.chunks
+    return len(chunks) == 1 and chunks[0][8] == CHANGE_CHUNK and state.past == {instance: seq}
+
+
+def search_text(value: Any) -> str:
+    """Every text in a record, in order of its fields, a line each."""
+    parts: list[str] = []
+    _gather(value, parts)
+    return "\n".join(parts)[:SEARCH_CHARACTERS_MAX]
+
+
+def _gather(value: Any, parts: list[str]) -> None:
+    if type(value) is str:
+        parts.append(value)
+    elif isinstance(value, dict):
+        for name in value:
+            _gather(value[name], parts)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _gather(item, parts)
+    elif isinstance(value, Text) and not isinstance(value, BlobRef):
+        parts.append(str(value))
+
+
+def taken(conn: Conn, rows: Iterable[Row]) -> set[Key]:
+    """Those of the rows whose record exists already, deleted or not."""
+    found: set[Key] = set()
+    for (scope, collection), group in _grouped(rows).items():
+        number = record_rows.ensure_collection(conn, scope, collection)
+        ids = [row.id for row in group]
+        found.update((scope, collection, id) for id in record_rows.existing(conn, number, ids))
+    return found
+
+
+def insert(conn: Conn, rows: Iterable[Row]) -> None:
+    """Write rows of records that do not exist."""
+    for (scope, collection), group in _grouped(rows).items():
+        number = record_rows.ensure_collection(conn, scope, collection)
+        record_rows.insert_records(conn, [_new(number, row) for row in group])
+
+
+def upsert(conn: Conn, rows: Iterable[Row]) -> None:
+    """Write rows whether their records exist or not; of one record the last row counts."""
+    for (scope, collection), group in _grouped(rows).items():
+        number = record_rows.ensure_collection(conn, scope, collection)
+        last = {row.id: row for row in group}
+        known: dict[str, Record] = record_rows.existing(conn, number, list(last))
+        record_rows.insert_records(
+            conn, [_new(number, row) for id, row in last.items() if id not in known]
+        )
+        record_rows.update_records(
+            conn,
+            [_update(known[id].record_no, row) for id, row in last.items() if id in known],
+        )
+
+
+def _grouped(rows: Iterable[Row]) -> dict[tuple[int, str], list[Row]]:
+    groups: dict[tuple[int, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.scope, row.collection), []).append(row)
+    return groups
+
+
+def _new(number: int, row: Row) -> NewRecord:
+    return NewRecord(
+        number,
+        row.id,
+        row.value,
+        row.hlc,
+        row.log,
+        row.seq,
+        row.item,
+        row.doc,
+        row.meta,
+        row.text,
+    )
+
+
+def _update(record: int, row: Row) -> RecordUpdate:
+    return RecordUpdate(
+        record, row.value, row.hlc, row.log, row.seq, row.item, row.doc, row.meta, row.text
+    )

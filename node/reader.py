@@ -1,0 +1,113 @@
+"""Reader: what is in the store now, for queries. Never waits for a writer or a peer.
+
+Reads go to the store's reading connection and see what is durable. A record's fields come back
+in the JSON form of `covey.sync.values`.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..storage import record_queries, record_rows
+from ..storage.record_queries import Position
+from ..storage.store import Store
+from ..sync.errors import BadValueError
+from ..sync.values import to_json
+from .ledger import Ledger
+
+EXPORT_PAGE_RECORDS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Equality on fields, words of text, order by one field or else by rank or id."""
+
+    where: dict[str, Any]
+    text: str | None
+    order: str | None
+    descending: bool
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One record. `value` is in JSON form; `hlc`, `log` and `privacy` tell when, by whom and for whom."""
+
+    collection: str
+    id: str
+    value: dict[str, Any]
+    hlc: int
+    log: int
+    privacy: int
+
+
+class Reader:
+    def __init__(self, database: Store, ledger: Ledger) -> None:
+        self._database = database
+        self._ledger = ledger
+
+    async def get(self, database: str, collection: str, id: str) -> Found | None:
+        row = await self._database.read(
+            lambda conn: record_rows.get(conn, database, collection, id)
+        )
+        if row is None or row.value is None:
+            return None
+        scope = self._ledger.log_numbered(row.log_no).scope
+        value = json.loads(row.value)
+        return Found(collection, row.id, value, row.hlc, row.log_no, scope.privacy)
+
+    async def page(self, database: str, collection: str | None, limit: int) -> list[Found]:
+        """Records of a collection, or of all, in order of collection and id."""
+        rows = await self._database.read(
+            lambda conn: record_queries.list_records(conn, database, collection, None, limit)
+        )
+        return [_found(row) for row in rows]
+
+    async def find(self, database: str, collection: str, query: Query) -> list[Found]:
+        """Raises BadValueError for a field or value that cannot be compared."""
+        where = {}
+        for field, value in query.where.items():
+            plain = to_json(value)
+            if isinstance(plain, dict | list):
+                raise BadValueError(f"{field}: only texts, numbers, true, false and null compare")
+            where[field] = plain
+        rows = await self._database.read(
+            lambda conn: record_queries.find(
+                conn,
+                database,
+                collection,
+                where,
+                query.text,
+                query.order,
+                query.descending,
+                query.limit,
+            )
+        )
+        return [_found(row) for row in rows]
+
+    async def export(self, database: str | None) -> AsyncIterator[tuple[str, Found]]:
+        """Every record, page by page, so that memory stays bounded."""
+        names = [database] if database else sorted({s.database for s in self._ledger.scopes()})
+        for name in names:
+            after: Position | None = None
+            while True:
+                rows = await self._database.read(
+                    lambda conn, n=name, a=after: record_queries.list_records(  # type: ignore[misc]
+                        conn, n, None, a, EXPORT_PAGE_RECORDS
+                    )
+                )
+                for row in rows:
+                    yield name, _found(row)
+                if len(rows) < EXPORT_PAGE_RECORDS:
+                    break
+                after = Position(rows[-1].collection, rows[-1].id, rows[-1].privacy)
+
+    async def count(self) -> dict[str, int]:
+        """Records that exist (deleted ones do not count), by database."""
+        return await self._database.read(record_queries.counts)
+
+
+def _found(row: record_queries.Found) -> Found:
+    value = json.loads(row.value)
+    return Found(row.collection, row.id, value, row.hlc, row.log_no, row.privacy)

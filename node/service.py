@@ -1,0 +1,333 @@
+"""Service: the node as methods that take and return JSON. One table; two callers.
+
+The command line calls it in its own process when no node runs for the home; the local API calls
+it when one does. So both answer alike. Unary methods return one JSON value, streams yield JSON
+objects until they end or the listener goes away. Parameters are checked here, because the
+local API passes on what it was sent.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from .. import CoveyError
+from ..sync.values import from_json, to_json
+from .engine import Engine
+from .happenings import EventsLost, NodeEvent, RecordChanged
+from .joining import Joiner
+from .pairing import PairingWindow
+from .reader import Query
+from .writer import Delete, Put, Written
+
+Json = dict[str, Any]
+LIST_LIMIT_DEFAULT = 100
+LIST_LIMIT_MAX = 10_000
+HUMAN_STEP_MS = 60_000
+
+
+class UsageError(CoveyError):
+    """A parameter is missing, of the wrong type, or out of range. Nothing was done."""
+
+    exit_code = 2
+
+
+class NotFoundError(CoveyError):
+    """The record, device or database asked for does not exist here."""
+
+    exit_code = 1
+
+
+class Service:
+    """All methods of one open node."""
+
+    def __init__(self, engine: Engine, stop: Callable[[], None]) -> None:
+        self._engine = engine
+        self._stop = stop
+        self._answers: dict[str, asyncio.Future[bool]] = {}
+        self._unary: dict[str, Callable[[Json], Awaitable[Any]]] = {
+            "device": self._device,
+            "devices": self._devices,
+            "device_show": self._device_show,
+            "device_rename": self._device_rename,
+            "databases": self._databases,
+            "database_create": self._database_create,
+            "database_show": self._database_show,
+            "put": self._put,
+            "put_many": self._put_many,
+            "get": self._get,
+            "delete": self._delete,
+            "list": self._list,
+            "find": self._find,
+            "sync": self._sync,
+            "status": self._status,
+            "down": self._down,
+            "pair_answer": self._answer("pair"),
+            "join_answer": self._answer("join"),
+        }
+        self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
+            "watch": self._watch,
+            "export": self._export,
+            "log": self._log,
+            "events": self._events,
+            "pair": self._pair,
+            "join": self._join,
+        }
+
+    async def call(self, method: str, params: Json) -> Any:
+        """Run a unary method. Raises CoveyError; UsageError for an unknown method."""
+        if method not in self._unary:
+            raise UsageError(f"no method {method!r}: see docs/cli.md for what there is")
+        return await self._unary[method](params)
+
+    def stream(self, method: str, params: Json) -> AsyncIterator[Json]:
+        """Start a stream. Closing the iterator ends it."""
+        if method not in self._streams:
+            raise UsageError(f"no stream {method!r}: see docs/cli.md for what there is")
+        return self._streams[method](params)
+
+    async def _device(self, _: Json) -> Json:
+        device = self._engine.our_device()
+        return {
+            "device": {
+                "id": self._engine.shown_id(device.sig_pk),
+                "short_id": self._engine.short_id(device.sig_pk),
+                "name": device.name,
+                "type": device.type,
+            },
+            "mesh": self._engine.mesh.id.hex(),
+        }
+
+    async def _devices(self, _: Json) -> Json:
+        return {"devices": await self._engine.device_rows()}
+
+    async def _device_show(self, params: Json) -> Json:
+        device = self._engine.find_device(_text(params, "device"))
+        rows = await self._engine.device_rows()
+        shown = self._engine.shown_id(device.sig_pk)
+        row = next(row for row in rows if row["device_id"] == shown)
+        addresses = await self._engine.addresses_of(device.sig_pk)
+        return {**row, "addresses": addresses}
+
+    async def _device_rename(self, params: Json) -> Json:
+        device = self._engine.find_device(_text(params, "device"))
+        await self._engine.rename(device.sig_pk, _text(params, "name"))
+        return await self._device_show({"device": self._engine.shown_id(device.sig_pk)})
+
+    async def _databases(self, _: Json) -> Json:
+        return {"databases": await self._engine.database_rows()}
+
+    async def _database_create(self, params: Json) -> Json:
+        name = _text(params, "name")
+        await self._engine.create_database(name, params.get("policy"))
+        return await self._database_show({"name": name})
+
+    async def _database_show(self, params: Json) -> Json:
+        name = _text(params, "name")
+        for row in await self._engine.database_rows():
+            if row["name"] == name:
+                return row
+        raise NotFoundError(f"no database {name!r} here: `covey db list` shows those there are")
+
+    async def _put(self, params: Json) -> Json:
+        put = Put(
+            _text(params, "collection"),
+            params.get("id"),
+            _record(params.get("value")),
+            params.get("privacy"),
+            bool(params.get("replace")),
+        )
+        results = await self._engine.writer.write(_text(params, "database"), [put])
+        return _written(results[0])
+
+    async def _put_many(self, params: Json) -> Json:
+        collection, field = _text(params, "collection"), params.get("id_field")
+        puts = []
+        for item in params.get("items") or ():
+            value = _record(item.get("value"))
+            id = item.get("id")
+            if field is not None:
+                if field not in value:
+                    raise UsageError(f"a record has no field {field!r} to take its id from")
+                id = str(value[field])
+                if field == "id":
+                    # Every answer shows the id beside the fields; it is not stored twice.
+                    del value["id"]
+            puts.append(Put(collection, id, value, None, False))
+        results = await self._engine.writer.write(_text(params, "database"), puts)
+        written = sum(result.changed for result in results)
+        return {"written": written, "unchanged": len(results) - written}
+
+    async def _get(self, params: Json) -> Json:
+        collection, id = _text(params, "collection"), _text(params, "id")
+        found = await self._engine.reader.get(_text(params, "database"), collection, id)
+        if found is None:
+            raise NotFoundError(f"no record {collection}/{id} in {params['database']}")
+        if not params.get("meta"):
+            return found.value
+        return {**found.value, "_meta": self._engine.describe(found)}
+
+    async def _delete(self, params: Json) -> Json:
+        request = Delete(_text(params, "collection"), _text(params, "id"))
+        database = _text(params, "database")
+        results = await self._engine.writer.write(database, [request])
+        if not results[0].changed:
+            raise NotFoundError(f"no record {request.collection}/{request.id} in {database}")
+        return {"id": request.id, "deleted": True}
+
+    async def _list(self, params: Json) -> Json:
+        found = await self._engine.reader.page(
+            _text(params, "database"), params.get("collection"), _limit(params)
+        )
+        return {"records": [{"collection": f.collection, "id": f.id, **f.value} for f in found]}
+
+    async def _find(self, params: Json) -> Json:
+        where = params.get("where") or {}
+        if not isinstance(where, dict):
+            raise UsageError("where: an object of field and value was expected")
+        query = Query(
+            from_json(where),
+            params.get("text"),
+            params.get("order"),
+            bool(params.get("descending")),
+            _limit(params),
+        )
+        found = await self._engine.reader.find(
+            _text(params, "database"), _text(params, "collection"), query
+        )
+        return {"records": [{"id": f.id, **f.value} for f in found]}
+
+    async def _sync(self, params: Json) -> Json:
+        timeout_ms = int(float(params.get("timeout_s") or 30) * 1000)
+        device = params.get("with")
+        peer = None if device is None else self._engine.find_device(device).sig_pk
+        await self._engine.sync_now(peer, timeout_ms)
+        return await self._engine.status()
+
+    async def _status(self, _: Json) -> Json:
+        return await self._engine.status()
+
+    async def _down(self, _: Json) -> Json:
+        self._stop()
+        return {"stopping": True}
+
+    def _answer(self, what: str) -> Callable[[Json], Awaitable[Any]]:
+        async def answer(params: Json) -> Json:
+            waiting = self._answers.pop(what, None)
+            if waiting is None or waiting.done():
+                raise UsageError("nobody is waiting for an answer")
+            waiting.set_result(bool(params.get("accept")))
+            return {"accepted": bool(params.get("accept"))}
+
+        return answer
+
+    async def _watch(self, params: Json) -> AsyncIterator[Json]:
+        database, collection = _text(params, "database"), params.get("collection")
+        subscription = self._engine.board.subscribe(RecordChanged)
+        try:
+            async for event in subscription:
+                if isinstance(event, EventsLost):
+                    yield {"op": "lost", "count": event.count}
+                elif isinstance(event, RecordChanged) and event.database == database:
+                    if collection is None or event.collection == collection:
+                        yield {
+                            "op": "delete" if event.value is None else "put",
+                            "collection": event.collection,
+                            "id": event.id,
+                            "origin": self._engine.shown_id(event.origin),
+                            "record": None if event.value is None else to_json(event.value),
+                        }
+        finally:
+            subscription.close()
+
+    async def _export(self, params: Json) -> AsyncIterator[Json]:
+        async for database, found in self._engine.reader.export(params.get("database")):
+            yield {
+                "database": database,
+                "collection": found.collection,
+                "id": found.id,
+                "record": found.value,
+            }
+
+    async def _log(self, params: Json) -> AsyncIterator[Json]:
+        subscription = self._engine.board.subscribe(NodeEvent)
+        try:
+            async for row in self._engine.journal_rows():
+                yield row
+            if params.get("follow"):
+                async for event in subscription:
+                    if isinstance(event, NodeEvent):
+                        yield {"event": event.kind, **event.detail}
+        finally:
+            subscription.close()
+
+    async def _events(self, _: Json) -> AsyncIterator[Json]:
+        subscription = self._engine.board.subscribe(NodeEvent)
+        try:
+            device = (await self._device({}))["device"]
+            yield {"event": "ready", "port": self._engine.port, "device": device}
+            async for event in subscription:
+                if isinstance(event, NodeEvent):
+                    yield {"event": event.kind, **event.detail}
+        finally:
+            subscription.close()
+
+    async def _pair(self, params: Json) -> AsyncIterator[Json]:
+        timeout_ms = int(float(params.get("timeout_s") or 300) * 1000)
+        ask = self._asker("pair") if params.get("ask", True) else None
+        window = PairingWindow(self._engine, params.get("level") or "full", timeout_ms, ask)
+        async for event in window.run():
+            yield event
+
+    async def _join(self, params: Json) -> AsyncIterator[Json]:
+        timeout_ms = int(float(params.get("timeout_s") or 60) * 1000)
+        ask = self._asker("join") if params.get("ask", True) else None
+        joiner = Joiner(
+            self._engine,
+            _text(params, "code"),
+            params.get("address"),
+            params.get("tag"),
+            timeout_ms,
+            ask,
+        )
+        async for event in joiner.run():
+            yield event
+
+    def _asker(self, what: str) -> Callable[[], Awaitable[bool]]:
+        """A person's yes or no, given through `pair_answer` or `join_answer`; silence is no."""
+
+        async def ask() -> bool:
+            answer = self._answers[what] = asyncio.get_running_loop().create_future()
+            try:
+                return await self._engine.within(answer, HUMAN_STEP_MS, otherwise=False)
+            finally:
+                self._answers.pop(what, None)
+
+        return ask
+
+
+def _text(params: Json, name: str) -> str:
+    value = params.get(name)
+    if not isinstance(value, str):
+        raise UsageError(f"{name}: a text was expected")
+    return value
+
+
+def _limit(params: Json) -> int:
+    limit = params.get("limit")
+    limit = LIST_LIMIT_DEFAULT if limit is None else limit
+    if not isinstance(limit, int) or not 0 < limit <= LIST_LIMIT_MAX:
+        raise UsageError(f"limit: a number from 1 to {LIST_LIMIT_MAX} was expected")
+    return limit
+
+
+def _record(value: Any) -> dict[str, Any]:
+    """A record as JSON, turned into values. Raises UsageError or BadValueError."""
+    if not isinstance(value, dict):
+        raise UsageError("a record is a JSON object, such as '{\"text\": \"hello\"}'")
+    record = from_json(value)
+    assert isinstance(record, dict)
+    return record
+
+
+def _written(result: Written) -> Json:
+    return {"id": result.id, "version": result.version}

@@ -1,0 +1,160 @@
+"""Shelf: the states of records that are being read for change, in memory.
+
+Automerge documents are built only when a record is changed a second time. The shelf loads a
+record's state from its row (or, while the record has a single change, from the entry that
+carries it), keeps it while a change to it is on its way to the disk, and after that as long as
+there is room. What is on the shelf is never older than the store.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from ..crypto.errors import CryptoError
+from ..storage import record_rows
+from ..storage.errors import StoreDamagedError
+from ..storage.record_rows import Record
+from ..storage.store import Conn, Store
+from ..sync.changeset import decode_change_set
+from ..sync.change import Change
+from ..sync.chunk import decode_tail
+from ..sync.crdt import decode_state, state_of_first
+from ..sync.errors import DecodeError
+from ..sync.record_state import RecordState
+from .ledger import Ledger, Log
+from .mesh import Mesh
+from .projection import Key
+from .stored import StoredEntry, stored_entry
+
+RECORDS_KEPT_MAX = 2_048
+
+Found = tuple[Key, Record, StoredEntry | None]
+
+
+class Shelved:
+    """One state; `pins` counts the reasons why it must stay."""
+
+    __slots__ = ("pins", "state")
+
+    def __init__(self, state: RecordState) -> None:
+        self.state = state
+        self.pins = 0
+
+
+class Loaded:
+    """Keeps what `Shelf.load` brought until the block ends."""
+
+    def __init__(self, shelf: "Shelf", keys: list[Key]) -> None:
+        self._shelf = shelf
+        self._keys = keys
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._shelf.unpin(self._keys)
+
+
+class Shelf:
+    def __init__(self, database: Store, ledger: Ledger, mesh: Mesh, place: Path) -> None:
+        self._database = database
+        self._place = place
+        self._ledger = ledger
+        self._mesh = mesh
+        self._records: dict[Key, Shelved] = {}
+
+    def state(self, key: Key) -> RecordState | None:
+        shelved = self._records.get(key)
+        return None if shelved is None else shelved.state
+
+    def put(self, key: Key, state: RecordState, *, pin: bool = False) -> None:
+        """Replace the state. With `pin`, `unpin` must follow when it is durable."""
+        shelved = self._records.get(key)
+        if shelved is None:
+            shelved = self._records[key] = Shelved(state)
+        shelved.state = state
+        shelved.pins += pin
+
+    def unpin(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            shelved = self._records.get(key)
+            if shelved is not None:
+                shelved.pins -= 1
+        self._trim()
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Forget these states, pinned or not: their changes will not become durable."""
+        for key in keys:
+            self._records.pop(key, None)
+
+    def clear(self) -> None:
+        self._records.clear()
+
+    async def load(self, scopes: Sequence[int], names: Iterable[tuple[str, str]]) -> Loaded:
+        """Bring the named records (collection, id) of these scopes onto the shelf, if they exist.
+
+        They stay at least until the `with` block over the answer ends. Raises StoreDamagedError.
+        """
+        wanted: dict[str, dict[str, None]] = {}
+        here: list[Key] = []
+        for collection, id in names:
+            for scope in scopes:
+                shelved = self._records.get((scope, collection, id))
+                if shelved is None:
+                    wanted.setdefault(collection, {})[id] = None
+                else:
+                    shelved.pins += 1
+                    here.append((scope, collection, id))
+        if wanted and scopes:
+            try:
+                found = await self._database.read(lambda conn: _read(conn, scopes, wanted))
+            except BaseException:
+                self.unpin(here)
+                raise
+            pinned = set(here)
+            for key, row, entry in found:
+                if key in pinned:
+                    continue
+                if key not in self._records:
+                    self._records[key] = Shelved(self._state_of(row, entry))
+                self._records[key].pins += 1
+                here.append(key)
+        return Loaded(self, here)
+
+    def _state_of(self, row: Record, stored: StoredEntry | None) -> RecordState:
+        log = self._ledger.log_numbered(row.log_no)
+        try:
+            if row.meta is not None:
+                return decode_state(row.doc, row.meta, lambda: self._change_in(log, row, stored))
+            return state_of_first(self._change_in(log, row, stored), log.instance, row.seq)
+        except (CryptoError, DecodeError) as error:
+            raise StoreDamagedError(self._place, f"record {row.id}: {error}") from error
+
+    def _change_in(self, log: Log, row: Record, stored: StoredEntry | None) -> Change:
+        body = None if stored is None else self._mesh.open_entry(log, stored)
+        if body is None:
+            raise DecodeError("its entry cannot be opened")
+        return decode_tail(decode_change_set(body).changes[row.item].tail, log.instance)
+
+    def _trim(self) -> None:
+        if len(self._records) > RECORDS_KEPT_MAX:
+            loose = [key for key, shelved in self._records.items() if shelved.pins <= 0]
+            self.drop(loose[: max(len(self._records) - RECORDS_KEPT_MAX * 7 // 8, 0)])
+
+
+def _read(conn: Conn, scopes: Sequence[int], wanted: dict[str, dict[str, None]]) -> list[Found]:
+    found: list[Found] = []
+    for number, scope, collection in record_rows.collections(conn):
+        if scope not in scopes or collection not in wanted:
+            continue
+        for id, row in record_rows.existing(conn, number, list(wanted[collection])).items():
+            entry = None
+            if row.doc is None:
+                entry = stored_entry(conn, row.log_no, row.seq)
+            found.append(((scope, collection, id), row, entry))
+    return found

@@ -1,0 +1,288 @@
+"""A service with no engine: what the command line and the local API are tested against.
+
+It keeps records in a dict, answers with the shapes of docs/cli.md, and can be told to fail. Run as
+a program it is a node with a real socket: `python tests/fake_service.py HOME`.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from covey import CoveyError
+from covey.node.local_api import serve
+
+HOSTILE = "eve\x1b[2J\x9b1m\u202etxt.exe\u200b[red]"
+"""A name no terminal may see as it is: escape sequences, bidi override, zero width, rich markup."""
+
+DEVICE = {"id": "K7QF-3M2X-0001", "short_id": "K7QF-3M2X", "name": "laptop", "type": "laptop"}
+PHONE = {"id": "9RTB-C400-0002", "short_id": "9RTB-C400", "name": HOSTILE, "type": "phone"}
+
+
+class FakeError(CoveyError):
+    """What the service says no with."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass
+class FakeService:
+    """Records what it was asked in `asked`; `failing` maps a method to the error it raises."""
+
+    records: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    failing: dict[str, BaseException] = field(default_factory=dict)
+    synced: bool = True
+    connected: bool = True
+    alone: bool = False
+    pairing_failure: dict[str, Any] | None = None
+    first_sync_end: dict[str, Any] | None = field(default_factory=lambda: {"event": "synced"})
+    human_step_over: bool = False
+    """If set, nobody waits any more for what a person answers."""
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    answers: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
+    hold: asyncio.Event | None = None
+    """If set, every call waits for it after it was asked and before it acts."""
+    streams_open: int = 0
+
+    async def call(self, method: str, params: dict[str, Any]) -> Any:
+        self.asked.append((method, params))
+        if self.hold is not None:
+            await self.hold.wait()
+        if method in self.failing:
+            raise self.failing[method]
+        result = getattr(self, f"on_{method}")(params)
+        self.asked.append((f"{method} done", {}))
+        return result
+
+    async def stream(self, method: str, params: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        self.asked.append((method, params))
+        self.streams_open += 1
+        try:
+            if method in self.failing:
+                raise self.failing[method]
+            async for item in getattr(self, f"stream_{method}")(params):
+                yield item
+        finally:
+            self.streams_open -= 1
+
+    def on_device(self, d: dict[str, Any]) -> Any:
+        return {"device": DEVICE, "mesh": "00" * 16}
+
+    def on_devices(self, d: dict[str, Any]) -> Any:
+        return {"devices": [_row(DEVICE, True), _row(PHONE, False)]}
+
+    def on_device_show(self, d: dict[str, Any]) -> Any:
+        if d["device"] not in ("laptop", DEVICE["id"]):
+            raise FakeError(f"no device {d['device']!r}: `covey devices` lists them", 1)
+        return _row(DEVICE, True) | {"addresses": ["192.0.2.7:7654"]}
+
+    def on_device_rename(self, d: dict[str, Any]) -> Any:
+        return _row({**DEVICE, "name": d["name"]}, True)
+
+    def on_databases(self, d: dict[str, Any]) -> Any:
+        names = sorted({database for database, _, _ in self.records})
+        return {"databases": [{"name": n, "policy": "full", "records": 1} for n in names]}
+
+    def on_database_create(self, d: dict[str, Any]) -> Any:
+        return {"name": d["name"], "policy": d["policy"] or "full", "records": 0}
+
+    def on_database_show(self, d: dict[str, Any]) -> Any:
+        return {"name": d["name"], "policy": "full", "records": 0}
+
+    def on_put(self, d: dict[str, Any]) -> Any:
+        record_id = d["id"] or f"made-{len(self.records)}"
+        place = (d["database"], d["collection"], record_id)
+        old = {} if d["replace"] else self.records.get(place, {})
+        self.records[place] = old | d["value"]
+        return {"id": record_id, "version": f"v{len(self.asked)}"}
+
+    def on_put_many(self, d: dict[str, Any]) -> Any:
+        written = 0
+        for item in d["items"]:
+            place = (d["database"], d["collection"], item["id"])
+            written += self.records.get(place) != item["value"]
+            self.records[place] = item["value"]
+        return {"written": written, "unchanged": len(d["items"]) - written}
+
+    def on_get(self, d: dict[str, Any]) -> Any:
+        record = self._record(d)
+        return record | {"_meta": {"device": HOSTILE}} if d["meta"] else record
+
+    def on_delete(self, d: dict[str, Any]) -> Any:
+        self._record(d)
+        del self.records[d["database"], d["collection"], d["id"]]
+        return {"id": d["id"], "deleted": True}
+
+    def on_list(self, d: dict[str, Any]) -> Any:
+        return {
+            "records": [
+                {"collection": collection, "id": record_id, **value}
+                for (database, collection, record_id), value in self.records.items()
+                if database == d["database"] and d["collection"] in (None, collection)
+            ][: d["limit"]]
+        }
+
+    def on_find(self, d: dict[str, Any]) -> Any:
+        return {
+            "records": [
+                {"id": record_id, **value}
+                for (_, _, record_id), value in self.records.items()
+                if all(value.get(name) == wanted for name, wanted in d["where"].items())
+            ]
+        }
+
+    def on_sync(self, d: dict[str, Any]) -> Any:
+        return self.on_status(d)
+
+    def on_status(self, d: dict[str, Any]) -> Any:
+        database = {"name": "memory", "state": "synced", "behind": 0, "ahead": 0, "bytes_left": 0}
+        proof = {"proved_at": "2026-01-01T10:00:00Z"}
+        if not self.synced:
+            database |= {"state": "behind", "behind": 3, "bytes_left": 2048}
+            proof = {"proved_at": None}  # type: ignore[dict-item]
+        peer = {
+            "device_id": PHONE["id"],
+            "name": HOSTILE,
+            "state": "connected" if self.connected else "away",
+            "path": "lan" if self.connected else None,
+            "address": "192.0.2.7:7654" if self.connected else None,
+            "databases": [database | proof],
+        }
+        return {
+            "device": {"id": DEVICE["id"], "name": "laptop"},
+            "mesh": "00" * 16,
+            "peers": [] if self.alone else [peer],
+            "alarms": [] if self.synced else [f"the log of {HOSTILE} forked"],
+            "reachable_all_synced": self.synced,
+        }
+
+    def on_down(self, d: dict[str, Any]) -> Any:
+        self.stopped.set()
+        return {"stopping": True}
+
+    def on_pair_answer(self, d: dict[str, Any]) -> Any:
+        return self._answered("pair", d["accept"])
+
+    def on_join_answer(self, d: dict[str, Any]) -> Any:
+        return self._answered("join", d["accept"])
+
+    async def stream_watch(self, d: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        change = {"collection": "facts", "id": "tea", "origin": HOSTILE}
+        yield {"op": "put", **change, "record": {"text": HOSTILE}}
+        yield {"op": "delete", **change, "record": None}
+        yield {"op": "lost", "count": 3}
+        if d["collection"] == "forever":
+            await self.stopped.wait()
+
+    async def stream_export(self, d: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        for (database, collection, record_id), value in self.records.items():
+            if d["database"] in (None, database):
+                yield {
+                    "database": database,
+                    "collection": collection,
+                    "id": record_id,
+                    "record": value,
+                }
+        if "after export" in self.failing:
+            raise self.failing["after export"]
+
+    async def stream_log(self, d: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        yield {"time": "2026-01-01T10:00:00Z", "event": "enrolled", "device": PHONE}
+
+    async def stream_events(self, d: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        yield {"event": "ready", "port": 7654, "device": DEVICE}
+        yield {"event": "peer-connected", "device": HOSTILE}
+        await self.stopped.wait()
+
+    async def stream_pair(self, d: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        yield {
+            "event": "code",
+            "code": "amber-clock-river",
+            "port": 7654,
+            "expires_in": 300,
+            "tag": "k7qf",
+            "addresses": ["192.0.2.7:7654"],
+        }
+        if self.pairing_failure is not None:
+            yield {"event": "failed", **self.pairing_failure}
+            return
+        device = {**PHONE, "level": d["level"]}
+        if d["ask"]:
+            answer = self._question("pair")
+            yield {"event": "confirm", "device": device}
+            if not await answer:
+                yield {"event": "failed", "reason": "declined", "message": "declined here"}
+                return
+        yield {"event": "enrolled", "device": device}
+        self.asked.append(("pair lasted", {}))
+
+    async def stream_join(self, d: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        yield {"event": "searching"}
+        if self.pairing_failure is not None:
+            yield {"event": "failed", **self.pairing_failure}
+            return
+        if d["ask"]:
+            answer = self._question("join")
+            yield {
+                "event": "confirm",
+                "mesh_name": HOSTILE,
+                "level": "full",
+                "enrolled_by": PHONE,
+            }
+            if not await answer:
+                yield {"event": "failed", "reason": "declined", "message": "declined here"}
+                return
+        yield {"event": "joined", "mesh": "00" * 16, "enrolled_by": PHONE}
+        yield {"event": "progress", "behind": 3, "bytes_left": 2048}
+        if self.first_sync_end is not None:
+            yield self.first_sync_end
+
+    def _answered(self, what: str, accept: bool) -> Any:
+        if what not in self.answers:
+            raise FakeError("nobody is waiting for an answer", 2)
+        self.answers.pop(what).set_result(accept)
+        return {"accepted": accept}
+
+    def _question(self, what: str) -> asyncio.Future[bool]:
+        answer = self.answers[what] = asyncio.get_running_loop().create_future()
+        if self.human_step_over:
+            self.answers.pop(what).set_result(False)
+        return answer
+
+    def _record(self, d: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self.records[d["database"], d["collection"], d["id"]]
+        except KeyError:
+            raise FakeError(f"no record {d['collection']}/{d['id']}", 1) from None
+
+
+def _row(device: dict[str, Any], is_self: bool) -> dict[str, Any]:
+    return {
+        "device_id": device["id"],
+        "short_id": device["short_id"],
+        "device_name": device["name"],
+        "device_type": device["type"],
+        "trust_level": "full",
+        "role": "admin",
+        "last_seen": None,
+        "status": "active",
+        "sync_policy": {},
+        "self": is_self,
+    }
+
+
+async def _run(home: Path) -> None:
+    service = FakeService()
+    service.records["memory", "facts", "tea"] = {"text": "likes tea"}
+    async with serve(home, service):
+        print("ready", flush=True)
+        await service.stopped.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_run(Path(sys.argv[1])))

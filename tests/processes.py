@@ -1,0 +1,133 @@
+"""Real `covey` processes for tests: homes in a temporary folder, one command a call.
+
+`Device` is one home. `up()` starts its node as a process of its own and waits for the ready
+line; `run()` runs any command with `--json` and checks the exit code. Nothing here sleeps: waiting
+is done by commands that block (`sync --wait`) or by reading the node's event lines.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+COMMAND_SECONDS_MAX = 120
+COVEY = (sys.executable, "-m", "covey.cli.main")
+
+
+class Device:
+    """One home and, while it is up, its node process."""
+
+    def __init__(self, folder: Path, name: str, prefix: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.home = folder / name
+        self.key = folder / f"{name}.key"
+        self.prefix = prefix
+        self.process: subprocess.Popen[str] | None = None
+        self.port = 0
+
+    def command(self, *arguments: str) -> list[str]:
+        return [
+            *self.prefix,
+            *COVEY,
+            "--home",
+            str(self.home),
+            "--key-file",
+            str(self.key),
+            *arguments,
+        ]
+
+    def environment(self) -> dict[str, str]:
+        return {k: v for k, v in os.environ.items() if not k.startswith("COVEY")}
+
+    def run(self, *arguments: str, code: int = 0, stdin: str | None = None) -> Any:
+        """Run one command with `--json`; the parsed answer, or None if it printed nothing."""
+        done = self.attempt(*arguments, "--json", stdin=stdin)
+        assert done.returncode == code, (
+            f"{self.name}: covey {' '.join(arguments)} ended with {done.returncode}, expected"
+            f" {code}\nstdout: {done.stdout}\nstderr: {done.stderr}"
+        )
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def attempt(
+        self, *arguments: str, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS_MAX,
+            env=self.environment(),
+            check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command and leave it running; its output can be read line by line."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment(),
+        )
+
+    def init(self, kind: str = "laptop") -> Any:
+        self.home.parent.mkdir(parents=True, exist_ok=True)
+        answer = self.run("init", "--name", self.name, "--type", kind, "--key-file", str(self.key))
+        return answer["device"]
+
+    def up(self, *arguments: str, listen: str = "127.0.0.1:0") -> "Device":
+        self.process = self.start("up", "--listen", listen, *arguments, "--json")
+        ready = self.wait_for("ready")
+        self.port = ready["port"]
+        return self
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        assert self.process is not None and self.process.stdout is not None
+        for line in self.process.stdout:
+            yield json.loads(line)
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """Read the node's event lines up to the first of this kind."""
+        for line in self.lines():
+            if line.get("event") == event:
+                return line
+        assert self.process is not None and self.process.stderr is not None
+        raise AssertionError(
+            f"{self.name} ended without {event!r}: {self.process.stderr.read()}"
+        )
+
+    def kill(self) -> None:
+        """kill -9, as a dead battery would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+
+    def down(self) -> str:
+        """Stop the node with SIGTERM and return what it wrote to standard error."""
+        if self.process is None:
+            return ""
+        self.process.terminate()
+        _, errors = self.process.communicate(timeout=COMMAND_SECONDS_MAX)
+        assert self.process.returncode == 0, errors
+        self.process = None
+        return errors
+
+
+def pair(member: Device, joiner: Device, *, address: str | None = None) -> dict[str, Any]:
+    """Pair two devices by code through the real commands; the answer of `join`."""
+    window = member.start("pair", "--yes", "--json")
+    assert window.stdout is not None
+    code = json.loads(window.stdout.readline())
+    assert code["event"] == "code", code
+    where = ("--address", address or f"127.0.0.1:{code['port']}")
+    joined = joiner.attempt("join", code["code"], "--yes", *where, "--json")
+    rest, errors = window.communicate(timeout=COMMAND_SECONDS_MAX)
+    assert joined.returncode == 0, (joined.stdout, joined.stderr, rest, errors)
+    answer: dict[str, Any] = json.loads(joined.stdout.splitlines()[-1])
+    return answer
