@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .node.api import Change, Collection, Database, Node, Transaction
     from .node.main import open_node as open
-    from .node.unlock import Keyring, KeyFile, Passphrase
+    from .node.unlock import KeyFile, Keyring, Passphrase
     from .sync.values import BlobRef, Counter, Increment, Text, Vector
 
 __all__ = [

@@ -1,63 +1,181 @@
-"""The other side of a benchmark: a node in a process of its own, told what to do on stdin.
+"""One side of a benchmark: a node in a process of its own, told what to do on standard input.
 
 Each command is one JSON line on standard input, each answer one JSON line on standard output.
-Times are `time.monotonic()`, which all processes of a machine share.
+Times are `time.monotonic()` in seconds, which all processes of a machine share. The mesh is found
+by address only, so that no other node in the network takes part.
 """
 
 import asyncio
 import json
-import resource
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import covey
+import covey.node.main  # Before the clock runs: importing is not opening.
+from covey.node.happenings import NodeEvent
+
+from .memory import peak_kib, rss_kib
+from .tape import Tape
+from .workload import COLLECTION, DATABASE, identified
+
+Json = dict[str, Any]
 
 
-async def main(home: str, key_file: str, port: int) -> None:
-    started = time.monotonic()
-    node = await covey.open(
-        Path(home), unlock=covey.KeyFile(Path(key_file)), online=True, mdns=False
+class Peer:
+    """An open node and the commands a benchmark has for it."""
+
+    def __init__(self, node: covey.Node) -> None:
+        self.node = node
+        self.records = node.database(DATABASE).collection(COLLECTION)
+        self.moments: dict[str, float] = {}
+        self.happened = asyncio.Event()
+        self.listening = asyncio.create_task(self._listen())
+        self.tape = Tape()
+        self.watch: covey.node.api.Watch | None = None
+
+    async def _listen(self) -> None:
+        """Note when each kind of event happened first since `link` or `serve`."""
+        async for event in self.node.engine.board.subscribe(NodeEvent):
+            if isinstance(event, NodeEvent):
+                self.moments.setdefault(event.kind, time.monotonic())
+                self.happened.set()
+
+    async def serve(self) -> Json:
+        """Listen for peers on loopback."""
+        engine = self.node.engine
+        engine.reach.listen_on = engine.parse_address("127.0.0.1:0")
+        await engine.go_online()
+        return {"port": self.node.port}
+
+    async def link(self, port: int) -> Json:
+        """Dial the peer at this port; do not wait."""
+        self.tape.attach()
+        self.node.engine.add_address("127.0.0.1", port)
+        return await self.serve()
+
+    async def proved(self) -> Json:
+        """Wait until a peer proved that both hold the same; what it took since the link stood."""
+        while "in_sync" not in self.moments:
+            self.happened.clear()
+            await self.happened.wait()
+        trips, size = self.tape.until(self.moments["in_sync"])
+        peers = (await self.node.status())["peers"]
+        return {
+            "linked_at": self.moments["connected"],
+            "proved_at": self.moments["in_sync"],
+            "trips": trips,
+            "bytes": size,
+            "received_bytes": sum(peer["received_bytes"] for peer in peers),
+        }
+
+    async def fill(self, first: int, count: int, in_flight: int) -> Json:
+        """Put records, each its own commit, with this many in flight; the seconds it took."""
+        numbers = iter(range(first, first + count))
+        made = [identified(number) for number in numbers] if count <= 10_000 else None
+        values = iter(made) if made else (identified(n) for n in range(first, first + count))
+        start = time.perf_counter()
+        await asyncio.gather(*(self._put_all(values) for _ in range(in_flight)))
+        return {"seconds": time.perf_counter() - start}
+
+    async def _put_all(self, values: Iterator[tuple[str, Json]]) -> None:
+        put = self.records.put
+        for id, value in values:
+            await put(value, id=id)
+
+    async def transact(self, first: int, count: int, size: int) -> Json:
+        """Put records in transactions of this size; the seconds it took."""
+        made = [identified(number) for number in range(first, first + count)]
+        start = time.perf_counter()
+        for at in range(0, count, size):
+            await self.records.put_many(made[at : at + size])
+        return {"seconds": time.perf_counter() - start}
+
+    async def change(self, first: int, count: int, field: str, value: str) -> Json:
+        """Change one field of records that exist."""
+        await asyncio.gather(
+            *(self.records.put({field: value}, id=f"m{n:07d}") for n in range(first, first + count))
+        )
+        return {}
+
+    async def put_slowly(self, first: int, count: int, pause_s: float) -> Json:
+        """Put records one by one with pauses; when each put was begun."""
+        began = {}
+        for number in range(first, first + count):
+            id, value = identified(number)
+            await asyncio.sleep(pause_s)
+            began[id] = time.monotonic()
+            await self.records.put(value, id=id)
+        return {"began": began}
+
+    async def look(self) -> Json:
+        """Watch from now on; `seen` tells what came."""
+        self.watch = self.records.watch()
+        return {}
+
+    async def seen(self, count: int) -> Json:
+        """Wait for this many changes; when each was seen."""
+        assert self.watch is not None, "look first"
+        moments: dict[str, float] = {}
+        async with self.watch as changes:
+            async for change in changes:
+                moments[change.id] = time.monotonic()
+                if len(moments) == count:
+                    break
+        return {"seen": moments}
+
+    async def count(self, word: str) -> Json:
+        """How many records there are, and whether full text finds any by this word."""
+        counts = await self.node.engine.reader.count()
+        found = await self.records.find(text=word, limit=1)
+        return {"records": counts.get(DATABASE, 0), "found": len(found)}
+
+    async def search(self, texts: list[str]) -> Json:
+        """Milliseconds of each full-text search."""
+        taken = []
+        for text in texts:
+            start = time.perf_counter()
+            await self.records.find(text=text, limit=20)
+            taken.append((time.perf_counter() - start) * 1e3)
+        return {"ms": taken}
+
+    async def idle(self, seconds: float) -> Json:
+        """Do nothing for a while; the CPU seconds that took, all threads, and the peers linked."""
+        start, cpu = time.monotonic(), time.process_time()
+        await asyncio.sleep(seconds)
+        used, passed = time.process_time() - cpu, time.monotonic() - start
+        return {"cpu_s": used, "seconds": passed, "links": len(self.node.engine.links)}
+
+    async def memory(self) -> Json:
+        return {"rss_kib": rss_kib(), "peak_kib": peak_kib()}
+
+
+async def main(home: str, key_file: str) -> None:
+    started = time.perf_counter()
+    node = await covey.open(Path(home), unlock=covey.KeyFile(Path(key_file)), mdns=False)
+    answer({"opened_s": time.perf_counter() - started})
+    peer = Peer(node)
+    reader = asyncio.StreamReader(limit=1 << 24)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
-    if port:
-        node.engine.add_address("127.0.0.1", port)
-    answer({"ready": True, "opened_s": time.monotonic() - started, "port": node.port})
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    watch = node.database("bench").watch()
-    changes = watch.__aiter__()
     while line := await reader.readline():
         command = json.loads(line)
-        match command["do"]:
-            case "wait":
-                proved = await node.sync(timeout=command["timeout_s"])
-                answer({"proved": proved, "at": time.monotonic(), **usage(node)})
-            case "expect":
-                change = await changes.__anext__()
-                answer({"id": change.id, "at": time.monotonic()})
-            case "stop":
-                watch.close()
-                await node.close()
-                answer({"stopped": True, **usage(node)})
-                return
+        name = command.pop("do")
+        if name == "stop":
+            break
+        answer(await getattr(peer, name)(**command))
+    await node.close()
+    await peer.listening
+    answer({})
 
 
-def usage(node: covey.Node) -> dict[str, Any]:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return {
-        "rss_max_kib": used.ru_maxrss,
-        "cpu_s": used.ru_utime + used.ru_stime,
-        "bytes_received": node.engine.traffic.received,
-        "bytes_sent": node.engine.traffic.sent,
-    }
-
-
-def answer(value: dict[str, Any]) -> None:
+def answer(value: Json) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], sys.argv[2]))

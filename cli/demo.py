@@ -2,8 +2,8 @@
 
 Everything here is real: two homes, two processes started with the same commands a person would
 type, pairing by a code of three words, and mDNS (or, where the network has no multicast, an
-address, and that is said). At the end it looks for the text of the conversation in everything that crossed
-the network and in every file of both homes, and fails if it finds any.
+address, and that is said). At the end it looks for the text of the conversation in everything that
+crossed the network and in every file of both homes, and fails if it finds any.
 
 Nothing outside a temporary folder is touched, and that folder is removed.
 """
@@ -149,9 +149,7 @@ class _Demo:
             self.mdns = False
             self.tell("   no multicast on this machine: the phone is given the address instead")
             address = f"127.0.0.1:{code['port']}"
-            joined = self.phone.start(
-                "join", code["code"], "--yes", "--address", address, "--json"
-            )
+            joined = self.phone.start("join", code["code"], "--yes", "--address", address, "--json")
             output, errors = joined.communicate(timeout=COMMAND_SECONDS_MAX)
         if joined.returncode != 0:
             window.kill()
@@ -174,9 +172,9 @@ class _Demo:
         self.phone.run("sync", "--wait", "--timeout", "60")
         took = time.monotonic() - started
         found = self.phone.run("find", "conversations", "messages", "--text", "lighthouse")
-        self.tell(f'   on the phone {took:.1f} s later, `covey find --text lighthouse` says:')
+        self.tell(f"   on the phone {took:.1f} s later, `covey find --text lighthouse` says:")
         for record in found["records"]:
-            self.tell(f'   {record["author"]}: {record["text"]}')
+            self.tell(f"   {record['author']}: {record['text']}")
         self.traffic("   what travelled")
 
     def phone_up(self) -> None:
@@ -209,7 +207,7 @@ class _Demo:
         facts = self.traffic("   what travelled")
         status = self.phone.run("status", codes=(0, 1))
         for row in status["peers"][0]["databases"]:
-            self.tell(f'   {row["name"]}: {row["state"]}, proved at {row["proved_at"]}')
+            self.tell(f"   {row['name']}: {row['state']}, proved at {row['proved_at']}")
         return {**facts, "seconds": round(took, 2), "record": ours}
 
     def traffic(self, label: str) -> dict[str, Any]:
@@ -228,7 +226,7 @@ class _Demo:
         for line in text.splitlines():
             words = json.loads(line)["text"][:CANARY_CHARACTERS].encode()
             canaries |= {words, words.hex().encode(), words.decode().encode("utf-16-le")}
-            canaries |= {base64.b64encode(words[:CANARY_CHARACTERS // 3 * 3])}
+            canaries |= {base64.b64encode(words[: CANARY_CHARACTERS // 3 * 3])}
         places = [d.capture for d in (self.laptop, self.phone) if d.capture.exists()]
         wire = sum(place.stat().st_size for place in places)
         for device in (self.laptop, self.phone):
@@ -238,8 +236,8 @@ class _Demo:
             content = place.read_bytes()
             found += sum(canary in content for canary in canaries)
         self.tell(
-            f"\n6. Looked for the {len(text.splitlines())} messages in {wire:,} captured bytes of the"
-            f" wire and in {len(places)} files: {found} found"
+            f"\n6. Looked for the {len(text.splitlines())} messages in {wire:,} captured bytes of"
+            f" the wire and in {len(places)} files: {found} found"
         )
         if found or not wire:
             raise DemoFailedError(f"{found} pieces of plaintext in {wire} bytes of wire and homes")
@@ -248,4 +246,3 @@ class _Demo:
     def stop(self) -> None:
         for device in (self.laptop, self.phone):
             device.down()
-

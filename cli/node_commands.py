@@ -80,7 +80,11 @@ def init(
 @json_option
 @pass_settings
 def up(
-    settings: Settings, listen: str | None, no_mdns: bool, peers: tuple[str, ...], capture: str | None
+    settings: Settings,
+    listen: str | None,
+    no_mdns: bool,
+    peers: tuple[str, ...],
+    capture: str | None,
 ) -> None:
     """Run this device's node, until Ctrl-C or `covey down`."""
     from .running import run_node

@@ -78,9 +78,7 @@ def check_adoption(
             Refusal.MALFORMED, f"the other device sent a membership log that is not valid: {error}"
         ) from None
     membership = Membership(read_certificate, mesh_id, mesh)
-    membership.add(
-        {e.arrived.entry_id: (e.author, decode_operation(e.body)) for e in entries}
-    )
+    membership.add({e.arrived.entry_id: (e.author, decode_operation(e.body)) for e in entries})
     registry = membership.registry
     sponsor_device = registry.devices.get(sponsor)
     us = registry.devices.get(keys.sig_pk)
@@ -180,10 +178,7 @@ def _replace_mesh(conn: Conn, adoption: Adoption, instance: bytes) -> None:
         log_rows.append_entries(conn, log, entries)
     membership_rows.add_operations(
         conn,
-        [
-            membership_rows.Operation(e.arrived.entry_id, e.author, e.body)
-            for e in adoption.entries
-        ],
+        [membership_rows.Operation(e.arrived.entry_id, e.author, e.body) for e in adoption.entries],
     )
 
 
@@ -201,7 +196,13 @@ async def take_carried(engine: "Engine") -> None:
             if level and not engine.mesh.registry.entitled(engine.our_device(), level):
                 level = 0
             by_database.setdefault(row.database, []).append(
-                Put(row.collection, row.id, from_json(json.loads(row.value)), PRIVACY_NAMES[level], False)
+                Put(
+                    row.collection,
+                    row.id,
+                    from_json(json.loads(row.value)),
+                    PRIVACY_NAMES[level],
+                    False,
+                )
             )
         for database, puts in by_database.items():
             await engine.writer.write(database, puts)

@@ -57,8 +57,8 @@ class Collection:
         """Write one record: the fields given replace those of the record; others stay.
 
         `replace` drops the others. Without `id` a new time-ordered one is made. `privacy` (device,
-        private, family, public; private if not said) is decided at birth and cannot change. A put that
-        changes nothing writes nothing. Durable when it returns.
+        private, family, public; private if not said) is decided at birth and cannot change. A put
+        that changes nothing writes nothing. Durable when it returns.
 
         Raises BadValueError, PrivacyFixedError, StorageError.
         """
@@ -221,7 +221,7 @@ class Node:
 
     async def sync(self, *, timeout: float = 30.0) -> bool:
         """Sync with whoever is reachable; True only if every one of them is proved in sync."""
-        return await self.engine.sync_now(None, int(timeout * 1000))
+        return await self.engine.patience.sync(None, int(timeout * 1000))
 
     async def close(self) -> None:
         """Say goodbye to peers, finish what is being written, and let go of the home."""

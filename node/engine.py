@@ -1,57 +1,43 @@
 """Engine: one running node on ports. It holds the parts, and tells them of one another.
 
-`start` loads what the store holds; `go_online` listens, announces and dials; `close` ends every task and
-socket. What decides is elsewhere: writing in `writer`, receiving in `ingest`, membership in
-`mesh`, who is dialled in `reach`, one session a peer in `links`. The engine carries news between them:
-entries that became durable go to every link, keys that arrived wake waiting entries, a changed
-membership closes or widens links.
+`start` loads what the store holds; `go_online` listens, announces and dials; `close` ends every
+task and socket. What decides is elsewhere: writing in `writer`, receiving in `ingest`, membership
+in `mesh`, who is dialled in `reach`, one session a peer in `links`, what people are told in
+`directory` and `status`. The engine carries news between them: entries that became durable go to
+every link, keys that arrived wake waiting entries, a changed membership closes or widens links.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import CoveyError
 from ..crypto.entry import CONTROL_SCOPE
 from ..crypto.grants import mesh_id
-from ..crypto.identity import DeviceKeys, check_name, read_certificate, shown_id, short_id
+from ..crypto.identity import DeviceKeys, check_name, read_certificate, short_id, shown_id
 from ..crypto.secret import Secret
-from ..storage import event_rows, log_rows, membership_rows, meta_rows, peer_rows
+from ..storage import event_rows, log_rows, membership_rows, meta_rows
 from ..storage.peer_rows import AddressSource
 from ..storage.store import Conn, Store
 from ..sync.fetch import FetchPlan
-from ..sync.hlc import wall_ms_of
 from ..sync.membership import Membership
-from ..sync.messages import Batch, Reason
 from ..sync.registry import Device
-from ..sync.session_events import (
-    CloseRequested,
-    DeclareFork,
-    DeclareGreeting,
-    DeclareProof,
-    EntriesRead,
-    HeadsAdvanced,
-    PlanReleased,
-    ReadEntries,
-    SharedScopesChanged,
-)
 from .addresses import parse_address
 from .adopting import Adoption, adopt_mesh, take_carried
 from .channel import SecureChannel
 from .committer import Committer, Staged
 from .counters import Counters
-from .deadline import DeadlinePassed, within
+from .directory import Directory
 from .forks import ForkKeeper
 from .happenings import Board, NodeEvent
 from .headings import HeadingNumbers
 from .ingest import Ingest
-from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
-from .links import BatchHeads, Link, Office
+from .ledger import Ledger, Log, Scope
 from .mesh import Mesh
-from .outgoing import read_entries, staged_frame
 from .pairing import PairingWindow
+from .patience import Patience
 from .ports import (
     Address,
     Announcement,
@@ -63,21 +49,14 @@ from .ports import (
     Transport,
 )
 from .reach import Reach
-from .reader import Found, Reader
+from .reader import Reader
 from .shelf import Shelf
 from .status import Standing, node_status, peer_standing
-from .ties import newcomer_stays, store_key
-from .times import iso_time
+from .switchboard import Switchboard
 from .turns import Turns
 from .writer import Writer
 
 T = TypeVar("T")
-
-
-class UnknownDeviceError(CoveyError):
-    """No device of this mesh has that id, or name, or more than one has that name."""
-
-    exit_code = 1
 
 
 class WindowOpenError(CoveyError):
@@ -86,7 +65,7 @@ class WindowOpenError(CoveyError):
     exit_code = 7
 
 
-class Engine(Office):
+class Engine:
     """An open node. `start` before anything else; `close` at the end."""
 
     def __init__(
@@ -100,7 +79,9 @@ class Engine(Office):
         transport: Transport,
         discovery: Discovery | None,
         counters: Counters,
+        look: Callable[[], Hashable] = tuple,
     ) -> None:
+        """`look` names the network we are on, to be compared with itself later."""
         self.place = place
         self.database = database
         self.keys = keys
@@ -110,15 +91,16 @@ class Engine(Office):
         self.transport = transport
         self.discovery = discovery
         self.counters = counters
+        self.look = look
         self.board = Board()
-        self.links: dict[bytes, Link] = {}
-        self.last_links: dict[bytes, Link] = {}
-        self.plan = FetchPlan()
+        self.switchboard = Switchboard(self)
         self._window: PairingWindow | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._link_changed = asyncio.Event()
-        self._closing = False
+        self.closing = False
+        self.turns = Turns()
+        self.patience = Patience(self)
         self.reach = Reach(self)
+        self.directory = Directory(self)
 
     # Starting and stopping ---------------------------------------------------------------------
 
@@ -140,9 +122,7 @@ class Engine(Office):
         )
         scopes, logs, operations, keys, hlc = rows
         self.ledger = Ledger()
-        self.holdings = self.ledger.holdings
-        self.plan = FetchPlan()
-        self.turns = Turns()
+        self.switchboard.plan = FetchPlan()
         headings = HeadingNumbers()
         self.mesh = Mesh(
             self.database,
@@ -161,7 +141,7 @@ class Engine(Office):
             self.keys,
             self.entropy,
             headings,
-            self._advanced,
+            self.switchboard.committed,
             self._failed,
             int.from_bytes(hlc or b"", "big"),
         )
@@ -211,18 +191,32 @@ class Engine(Office):
                 log.head_id = log.tail_id = head.head_id
             self.ledger.add_log(log)
 
+    async def rebuild(self, change: Callable[[], Awaitable[None]]) -> None:
+        """Change what the store holds while nobody reads or writes, then load it anew.
+
+        Links end first. Local writers that wait meanwhile go on with what is loaded.
+        """
+        self.switchboard.hang_up()
+        await self.patience.until(lambda: not self.switchboard.links)
+        async with self.turns.alone():
+            await self.committer.settle()
+            await change()
+            before = self.writer
+            await self._load()
+            before.successor = self.writer
+        await self.ingest.resume()
+
     async def go_online(self) -> None:
         """Listen, announce and dial, if we do not yet. Raises PortInUseError."""
         await self.reach.start()
 
     async def close(self) -> None:
         """Say goodbye to every peer, finish what is being written, end every task."""
-        if self._closing:
+        if self.closing:
             return
-        self._closing = True
+        self.closing = True
         await self.reach.close()
-        for link in list(self.links.values()):
-            link.deliver(CloseRequested(Reason.DONE))
+        self.switchboard.hang_up()
         await self._finish_tasks()
         await self.reach.close_listener()
         await self.committer.settle()
@@ -257,177 +251,31 @@ class Engine(Office):
 
     # News between the parts --------------------------------------------------------------------
 
-    def _advanced(self, group: list[Staged]) -> None:
-        """Our own entries are durable: push them to every peer, one frame a log."""
-        if not self.links:
-            return
-        runs: dict[Log, list[Staged]] = {}
-        for staged in group:
-            runs.setdefault(staged.log, []).append(staged)
-        for log, entries in runs.items():
-            for frame, part in staged_frame(log, entries):
-                last = part[-1]
-                self._tell_links(
-                    HeadsAdvanced(
-                        log.scope.tag,
-                        log.instance,
-                        log.author,
-                        last.seq,
-                        last.entry_id,
-                        part[0].seq - 1,
-                        frame,
-                        None,
-                    ),
-                    None,
-                )
-
     def _failed(self, group: list[Staged]) -> None:
         """These entries will not be: forget the states that were computed from them."""
         for staged in group:
             self.shelf.drop((row.scope, row.collection, row.id) for row in staged.rows)
 
-    def _tell_links(self, event: HeadsAdvanced, origin: Link | None) -> None:
-        for link in list(self.links.values()):
-            if link is not origin:
-                link.deliver(event)
-
     def _membership_changed(self) -> None:
-        """The registry is another one: links of those who may not be here any more end."""
-        devices = self.mesh.registry.devices
-        for link in list(self.links.values()):
-            device = devices.get(link.device)
-            if device is None or not device.active:
-                link.deliver(CloseRequested(Reason.REMOVED))
-            else:
-                link.deliver(SharedScopesChanged(self.mesh.shared_privacies(link.device)))
+        """The registry is another one: links, dialling and waiting entries depend on it."""
+        self.switchboard.membership_changed()
         self.reach.membership_changed()
-        if not self._closing and hasattr(self, "ingest"):
+        if not self.closing and hasattr(self, "ingest"):
             self.spawn(self._retry_waiting(), "retry")
 
     async def _retry_waiting(self) -> None:
         await self.ingest.retry_waiting()
 
-    # What links ask for (Office) ---------------------------------------------------------------
-
-    async def read_entries(self, request: ReadEntries) -> EntriesRead:
-        return await read_entries(self.database, self.ledger, request)
-
-    async def store_batch(self, link: Link, batch: Batch) -> BatchHeads:
-        """Verify, store and apply; then the heads we hold of the batch's logs."""
-        before = {
-            run.instance: log.head_seq if (log := self.ledger.log(batch.scope, run.instance)) else 0
-            for run in batch.runs
-        }
-        prepared = await self.ingest.prepare(batch)
-        await self.ingest.store(prepared)
-        heads = []
-        for run in batch.runs:
-            log = self.ledger.log(batch.scope, run.instance)
-            if log is None or not log.head_seq:
-                continue
-            heads.append((log.instance, log.author, log.head_seq, log.head_id))
-            if log.head_seq > before[run.instance]:
-                self._tell_links(
-                    HeadsAdvanced(
-                        batch.scope,
-                        log.instance,
-                        log.author,
-                        log.head_seq,
-                        log.head_id,
-                        before[run.instance],
-                        None,
-                        link.key,
-                    ),
-                    link,
-                )
-        return tuple(sorted(set(heads)))
-
-    def wake_others(self, link: Link) -> None:
-        for other in list(self.links.values()):
-            if other is not link:
-                asyncio.get_running_loop().call_soon(other.deliver, PlanReleased())
-
-    def proved(self, link: Link, proof: DeclareProof) -> None:
-        now_ms = self.clock.wall_ms()
-        link.proved_ms = now_ms
-        self._link_changed.set()
-        self.note(lambda conn: peer_rows.proved_peer(conn, link.device, now_ms, proof.root))
-        if not link.proof_told:
-            link.proof_told = True
-            self.tell("in_sync", {"device": self.short_id(link.device)})
-
-    def greeted(self, link: Link, greeting: DeclareGreeting) -> None:
-        """The peer told which store it is and where it listens: drop a second link to it."""
-        link.remote_state = state = dict(greeting.device_state)
-        port = state.get("port")
-        if not link.channel.initiator and isinstance(port, int) and 0 < port < 65536:
-            address = Address(link.channel.remote.host, port)
-            self.reach.learned(link.device, address, AddressSource.ACCEPTED)
-        self._keep_one(link, state.get("instance"))
-
-    def _keep_one(self, link: Link, instance: Any) -> None:
-        """Two links to one store of one device are one too many."""
-        if not isinstance(instance, bytes) or len(instance) != 16:
-            return
-        ours = store_key(self.keys.sig_pk, self.instance)
-        for other in self.links_to(link.device):
-            if other is link or other.remote_state.get("instance") != instance:
-                continue
-            stays = newcomer_stays(
-                ours,
-                store_key(link.device, instance),
-                old_dialled_by_us=other.channel.initiator,
-                new_dialled_by_us=link.channel.initiator,
-            )
-            surplus = other if stays else link
-            loop = asyncio.get_running_loop()
-            loop.call_soon(surplus.deliver, CloseRequested(Reason.REPLACED))
-
-    def fork_seen(self, link: Link, fork: DeclareFork) -> None:
-        self.spawn(self.forks.declared(fork), "fork")
-
-    # Links -------------------------------------------------------------------------------------
+    def links_changed(self) -> None:
+        """Somebody came or went: look whom to dial, and wake who waits."""
+        self.patience.look_again()
+        if not self.closing:
+            self.reach.links_changed()
 
     def knows(self, static: bytes) -> bool:
         """Whether this Noise key is an active member's."""
         device = self.mesh.registry.by_dh(static)
         return device is not None and device.active
-
-    async def run_link(self, channel: SecureChannel) -> None:
-        """A channel to a member stands: drive its session until it ends."""
-        device = self.mesh.registry.by_dh(channel.remote_static)
-        assert device is not None
-        key = device.sig_pk[:16] + self.entropy.draw(16)
-        link = Link(key, device.sig_pk, channel, self)
-        self.links[key] = link
-        self.last_links[device.sig_pk] = link
-        self.links_changed()
-        self._note_seen(device.sig_pk)
-        self.tell("connected", {"device": self.short_id(device.sig_pk), "name": device.name})
-        try:
-            await link.run(self.reach.opening(link, self.mesh.shared_privacies(device.sig_pk)))
-        finally:
-            self.links.pop(key, None)
-            self.links_changed()
-            reason = link.closed_for.name.lower() if link.closed_for else "closed"
-            self.counters.add(f"link.ended.{reason}")
-            if not self._closing:
-                self.tell(
-                    "disconnected", {"device": self.short_id(device.sig_pk), "reason": reason}
-                )
-                self._note_seen(device.sig_pk)
-
-    def _note_seen(self, device: bytes) -> None:
-        now_ms = self.clock.wall_ms()
-        self.note(lambda conn: peer_rows.saw_peer(conn, device, now_ms))
-
-    def links_changed(self) -> None:
-        self._link_changed.set()
-        if not self._closing:
-            self.reach.links_changed()
-
-    def links_to(self, device: bytes) -> list[Link]:
-        return [link for link in self.links.values() if link.device == device]
 
     # Pairing -----------------------------------------------------------------------------------
 
@@ -444,83 +292,22 @@ class Engine(Office):
     def window(self) -> PairingWindow | None:
         return self._window
 
-    async def after_admission(self, device: bytes, connect_ms: int, sync_ms: int) -> None:
-        """Stay until the new device has what we have: connected within one, proved in the other."""
-        try:
-            await within(self.clock, connect_ms, self._until(lambda: bool(self.links_to(device))))
-            await within(
-                self.clock,
-                sync_ms,
-                self._until(
-                    lambda: not self.links_to(device)
-                    or any(link.proved_ms for link in self.links_to(device))
-                ),
-            )
-        except DeadlinePassed:
-            pass
-
     async def adopt(self, adoption: Adoption) -> None:
         """Leave our mesh of one for the one that admitted us; what we wrote comes along."""
-        await self.committer.settle()
-        await adopt_mesh(self, adoption)
-        await self._load()
-        await self.ingest.resume()
+        await self.rebuild(lambda: adopt_mesh(self, adoption))
         await self.mesh.learned(())
         await take_carried(self)
         self.tell("joined", {"mesh": self.mesh.id.hex()})
 
     # Doing what a person asks ------------------------------------------------------------------
 
-    async def sync_now(self, device: bytes | None, timeout_ms: int) -> bool:
-        """One round with whoever is reachable. True only if all of them are proved in sync.
-
-        With `device`, only that one counts, and it must be reached.
-        """
-        await self.go_online()
-        self.reach.hurry()
-
-        def settled() -> bool:
-            wanted = [device] if device else [d for d in self.reach.candidates()]
-            linked = [d for d in wanted if self.links_to(d)]
-            pending = [d for d in wanted if not self.links_to(d) and self.reach.is_trying(d)]
-            return (
-                not pending
-                and bool(linked)
-                and all(peer_standing(self, d).proved for d in linked)
-            )
-
-        try:
-            await within(self.clock, timeout_ms, self._until(settled))
-        except DeadlinePassed:
-            return False
-        return True
-
-    async def _until(self, condition: Any) -> None:
-        """Wait until the condition holds; looked at whenever a link changes, and now and then."""
-        while not condition():
-            self._link_changed.clear()
-            try:
-                await within(self.clock, 50, self._link_changed.wait())
-            except DeadlinePassed:
-                continue
-
-    async def within(self, work: Awaitable[T], timeout_ms: int, *, otherwise: T) -> T:
-        """What `work` gives within the time, else `otherwise`."""
-
-        async def wait() -> T:
-            return await work
-
-        try:
-            return await within(self.clock, timeout_ms, wait())
-        except DeadlinePassed:
-            return otherwise
-
     async def rename(self, device: bytes, name: str) -> None:
         await self.mesh.rename(device, check_name(name))
 
     async def create_database(self, name: str, policy: str | None) -> None:
         """Make a database before its first record; harmless if it is there."""
-        from .writer import DATABASE_NAME_BYTES_MAX, check_name as check_text, privacy_level
+        from .writer import DATABASE_NAME_BYTES_MAX, privacy_level
+        from .writer import check_name as check_text
 
         if policy not in (None, "full"):
             raise PolicyError(f"policy {policy!r}: this version syncs every database in full")
@@ -547,19 +334,6 @@ class Engine(Office):
         if fresh:
             self.tell("alarm", {"kind": kind, **detail})
 
-    async def journal_rows(self) -> AsyncIterator[dict[str, Any]]:
-        after = -1
-        while rows := await self.database.read(
-            lambda conn, a=after: event_rows.events(conn, a, 500)  # type: ignore[misc]
-        ):
-            for row in rows:
-                after = row.event_no
-                yield {
-                    "time": iso_time(row.time_ms),
-                    "event": row.kind,
-                    **json.loads(row.detail),
-                }
-
     def shown_id(self, device: bytes) -> str:
         return shown_id(device)
 
@@ -568,68 +342,6 @@ class Engine(Office):
 
     def our_device(self) -> Device:
         return self.mesh.us()
-
-    def find_device(self, text: str) -> Device:
-        """By full shown id, or by a name that only one active device has. Raises UnknownDeviceError."""
-        devices = list(self.mesh.registry.devices.values())
-        wanted = text.replace("-", "").upper()
-        for device in devices:
-            if shown_id(device.sig_pk).replace("-", "") == wanted:
-                return device
-        named = [d for d in devices if d.name == text]
-        active = [d for d in named if d.active] or named
-        if len(active) == 1:
-            return active[0]
-        if active:
-            raise UnknownDeviceError(f"{len(active)} devices are called {text!r}: give the full id")
-        raise UnknownDeviceError(f"no device {text!r} in this mesh: `covey devices` lists them")
-
-    async def device_rows(self) -> list[dict[str, Any]]:
-        peers = {
-            peer.device: peer for peer in await self.database.read(lambda c: peer_rows.peers(c))
-        }
-        rows = []
-        for device in sorted(self.mesh.registry.devices.values(), key=lambda d: d.name):
-            seen = peers.get(device.sig_pk)
-            rows.append(
-                {
-                    "device_id": shown_id(device.sig_pk),
-                    "short_id": short_id(device.sig_pk),
-                    "device_name": device.name,
-                    "device_type": device.type,
-                    "public_key": device.sig_pk.hex(),
-                    "trust_level": device.level,
-                    "role": device.role,
-                    "last_seen": None
-                    if seen is None or seen.last_seen_ms is None
-                    else iso_time(seen.last_seen_ms),
-                    "status": "active" if device.active else "revoked",
-                    "sync_policy": "full",
-                    "self": device.sig_pk == self.keys.sig_pk,
-                }
-            )
-        return rows
-
-    async def database_rows(self) -> list[dict[str, Any]]:
-        counts = await self.reader.count()
-        names = sorted({scope.database for scope in self.ledger.scopes()})
-        return [
-            {"name": name, "policy": "full", "records": counts.get(name, 0)} for name in names
-        ]
-
-    async def addresses_of(self, device: bytes) -> list[str]:
-        rows = await self.database.read(lambda conn: peer_rows.addresses(conn, device))
-        return [str(Address(row.host, row.port)) for row in rows]
-
-    def describe(self, found: Found) -> dict[str, Any]:
-        """Who wrote a record last, when, and for whom it is."""
-        log = self.ledger.log_numbered(found.log)
-        return {
-            "device": shown_id(log.author),
-            "time": iso_time(wall_ms_of(found.hlc)),
-            "privacy": PRIVACY_NAMES[found.privacy],
-            "conflicts": [],
-        }
 
     async def status(self) -> dict[str, Any]:
         return await node_status(self)
@@ -658,12 +370,12 @@ class Engine(Office):
 
     def note(self, job: Callable[[Conn], Any]) -> None:
         """Write something that nobody waits for; losing it costs comfort, not data."""
-        if not self._closing:
+        if not self.closing:
             self.database.write(job).add_done_callback(_ignore)
 
     def attempts_changed(self) -> None:
         """An attempt to reach somebody ended: whoever waits for links looks again."""
-        self._link_changed.set()
+        self.patience.look_again()
 
     async def announce(self, service: str, properties: dict[str, str]) -> Announcement | None:
         return await self.reach.announce(service, properties)

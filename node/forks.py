@@ -3,25 +3,30 @@
 The instance rule of the store catches copies and restored backups before they write (they get an
 instance of their own). What slips through, such as the snapshot of a running virtual machine,
 is proved by two signed entries of the same number. The fork is an alarm on every device that
-sees it, kept until a person has seen it.
+sees it.
 
-The device whose own instance forked heals at once: it opens a new instance and writes the
-records whose latest change stood in the forked log again under it. So no branch's writes are lost:
-peers that hold the other branch get ours as new changes.
+The device whose own instance forked heals by itself: it goes on under a new instance, takes its
+old log out, keeps the values of the records that this log wrote last, builds its records again from
+what is left, writes those values again, and fetches the branch that its peers hold. So no
+branch's writes are lost, and every device ends with one and the same chain.
 
 Spec: docs/protocol.md, section 7, "Forks".
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ..crypto.entry import CONTROL_SCOPE
 from ..crypto.identity import short_id
-from ..storage import carried_rows
+from ..storage import carried_rows, log_rows
 from ..storage.instance_rule import renew_instance
+from ..storage.record_rows import wipe_projection
+from ..storage.store import Conn
 from ..sync.session_events import DeclareFork
+from ..sync.vectors import LogHead
 from .adopting import take_carried
 from .ledger import Log
 from .mesh import INSTANCE_BYTES
-from .receiving import Forked
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -34,17 +39,27 @@ class ForkKeeper:
         self._engine = engine
         self._known: set[tuple[bytes, bytes]] = set()
 
-    async def found(self, log: Log, forked: Forked) -> None:
-        """A verified run does not continue what we hold."""
-        await self._handle(log)
-
     async def declared(self, fork: DeclareFork) -> None:
-        """A peer's vector names another entry at a place where we hold one."""
+        """A peer's vector names another entry at the head of a log of ours."""
         log = self._engine.ledger.log(fork.scope, fork.instance)
         if log is not None:
-            await self._handle(log)
+            await self.found(log)
 
-    async def _handle(self, log: Log) -> None:
+    async def compare(self, scope: bytes, theirs: Mapping[bytes, LogHead]) -> None:
+        """A peer told its heads: where it is behind us, its head must be in our chain."""
+        for instance, head in theirs.items():
+            log = self._engine.ledger.log(scope, instance)
+            if log is None or head.seq >= log.head_seq or not head.entry_id:
+                continue
+            number, seq = log.number, head.seq
+            ours = await self._engine.database.read(
+                lambda conn, n=number, s=seq: log_rows.entry_id_at(conn, n, s)  # type: ignore[misc]
+            )
+            if ours is not None and ours != head.entry_id:
+                await self.found(log)
+
+    async def found(self, log: Log) -> None:
+        """Somebody holds another entry at a place of this log."""
         name = (log.scope.tag, log.instance)
         if name in self._known:
             return
@@ -54,20 +69,25 @@ class ForkKeeper:
         await engine.alarm(
             "fork", {"device": short_id(log.author), "instance": log.instance.hex()[:8]}
         )
-        if log.instance == engine.instance:
+        # A fork of the membership log loses nothing that matters here: a person looks at it.
+        if log.instance == engine.instance and log.scope.tag != CONTROL_SCOPE:
             engine.spawn(self._heal(log), "heal")
 
     async def _heal(self, log: Log) -> None:
-        """Go on under a new instance, and write again what only our branch may have."""
         engine = self._engine
         instance = engine.entropy.draw(INSTANCE_BYTES)
-        async with engine.turns.alone():
-            await engine.committer.settle()
 
-            def renew(conn) -> None:  # type: ignore[no-untyped-def]
-                renew_instance(conn, instance)
-                carried_rows.carry_of_log(conn, log.number)
+        def change(conn: Conn) -> None:
+            renew_instance(conn, instance)
+            carried_rows.carry_of_log(conn, log.number)
+            log_rows.cut_log(conn, log.number, 1)
+            wipe_projection(conn, log.scope.number)
+            carried_rows.apply_again(conn, log.scope.number)
 
-            await engine.database.write(renew)
-            engine.instance = engine.mesh.instance = instance
-        await take_carried(engine, rewrite=True)
+        async def rebuild() -> None:
+            await engine.database.write(change)
+            engine.instance = instance
+
+        await engine.rebuild(rebuild)
+        await take_carried(engine)
+        engine.tell("fork_healed", {"instance": log.instance.hex()[:8]})

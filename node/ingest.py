@@ -6,18 +6,16 @@ change set, gate, one transaction with `synchronous=FULL`, and only then the ack
 
 Two paths lead from an entry to records. An entry whose changes all begin new records of plain
 fields is applied in the transaction that stores it; the CRDT library is not involved. Any other
-entry is stored as *pending* first, with its attempt counted, then handed to the CRDT, then marked as
-applied together with its records. So an input that crashes the process is tried once more after
-a restart and then quarantined: a crash cannot become a loop. An entry whose past, key or authority has
-not arrived stays pending and is tried again when something arrives.
+entry is stored as *pending* first, with its attempt counted, then handed to the CRDT, then marked
+as applied together with its records. So an input that crashes the process is tried once more after
+a restart and then quarantined: a crash cannot become a loop. An entry whose past or key has not
+arrived stays pending and is tried again when something arrives.
 
 One batch at a time, in order of arrival; the next one is verified and decoded while
 the disk works on the one before.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 from .. import CoveyError
 from ..crypto.entry import (
@@ -29,11 +27,11 @@ from ..crypto.entry import (
 )
 from ..crypto.errors import CryptoError
 from ..storage import log_rows, membership_rows
-from ..storage.log_rows import Entry, EntryState, NewEntry
+from ..storage.errors import StorageError
+from ..storage.log_rows import Entry
 from ..storage.store import Conn, Store
 from ..sync import crdt
 from ..sync.changeset import ChangeSet, decode_change_set
-from ..sync.change import Change
 from ..sync.chunk import decode_tail
 from ..sync.errors import DecodeError
 from ..sync.hlc import merge
@@ -42,17 +40,25 @@ from ..sync.record_state import RecordState
 from .committer import Committer
 from .counters import Counters
 from .happenings import Board, RecordChanged
+from .headings import HeadingKey, HeadingNumbers
+from .ingest_rows import (
+    APPLIED,
+    PENDING,
+    QUARANTINED,
+    Opened,
+    Prepared,
+    write_applied,
+    write_batch,
+)
 from .ledger import Ledger, Log, Scope
 from .mesh import Mesh
 from .ports import Clock
-from .headings import HeadingKey, HeadingNumbers
-from .projection import Key, Row, insert, project, taken, upsert
+from .projection import Key, Row, project
 from .receiving import Arrived, Forked, Fresh, Gap, Known, Unsigned, check_run
 from .shelf import Shelf
 from .stored import stored_entry
 from .turns import Turns
 
-APPLIED, PENDING, QUARANTINED = EntryState.APPLIED, EntryState.PENDING, EntryState.QUARANTINED
 ATTEMPTS_MAX = 2
 WAITING_ENTRIES_MAX = 100_000
 
@@ -65,32 +71,11 @@ class BatchRefusedError(CoveyError):
         self.reason = reason
 
 
-@dataclass(slots=True, eq=False)
-class Opened:
-    """One verified entry with what could be learned of its content."""
+class StoreMovedError(StorageError):
+    """A batch before this one could not be stored, so this one has nothing to continue."""
 
-    log: Log
-    arrived: Arrived
-    heading: HeadingKey
-    state: EntryState
-    why: str = ""
-    attempts: int = 0
-    hlc: int = 0
-    changes: tuple[tuple[Any, Change], ...] = ()
-    rows: list[Row] = field(default_factory=list)
-    operation: bytes | None = None
-
-
-@dataclass(slots=True)
-class Prepared:
-    """A batch that has passed every check that needs no disk."""
-
-    scope: bytes
-    entries: list[Opened]
-    logs: list[Log]
-
-
-Advanced = Callable[[bytes, list[Log]], None]
+    def __init__(self) -> None:
+        Exception.__init__(self, "a batch before this one could not be stored")
 
 
 class Ingest:
@@ -108,7 +93,7 @@ class Ingest:
         clock: Clock,
         counters: Counters,
         headings: HeadingNumbers,
-        forked: Callable[[Log, Forked], Awaitable[None]],
+        forked: Callable[[Log], Awaitable[None]],
     ) -> None:
         self._database = database
         self._ledger = ledger
@@ -140,16 +125,21 @@ class Ingest:
                 raise BatchRefusedError(verdict.why)
             if isinstance(verdict, Gap):  # Whoever sent it will be asked again from where we are.
                 self._counters.add("ingest.gap")
+                if log is not None:
+                    prepared.touched.append(log)
                 continue
             if isinstance(verdict, Known):
                 self._counters.add("ingest.known")
+                assert log is not None
+                prepared.touched.append(log)
                 continue
             if isinstance(verdict, Forked):
                 assert log is not None
-                await self._forked(log, verdict)
+                await self._forked(log)
                 continue
             if log is None:
                 log = await self._mesh.new_log(scope, run.instance, run.author)
+            prepared.touched.append(log)
             self._open_run(prepared, log, verdict, headings, names, fresh_keys)
         return prepared
 
@@ -160,9 +150,11 @@ class Ingest:
         async with self._turns.alone():
             # What local writers have staged goes first: from here on the store has their records.
             await self._committer.settle()
+            if not prepared.continues():
+                raise StoreMovedError
             try:
                 slow, numbers = await self._database.write(
-                    lambda conn: _write_batch(conn, prepared, self._heading_numbers)
+                    lambda conn: write_batch(conn, prepared, self._heading_numbers)
                 )
             except BaseException:
                 for log in prepared.logs:
@@ -272,9 +264,7 @@ class Ingest:
         log, seq, instance = opened.log, opened.arrived.seq, opened.log.instance
         changes = tuple((rc, decode_tail(rc.tail, instance)) for rc in change_set.changes)
         opened.hlc, opened.changes = change_set.hlc, changes
-        self._committer.hlc = merge(
-            self._committer.hlc, change_set.hlc, self._clock.wall_ms()
-        )
+        self._committer.hlc = merge(self._committer.hlc, change_set.hlc, self._clock.wall_ms())
         scope = log.scope.number
         plain = True
         for record_change, change in changes:
@@ -397,7 +387,7 @@ class Ingest:
                 project(log, seq, opened.hlc, key, index, state)
                 for key, (index, state) in states.items()
             ]
-            await self._database.write(lambda conn: _write_applied(conn, log.number, seq, rows))
+            await self._database.write(lambda conn: write_applied(conn, log.number, seq, rows))
             for key, (_, state) in states.items():
                 self._shelf.put(key, state)
         log.unapplied.discard(seq)
@@ -418,56 +408,3 @@ class Ingest:
             self._board.post(
                 RecordChanged(log.scope.database, row.collection, row.id, log.author, row.fields)
             )
-
-
-def _write_batch(
-    conn: Conn, prepared: Prepared, headings: HeadingNumbers
-) -> tuple[list[Opened], dict[HeadingKey, int]]:
-    """Store the entries, and the records of those that are plain. Returns those that are not.
-
-    A record that exists already makes its entry slow: the merge needs the CRDT.
-    """
-    plain = [e for e in prepared.entries if e.rows]
-    known = taken(conn, [row for e in plain for row in e.rows])
-    slow = []
-    if known:
-        for opened in plain:
-            if any((r.scope, r.collection, r.id) in known for r in opened.rows):
-                opened.state, opened.attempts = PENDING, 1
-                slow.append(opened)
-    numbers: dict[HeadingKey, int] = {}
-    by_log: dict[int, list[NewEntry]] = {}
-    for e in prepared.entries:
-        arrived = e.arrived
-        by_log.setdefault(e.log.number, []).append(
-            NewEntry(
-                arrived.seq,
-                headings.number(conn, numbers, e.heading),
-                arrived.salt,
-                arrived.ciphertext,
-                arrived.entry_id,
-                arrived.signature,
-                e.state,
-                e.attempts,
-            )
-        )
-    for number, entries in by_log.items():
-        log_rows.append_entries(conn, number, entries)
-    for e in prepared.entries:
-        if e.state != APPLIED:
-            log_rows.set_entry_state(conn, e.log.number, [(e.arrived.seq, e.state, e.why)])
-    insert(conn, [row for e in plain if e.state == APPLIED for row in e.rows])
-    membership_rows.add_operations(
-        conn,
-        [
-            membership_rows.Operation(e.arrived.entry_id, e.log.author, e.operation)
-            for e in prepared.entries
-            if e.operation is not None
-        ],
-    )
-    return slow, numbers
-
-
-def _write_applied(conn: Conn, log: int, seq: int, rows: list[Row]) -> None:
-    log_rows.set_entry_state(conn, log, [(seq, APPLIED, None)])
-    upsert(conn, rows)

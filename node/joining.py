@@ -2,8 +2,8 @@
 
 Finds the window by mDNS or goes to an address, proves the code, shows the person which mesh and
 by whom, and hands over its certificate. What comes back is believed only after the fold of the
-membership log says so: the genesis hashes to the mesh id that was offered, the admitting device is an
-admin in it, and our own enrolment is in it. Then the store changes meshes in one transaction.
+membership log says so: the genesis hashes to the mesh id that was offered, the admitting device is
+an admin in it, and our own enrolment is in it. Then the store changes meshes in one transaction.
 
 What this device wrote before stays: its records are carried over and written again in the new
 mesh, under its keys (`covey.node.carrying`). A device whose mesh has other members refuses.
@@ -13,6 +13,7 @@ Spec: docs/protocol.md, section 6; this is "B".
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .. import CoveyError
@@ -249,8 +250,7 @@ class Joiner:
         await channel.send(bytes((TYPE_CERTIFICATE,)) + certificate)
         welcome = Welcome.decode(expect(await self._next(channel, HUMAN_STEP_MS), TYPE_WELCOME))
         frames = [
-            expect(await self._next(channel, CODE_STEP_MS), TYPE_LOG)
-            for _ in range(welcome.frames)
+            expect(await self._next(channel, CODE_STEP_MS), TYPE_LOG) for _ in range(welcome.frames)
         ]
         return check_adoption(engine.keys, offer.mesh, offer.sig, welcome, frames)
 
@@ -258,10 +258,8 @@ class Joiner:
         return await within(self._engine.clock, timeout_ms, channel.receive())
 
     async def _refuse(self, channel: SecureChannel, refusal: Refusal) -> None:
-        try:
+        with suppress(ConnectionLostError):
             await channel.send(refusal_frame(refusal))
-        except ConnectionLostError:
-            pass
 
     async def _first_sync(self, sponsor: bytes, address: Address) -> AsyncIterator[Event]:
         """Fetch what the mesh has, most recent first, while the other side is there."""

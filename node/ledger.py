@@ -83,9 +83,7 @@ class Ledger:
 
     def scopes(self) -> Iterable[Scope]:
         """Every data scope, in order of name and privacy."""
-        return [
-            self._by_name[key] for key in sorted(self._by_name) if self._by_name[key].database
-        ]
+        return [self._by_name[key] for key in sorted(self._by_name) if self._by_name[key].database]
 
     def log(self, scope: bytes, instance: bytes) -> Log | None:
         return self._logs.get((scope, instance))
@@ -109,6 +107,4 @@ class Ledger:
         log.unapplied = {seq for seq in log.unapplied if seq <= log.head_seq}
 
     def _publish(self, log: Log) -> None:
-        self.holdings.set_head(
-            log.scope.tag, log.instance, log.author, log.head_seq, log.head_id
-        )
+        self.holdings.set_head(log.scope.tag, log.instance, log.author, log.head_seq, log.head_id)

@@ -43,8 +43,10 @@ from ..sync.session_state import SessionState
 from ..sync.vectors import Holdings
 from .channel import SecureChannel
 from .ingest import BatchRefusedError
+from .ingest_rows import Prepared
 from .ports import Clock, ConnectionLostError
 
+VECTOR_TYPE = b"\x03"
 OUTGOING_BYTES_MAX = 8 * 1024 * 1024
 """A peer that reads so slowly that this much waits for it is cut off."""
 
@@ -52,16 +54,22 @@ BatchHeads = tuple[tuple[bytes, bytes, int, bytes], ...]
 
 
 class Office:
-    """What a link needs from the node. The engine implements it."""
+    """What a link needs from the node. The switchboard implements it."""
 
-    holdings: Holdings
     plan: FetchPlan
     clock: Clock
+
+    @property
+    def holdings(self) -> Holdings:
+        raise NotImplementedError
 
     async def read_entries(self, request: ReadEntries) -> EntriesRead:
         raise NotImplementedError
 
-    async def store_batch(self, link: "Link", batch: Batch) -> BatchHeads:
+    async def prepare_batch(self, link: "Link", batch: Batch) -> Prepared:
+        raise NotImplementedError
+
+    async def store_batch(self, link: "Link", prepared: Prepared) -> BatchHeads:
         raise NotImplementedError
 
     def wake_others(self, link: "Link") -> None:
@@ -71,6 +79,9 @@ class Office:
         raise NotImplementedError
 
     def greeted(self, link: "Link", greeting: DeclareGreeting) -> None:
+        raise NotImplementedError
+
+    def vectors_told(self, link: "Link") -> None:
         raise NotImplementedError
 
     def fork_seen(self, link: "Link", fork: DeclareFork) -> None:
@@ -134,7 +145,7 @@ class Link:
         for effect in effects:
             self._carry_out(effect)
 
-    def _carry_out(self, effect: Effect) -> None:
+    def _carry_out(self, effect: Effect) -> None:  # noqa: C901 - one case for each effect
         match effect:
             case SendFrame(frame):
                 self._queue(frame)
@@ -188,26 +199,36 @@ class Link:
             frame = await self.channel.receive()
             self.traffic.received_bytes += len(frame)
             self.deliver(FrameReceived(frame))
+            if frame[:1] == VECTOR_TYPE:
+                self.office.vectors_told(self)
 
     async def _store_loop(self) -> None:
+        """Store batches in order; the next is verified while the disk has the one before."""
+        storing: asyncio.Task[None] | None = None
         while True:
             request = await self._batches.get()
-            batch = request.batch
             try:
-                heads = await self.office.store_batch(self, batch)
+                prepared = await self.office.prepare_batch(self, request.batch)
             except BatchRefusedError as error:
-                self.deliver(BatchRefused(Reason.BATCH_REFUSED, error.reason))
+                prepared = None
+                refusal = BatchRefused(Reason.BATCH_REFUSED, error.reason)
+            if storing is not None:
+                await storing
+            if prepared is None:
+                self.deliver(refusal)
                 continue
-            except StoreFullError:
-                self.deliver(BatchRefused(Reason.STORE_FULL, "the other device is full"))
-                continue
-            except StorageError:
-                self.deliver(BatchRefused(Reason.DONE, "the other device cannot write"))
-                continue
-            self.traffic.received_entries += sum(
-                run.last_seq - run.first_seq + 1 for run in batch.runs
-            )
-            self.deliver(BatchStored(batch.scope, heads, request.frame_bytes))
+            storing = self._spawn(self._store(request, prepared))
+
+    async def _store(self, request: StoreBatch, prepared: Prepared) -> None:
+        try:
+            heads = await self.office.store_batch(self, prepared)
+        except StoreFullError:
+            self.deliver(BatchRefused(Reason.STORE_FULL, "the other device is full"))
+        except StorageError:
+            self.deliver(BatchRefused(Reason.DONE, "the other device cannot write"))
+        else:
+            self.traffic.received_entries += len(prepared.entries)
+            self.deliver(BatchStored(request.batch.scope, heads, request.frame_bytes))
 
     async def _read(self, request: ReadEntries) -> None:
         answer = await self.office.read_entries(request)

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from ..crypto.identity import DeviceKeys, shown_id, short_id
+from ..crypto.identity import DeviceKeys, short_id, shown_id
 from ..crypto.secret import Secret
 from ..crypto.selftest import run_self_test
 from ..crypto.vault import COST_DEFAULT, Argon2Cost, create_vault, open_vault, store_key, vault_id
@@ -25,6 +25,7 @@ from .capture import CaptureFile, CapturingTransport
 from .counters import Counters
 from .engine import Engine
 from .founding import DEVICE_KEYS, found_mesh
+from .interfaces import fingerprint, read_interfaces
 from .ports import Address, Discovery, Transport
 from .service import Service
 from .system_clock import SystemClock
@@ -127,6 +128,7 @@ async def open_engine(
             transport,
             _discovery(counters, listen) if mdns else None,
             counters,
+            lambda: fingerprint(read_interfaces()),
         )
         stack.push_async_callback(engine.close)
         engine.reach.listen_on = listen

@@ -163,6 +163,11 @@ class MulticastDiscovery:
         """Whether we announced it at any time: our own goodbye comes back to us as well."""
         return instance in self._own_labels
 
+    def hosts(self) -> tuple[str, ...]:
+        """Our addresses on the interfaces in use, loopback apart."""
+        found = announced_addresses(self.interfaces or read_interfaces(), self._host)
+        return tuple(host for host in found if not host.startswith("127.") and host != "::1")
+
     async def announce(
         self, service: str, instance: str, port: int, properties: dict[str, str]
     ) -> _Announcement:

@@ -41,6 +41,7 @@ from ..sync.hlc import tick
 from ..sync.membership import Membership, Operation, decode_operation, encode_operation
 from ..sync.registry import Device, Registry
 from .committer import Committer, Outlet, Staged
+from .granting import grant_details, missing_grants
 from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
 from .outgoing import whole_log
 from .ports import Clock, Entropy
@@ -230,12 +231,17 @@ class Mesh:
             self._device_scope_keys[tag] = key
             return await self._know_scope(tag, database, privacy)
         recipients = [
-            device
-            for device in self.registry.active()
-            if self.registry.entitled(device, privacy)
+            device for device in self.registry.active() if self.registry.entitled(device, privacy)
         ]
         staged = await self._append(
-            [("grant", self._grant(tag, database, privacy, 1, key, recipients))]
+            [
+                (
+                    "grant",
+                    grant_details(
+                        self.id, (tag, database, privacy, 1), key, recipients, self._entropy
+                    ),
+                )
+            ]
         )
         await self._settle(staged)
         scope = self._ledger.scope(tag)
@@ -277,7 +283,9 @@ class Mesh:
 
     # Learning ----------------------------------------------------------------------------------
 
-    def load(self, operations: Iterable[tuple[bytes, bytes, bytes]], keys: Iterable[ScopeKey]) -> None:
+    def load(
+        self, operations: Iterable[tuple[bytes, bytes, bytes]], keys: Iterable[ScopeKey]
+    ) -> None:
         """At a start: everything the store holds. (op id, author, body), in order of arrival."""
         for scope_key in keys:
             self._scope_keys[scope_key.key_id] = scope_key.key
@@ -349,77 +357,16 @@ class Mesh:
             return
         self._granting = True
         try:
-            details = self._missing_grants(only_ours=True)
+            details = self._missing_grants(self._keys.sig_pk)
             if details:
                 await self._settle(await self._append([("grant", d) for d in details]))
         finally:
             self._granting = False
 
-    def _missing_grants(self, *, only_ours: bool) -> list[dict[str, Any]]:
-        grants: dict[bytes, list[Any]] = {}
-        for grant in self.registry.grants:
-            grants.setdefault(grant.key_id, []).append(grant)
-        missing = []
-        for id, group in sorted(grants.items()):
-            first = group[0]
-            if id not in self._scope_keys or (only_ours and first.author != self._keys.sig_pk):
-                continue
-            held = {recipient for grant in group for recipient in grant.sealed}
-            lacking = [
-                device
-                for device in self.registry.active()
-                if device.sig_pk not in held
-                and (
-                    first.scope == CONTROL_SCOPE
-                    or self.registry.entitled(device, first.privacy)
-                )
-            ]
-            if lacking:
-                missing.append(
-                    self._grant(
-                        first.scope,
-                        first.database,
-                        first.privacy,
-                        first.epoch,
-                        self._scope_keys[id],
-                        lacking,
-                    )
-                )
-        return missing
-
     # Operations --------------------------------------------------------------------------------
 
-    def _grant(
-        self,
-        scope: bytes,
-        database: str,
-        privacy: int,
-        epoch: int,
-        key: bytes,
-        recipients: Iterable[Device],
-    ) -> dict[str, Any]:
-        return {
-            "scope": scope,
-            "database": database,
-            "privacy": privacy,
-            "epoch": epoch,
-            "key_id": key_id(key),
-            "sealed": sorted(
-                [
-                    device.sig_pk,
-                    seal_key(
-                        key,
-                        self.id,
-                        scope,
-                        epoch,
-                        device.sig_pk,
-                        device.seal_pk,
-                        self._entropy.draw,
-                    ),
-                ]
-                for device in recipients
-            ),
-        }
+    def _missing_grants(self, first_granter: bytes | None) -> list[dict[str, Any]]:
+        return missing_grants(self.registry, self._scope_keys, first_granter, self._entropy)
 
     async def _append(
         self, operations: list[tuple[str, dict[str, Any]]], *, with_grants: bool = False
@@ -434,7 +381,7 @@ class Mesh:
         await self.outlet(scope)
         staged = [await self._append_one(scope, kind, details) for kind, details in operations]
         if with_grants:
-            for details in self._missing_grants(only_ours=False):
+            for details in self._missing_grants(None):
                 staged.append(await self._append_one(scope, "grant", details))
         return staged
 
@@ -458,7 +405,5 @@ class Mesh:
         await self._draw_consequences()
 
     def _tag_key(self) -> bytes:
-        first = min(
-            (g.epoch, g.key_id) for g in self.registry.grants if g.scope == CONTROL_SCOPE
-        )
+        first = min((g.epoch, g.key_id) for g in self.registry.grants if g.scope == CONTROL_SCOPE)
         return tag_key(self._scope_keys[first[1]])

@@ -122,7 +122,5 @@ def _staged_batch(log: Log, part: Sequence[Staged]) -> bytes:
             )
             start = at
     first = part[0]
-    run = Run(
-        log.author, log.instance, first.seq, first.prev, tuple(segments), part[-1].signature
-    )
+    run = Run(log.author, log.instance, first.seq, first.prev, tuple(segments), part[-1].signature)
     return encode_batch(log.scope.tag, [run])

@@ -13,6 +13,7 @@ Spec: docs/protocol.md, section 6; this is "A".
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nacl.bindings import crypto_scalarmult_base
@@ -138,8 +139,11 @@ class PairingWindow:
             self._spent = True
             await self._burned()
             await self._turn_away(channel, Refusal.WRONG_CODE)
-            self._fail("wrong-code", "A wrong code was tried, so this code is used up. If that was"
-                       " not you, someone on the network tried. Run `covey pair` again")
+            self._fail(
+                "wrong-code",
+                "A wrong code was tried, so this code is used up. If that was"
+                " not you, someone on the network tried. Run `covey pair` again",
+            )
         except PairingRefusedError as error:
             await self._turn_away(channel, error.refusal)
             if newcomer is not None:
@@ -212,17 +216,15 @@ class PairingWindow:
             expect(await self._next(channel, CODE_STEP_MS), TYPE_DONE, 32)
         finally:
             await channel.close()
-            await engine.after_admission(newcomer.sig, LINK_WAIT_MS, FIRST_SYNC_WAIT_MS)
+            await engine.patience.after_admission(newcomer.sig, LINK_WAIT_MS, FIRST_SYNC_WAIT_MS)
             self._events.put_nowait(None)
 
     async def _next(self, channel: SecureChannel, timeout_ms: int) -> bytes:
         return await within(self._engine.clock, timeout_ms, channel.receive())
 
     async def _turn_away(self, channel: SecureChannel, refusal: Refusal) -> None:
-        try:
+        with suppress(ConnectionLostError):
             await channel.send(refusal_frame(refusal))
-        except ConnectionLostError:
-            pass
         await channel.close()
 
     def _fail(self, reason: str, message: str) -> None:

@@ -175,7 +175,7 @@ def expect(frame: bytes, type_: int, size: int | None = None) -> bytes:
     return content
 
 
-def _fields(
+def _fields(  # noqa: C901 - one check after the other, nothing nested
     content: bytes,
     binary: dict[str, int],
     texts: tuple[str, ...],

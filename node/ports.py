@@ -1,8 +1,8 @@
 """Ports: everything the engine asks of the world, as five small interfaces.
 
 The engine (`engine.py` and what it calls) reads no clock, draws no randomness, opens no socket
-and no file by itself: it is handed a `Clock`, an `Entropy`, a `Transport`, a `Discovery` and a store
-(`covey.storage.store`). `main.py` binds them to the system; a simulation binds
+and no file by itself: it is handed a `Clock`, an `Entropy`, a `Transport`, a `Discovery` and a
+store (`covey.storage.store`). `main.py` binds them to the system; a simulation binds
 them to virtual ones. The shared suites in `tests/contracts/` hold for every implementation.
 """
 
@@ -24,7 +24,7 @@ class Clock(Protocol):
 
 
 class Entropy(Protocol):
-    """Randomness. `draw(n)` gives n bytes fit for keys; `uniform()` a float in [0, 1) for jitter."""
+    """Randomness: `draw(n)` gives n bytes fit for keys, `uniform()` a float in [0, 1)."""
 
     def draw(self, size: int) -> bytes: ...
 
@@ -74,7 +74,7 @@ class Connection(Protocol):
     def remote(self) -> Address: ...
 
     async def send(self, message: bytes) -> None:
-        """Queue one message and wait while the link's buffer is full. Raises ConnectionLostError."""
+        """Queue one message; wait while the link's buffer is full. Raises ConnectionLostError."""
 
     async def receive(self) -> bytes:
         """The next message. Raises ConnectionLostError when there will be none."""
@@ -135,6 +135,12 @@ class Browsing(Protocol):
 
 class Discovery(Protocol):
     """Finds and is found on the local network, on every usable interface."""
+
+    def hosts(self) -> tuple[str, ...]:
+        """Our addresses on those interfaces, as others reach them; loopback is none."""
+
+    async def refresh(self) -> None:
+        """The network is another one: use its interfaces, and ask again who is there."""
 
     async def announce(
         self, service: str, instance: str, port: int, properties: dict[str, str]

@@ -31,6 +31,7 @@ from .channel import (
 from .deadline import DeadlinePassed, within
 from .dialing import Attempt, DialBook, Failure, Source
 from .links import Link
+from .network_watch import Change, NetworkWatch
 from .ports import (
     SERVICE_MEMBER,
     Address,
@@ -88,6 +89,7 @@ class Reach:
             await self._load_addresses()
             self.membership_changed()
             engine.spawn(self._dial_loop(), "dial")
+            engine.spawn(NetworkWatch(engine.clock, engine.look, self._moved).run(), "watch")
             if engine.discovery is not None:
                 engine.spawn(self._appear(), "appear")
 
@@ -135,7 +137,7 @@ class Reach:
                 counters=engine.counters,
             )
             if channel.purpose is not Purpose.PAIRING:
-                await engine.spawn(engine.run_link(channel), "link accepted")
+                await engine.spawn(engine.switchboard.run_link(channel), "link accepted")
             elif window is not None:
                 await window.handle(channel)
 
@@ -208,7 +210,7 @@ class Reach:
         engine, now_ms = self._engine, self._engine.clock.monotonic_ms()
         members = set(self.candidates())
         for device in engine.mesh.registry.devices:
-            if device in members and not engine.links_to(device):
+            if device in members and not engine.switchboard.links_to(device):
                 self._book.want(device, now_ms)
             else:
                 self._cancel(self._book.unwant(device))
@@ -224,10 +226,21 @@ class Reach:
         self._book.hurry(self._engine.clock.monotonic_ms())
         self._wake.set()
 
-    def network_changed(self) -> None:
-        """Woken from sleep, or on another network."""
-        self._book.network_changed(self._engine.clock.monotonic_ms())
+    def _moved(self, change: Change) -> None:
+        """Woken from sleep, or on another network: nothing that was discovered still holds."""
+        engine = self._engine
+        engine.counters.add(f"network.{change.value}")
+        self._book.network_changed(engine.clock.monotonic_ms())
         self._wake.set()
+        if engine.discovery is not None:
+            engine.spawn(self._refresh(), "refresh")
+
+    async def _refresh(self) -> None:
+        assert self._engine.discovery is not None
+        try:
+            await self._engine.discovery.refresh()
+        except CoveyError as error:
+            self._tell_no_mdns(error)
 
     def is_trying(self, device: bytes) -> bool:
         return any(attempt.device == device for attempt, _ in self._attempts.values())
@@ -297,7 +310,7 @@ class Reach:
             peer_rows.address_worked(conn, device, address.host, address.port, wall_ms)
 
         engine.note(note)
-        engine.spawn(engine.run_link(channel), "link dialled")
+        engine.spawn(engine.switchboard.run_link(channel), "link dialled")
 
     async def _open(self, attempt: Attempt) -> SecureChannel:
         engine = self._engine
@@ -344,7 +357,7 @@ class Reach:
     def own_addresses(self) -> list[Address]:
         """Where others on this network may find us, for showing beside a code."""
         discovery, port = self._engine.discovery, self.port
-        hosts = getattr(discovery, "hosts", lambda: [])() if discovery else []
+        hosts = discovery.hosts() if discovery is not None else ()
         return [Address(host, port) for host in hosts if port]
 
     async def open_pairing_channel(

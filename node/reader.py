@@ -32,7 +32,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One record. `value` is in JSON form; `hlc`, `log` and `privacy` tell when, by whom and for whom."""
+    """One record in JSON form; `hlc`, `log`, `privacy` tell when, by whom and for whom."""
 
     collection: str
     id: str

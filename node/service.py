@@ -98,23 +98,23 @@ class Service:
         }
 
     async def _devices(self, _: Json) -> Json:
-        return {"devices": await self._engine.device_rows()}
+        return {"devices": await self._engine.directory.device_rows()}
 
     async def _device_show(self, params: Json) -> Json:
-        device = self._engine.find_device(_text(params, "device"))
-        rows = await self._engine.device_rows()
+        device = self._engine.directory.find_device(_text(params, "device"))
+        rows = await self._engine.directory.device_rows()
         shown = self._engine.shown_id(device.sig_pk)
         row = next(row for row in rows if row["device_id"] == shown)
-        addresses = await self._engine.addresses_of(device.sig_pk)
+        addresses = await self._engine.directory.addresses_of(device.sig_pk)
         return {**row, "addresses": addresses}
 
     async def _device_rename(self, params: Json) -> Json:
-        device = self._engine.find_device(_text(params, "device"))
+        device = self._engine.directory.find_device(_text(params, "device"))
         await self._engine.rename(device.sig_pk, _text(params, "name"))
         return await self._device_show({"device": self._engine.shown_id(device.sig_pk)})
 
     async def _databases(self, _: Json) -> Json:
-        return {"databases": await self._engine.database_rows()}
+        return {"databases": await self._engine.directory.database_rows()}
 
     async def _database_create(self, params: Json) -> Json:
         name = _text(params, "name")
@@ -123,7 +123,7 @@ class Service:
 
     async def _database_show(self, params: Json) -> Json:
         name = _text(params, "name")
-        for row in await self._engine.database_rows():
+        for row in await self._engine.directory.database_rows():
             if row["name"] == name:
                 return row
         raise NotFoundError(f"no database {name!r} here: `covey db list` shows those there are")
@@ -164,7 +164,7 @@ class Service:
             raise NotFoundError(f"no record {collection}/{id} in {params['database']}")
         if not params.get("meta"):
             return found.value
-        return {**found.value, "_meta": self._engine.describe(found)}
+        return {**found.value, "_meta": self._engine.directory.describe(found)}
 
     async def _delete(self, params: Json) -> Json:
         request = Delete(_text(params, "collection"), _text(params, "id"))
@@ -199,8 +199,8 @@ class Service:
     async def _sync(self, params: Json) -> Json:
         timeout_ms = int(float(params.get("timeout_s") or 30) * 1000)
         device = params.get("with")
-        peer = None if device is None else self._engine.find_device(device).sig_pk
-        await self._engine.sync_now(peer, timeout_ms)
+        peer = None if device is None else self._engine.directory.find_device(device).sig_pk
+        await self._engine.patience.sync(peer, timeout_ms)
         return await self._engine.status()
 
     async def _status(self, _: Json) -> Json:
@@ -227,15 +227,18 @@ class Service:
             async for event in subscription:
                 if isinstance(event, EventsLost):
                     yield {"op": "lost", "count": event.count}
-                elif isinstance(event, RecordChanged) and event.database == database:
-                    if collection is None or event.collection == collection:
-                        yield {
-                            "op": "delete" if event.value is None else "put",
-                            "collection": event.collection,
-                            "id": event.id,
-                            "origin": self._engine.shown_id(event.origin),
-                            "record": None if event.value is None else to_json(event.value),
-                        }
+                elif (
+                    isinstance(event, RecordChanged)
+                    and event.database == database
+                    and collection in (None, event.collection)
+                ):
+                    yield {
+                        "op": "delete" if event.value is None else "put",
+                        "collection": event.collection,
+                        "id": event.id,
+                        "origin": self._engine.shown_id(event.origin),
+                        "record": None if event.value is None else to_json(event.value),
+                    }
         finally:
             subscription.close()
 
@@ -251,7 +254,7 @@ class Service:
     async def _log(self, params: Json) -> AsyncIterator[Json]:
         subscription = self._engine.board.subscribe(NodeEvent)
         try:
-            async for row in self._engine.journal_rows():
+            async for row in self._engine.directory.journal_rows():
                 yield row
             if params.get("follow"):
                 async for event in subscription:
@@ -298,7 +301,7 @@ class Service:
         async def ask() -> bool:
             answer = self._answers[what] = asyncio.get_running_loop().create_future()
             try:
-                return await self._engine.within(answer, HUMAN_STEP_MS, otherwise=False)
+                return await self._engine.patience.at_most(answer, HUMAN_STEP_MS, otherwise=False)
             finally:
                 self._answers.pop(what, None)
 
@@ -323,7 +326,7 @@ def _limit(params: Json) -> int:
 def _record(value: Any) -> dict[str, Any]:
     """A record as JSON, turned into values. Raises UsageError or BadValueError."""
     if not isinstance(value, dict):
-        raise UsageError("a record is a JSON object, such as '{\"text\": \"hello\"}'")
+        raise UsageError('a record is a JSON object, such as \'{"text": "hello"}\'')
     record = from_json(value)
     assert isinstance(record, dict)
     return record

@@ -15,8 +15,8 @@ from ..storage import record_rows
 from ..storage.errors import StoreDamagedError
 from ..storage.record_rows import Record
 from ..storage.store import Conn, Store
-from ..sync.changeset import decode_change_set
 from ..sync.change import Change
+from ..sync.changeset import decode_change_set
 from ..sync.chunk import decode_tail
 from ..sync.crdt import decode_state, state_of_first
 from ..sync.errors import DecodeError

@@ -1,8 +1,9 @@
 """Status: what may be said of each peer and database, from proofs only.
 
-A database is *synced* with a peer only if the digests of all its scopes matched, and nothing has changed
-here since. While the peer is away that stays true until the next local change; after a restart
-it is known from the root digest that was proved last. Everything else is counted or *unknown*.
+A database is *synced* with a peer only if the digests of all its scopes matched, and nothing has
+changed here since. While the peer is away that stays true until the next local change; after a
+restart it is known from the root digest that was proved last. Everything else is counted or
+*unknown*.
 
 Contract: docs/cli.md, `status`. Bytes are an estimate from what went over the link so far.
 """
@@ -45,16 +46,19 @@ class Standing:
 
 def peer_standing(engine: "Engine", device: bytes) -> Standing:
     """How we stand with a connected device; nothing is proved with one that is not."""
-    links = engine.links_to(device)
+    links = engine.switchboard.links_to(device)
     if not links:
         return Standing(False, 0, 0, 0)
     link = links[-1]
-    scopes = engine.holdings.scopes(link.state.privacies)
-    standings = [scope_standing(link.state, scope, engine.holdings) for scope in scopes]
+    scopes = engine.ledger.holdings.scopes(link.state.privacies)
+    standings = [scope_standing(link.state, scope, engine.ledger.holdings) for scope in scopes]
     behind = sum(standing.behind for standing in standings)
     ahead = sum(standing.ahead for standing in standings)
     told = link.state.knowledge.proved
-    proved = told == (engine.holdings.control_digest(), engine.holdings.root(link.state.privacies))
+    proved = told == (
+        engine.ledger.holdings.control_digest(),
+        engine.ledger.holdings.root(link.state.privacies),
+    )
     return Standing(proved, behind, ahead, behind * _entry_bytes(link))
 
 
@@ -81,9 +85,9 @@ async def node_status(engine: "Engine") -> dict[str, Any]:
 
 
 async def _peer_row(engine: "Engine", device: Device, seen: Peer | None) -> dict[str, Any]:
-    links = engine.links_to(device.sig_pk)
+    links = engine.switchboard.links_to(device.sig_pk)
     link = links[-1] if links else None
-    latest = link or engine.last_links.get(device.sig_pk)
+    latest = link or engine.switchboard.latest.get(device.sig_pk)
     row: dict[str, Any] = {
         "device_id": shown_id(device.sig_pk),
         "name": device.name,
@@ -125,7 +129,7 @@ def _database_row(
     if link is None:
         return _remembered(engine, device, seen, name, tags)
     now_ms = engine.clock.monotonic_ms()
-    standings = [scope_standing(link.state, tag, engine.holdings) for tag in tags]
+    standings = [scope_standing(link.state, tag, engine.ledger.holdings) for tag in tags]
     shared = [s for s in standings if s.condition is not Condition.NOT_SHARED] or standings
     worst = min((s.condition for s in shared), key=_WORST_FIRST.index)
     proofs = [s.proved_at_ms for s in shared if s.proved_at_ms is not None]
@@ -148,9 +152,9 @@ def _remembered(
 ) -> dict[str, Any]:
     """Before the first session of this run: what the last proof of an earlier run still says."""
     privacies = engine.mesh.shared_privacies(device.sig_pk)
-    if not any(engine.holdings.is_shared(tag, privacies) for tag in tags):
+    if not any(engine.ledger.holdings.is_shared(tag, privacies) for tag in tags):
         state = Condition.NOT_SHARED
-    elif seen is not None and seen.proof_root == engine.holdings.root(privacies):
+    elif seen is not None and seen.proof_root == engine.ledger.holdings.root(privacies):
         state = Condition.SYNCED
     else:
         state = Condition.UNKNOWN

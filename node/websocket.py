@@ -7,8 +7,7 @@ no cookie, and reads no proxy and no password from the environment.
 
 It encrypts nothing and trusts nobody: that is the channel's work (`channel.py`). Until a channel
 calls `admit`, a connection counts as half-open and is limited by `admission.py`; a TCP connection
-that never asks for anything is closed after 5 s. Closing with `ABORT` (1006, which RFC 6455 never
-puts on the wire) drops the link without another byte.
+that never asks for anything is closed after 5 s. What a connection does is in `websocket_link.py`.
 
 Closing the listener closes its connections, ends their `accept` calls and leaves no task and no
 socket. Spec: docs/protocol.md, section 5; RFC 6455. The buffers of one connection hold about 64 KiB
@@ -18,9 +17,9 @@ to send and 192 KiB received; then `send` waits, and the other side's `send` doe
 import asyncio
 import errno
 import logging
-import os
 import socket
 from contextlib import suppress
+from functools import partial
 
 import aiohttp
 from aiohttp import web
@@ -29,117 +28,20 @@ from yarl import URL
 from .admission import Admission, AdmissionLimits, Ticket, Turned
 from .counters import Counters
 from .ports import Accept, Address, Clock, ConnectionLostError, PortInUseError, UnreachableError
-from .secure_channel import ABORT
+from .websocket_link import CLOSE_TIMEOUT_S, WebSocketConnection, short_cause
 
 PATH = "/covey/1"
-MESSAGE_BYTES_MAX = 65_535
-
 _GOING_AWAY = 1001
-_TEXT_REFUSED = 1003
-_TOO_BIG = 1009
 _AIOHTTP_MESSAGE_BYTES_MAX = 65_600
 _HEARTBEAT_S = 20
 _WRITER_LIMIT_BYTES = 32 * 1024
 _FIRST_REQUEST_S = 5
-_CLOSE_TIMEOUT_S = 1.0
 _BACKLOG = 128
 _NO_NODE = "what answers there is no Covey node"
 _LINE_BYTES_MAX = 1024
 _HEADERS_MAX = 32
 
-# What aiohttp and the socket raise on a link that is gone or going.
-_LINK_ERRORS = (aiohttp.ClientError, OSError, RuntimeError, TimeoutError)
-
 _log = logging.getLogger(__name__)
-
-
-class WebSocketConnection:
-    """Implements `covey.node.ports.Connection` over one WebSocket, dialled or accepted."""
-
-    def __init__(
-        self,
-        link: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
-        remote: Address,
-        admission: Admission | None = None,
-        ticket: Ticket | None = None,
-    ) -> None:
-        self._link = link
-        self._remote = remote
-        self._admission = admission
-        self._ticket = ticket
-        self._closing = False
-
-    @property
-    def remote(self) -> Address:
-        return self._remote
-
-    def admit(self) -> None:
-        """The other side has proved who it is: it no longer counts as half-open."""
-        if self._admission is not None and self._ticket is not None:
-            self._admission.admit(self._ticket)
-
-    async def send(self, message: bytes) -> None:
-        """Queue one message of at most 65,535 bytes. Raises: ConnectionLostError."""
-        assert len(message) <= MESSAGE_BYTES_MAX, "one message is one Noise message"
-        try:
-            await self._link.send_bytes(message)
-        except _LINK_ERRORS as error:
-            raise self._lost(f"the connection is gone ({_short(error)})") from None
-
-    async def receive(self) -> bytes:
-        """Return the next message. One caller at a time. Raises: ConnectionLostError."""
-        try:
-            message = await self._link.receive()
-        except _LINK_ERRORS as error:
-            raise self._lost(f"the connection is gone ({_short(error)})") from None
-        if message.type is aiohttp.WSMsgType.BINARY:
-            data: bytes = message.data
-            if len(data) <= MESSAGE_BYTES_MAX:
-                return data
-            await self.close(_TOO_BIG)
-            raise self._lost(f"sent {len(data)} bytes, {MESSAGE_BYTES_MAX} allowed", _TOO_BIG)
-        raise await self._ended(message)
-
-    async def _ended(self, message: aiohttp.WSMessage) -> ConnectionLostError:
-        match message.type:
-            case aiohttp.WSMsgType.TEXT:
-                await self.close(_TEXT_REFUSED)
-                return self._lost("sent text", _TEXT_REFUSED)
-            case aiohttp.WSMsgType.CLOSE:
-                # aiohttp says 0 where the frame held no code.
-                return self._lost("closed by the other side", message.data or None)
-            case aiohttp.WSMsgType.ERROR:
-                error = message.data
-                code = error.code if isinstance(error, aiohttp.WebSocketError) else None
-                return self._lost(f"the connection broke ({_short(error)})", code)
-            case _:
-                return self._lost("the connection is closed")
-
-    def _lost(self, why: str, code: int | None = None) -> ConnectionLostError:
-        return ConnectionLostError(f"{self._remote}: {why}", code)
-
-    async def close(self, code: int = 1000) -> None:
-        """Close with a WebSocket code, waiting at most a second for the answer; or `ABORT`."""
-        if self._closing:
-            return
-        self._closing = True
-        if code == ABORT:
-            self._cut()
-        try:
-            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await self._link.close(code=code)
-        except _LINK_ERRORS:
-            self._cut()
-        except asyncio.CancelledError:
-            self._cut()
-            raise
-
-    def _cut(self) -> None:
-        """End the TCP connection now. Whatever waits on it is woken by the loss."""
-        link = self._link.get_extra_info("socket")
-        if link is not None:
-            with suppress(OSError):
-                link.shutdown(socket.SHUT_RDWR)
 
 
 class _GuardedHandler(web.RequestHandler):
@@ -225,7 +127,7 @@ class WebSocketListener:
         if request.method != "GET" or request.path != PATH:
             return self._refuse(404)
         link = web.WebSocketResponse(
-            timeout=_CLOSE_TIMEOUT_S,
+            timeout=CLOSE_TIMEOUT_S,
             heartbeat=_HEARTBEAT_S,
             autoping=True,
             compress=False,
@@ -238,9 +140,9 @@ class WebSocketListener:
         except web.HTTPException:
             return self._refuse(400)
         handler = request.protocol
-        assert isinstance(handler, _GuardedHandler) and handler.transport is not None
-        peer = handler.transport.get_extra_info("peername")
-        connection = WebSocketConnection(link, _peer(peer), self._admission, handler.ticket)
+        assert isinstance(handler, _GuardedHandler) and handler.ticket is not None
+        admit = partial(self._admission.admit, handler.ticket)
+        connection = WebSocketConnection(link, _peer(link.get_extra_info("peername")), admit)
         self._serving[connection] = asyncio.current_task()
         try:
             await self._run(connection)
@@ -275,13 +177,16 @@ class WebSocketListener:
         tasks = [task for task in self._serving.values() if task is not None]
         closing = [asyncio.ensure_future(each.close(_GOING_AWAY)) for each in self._serving]
         if tasks:
-            await asyncio.wait(tasks + closing, timeout=_CLOSE_TIMEOUT_S)
+            await asyncio.wait(tasks + closing, timeout=CLOSE_TIMEOUT_S)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, *closing, return_exceptions=True)
         self._http.pre_shutdown()
-        await self._http.shutdown(_CLOSE_TIMEOUT_S)
-        await server.wait_closed()
+        await self._http.shutdown(CLOSE_TIMEOUT_S)
+        with suppress(TimeoutError):
+            # Since Python 3.12 this also waits for connections, one of which may never end.
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await server.wait_closed()
 
 
 class WebSocketTransport:
@@ -319,7 +224,7 @@ class WebSocketTransport:
                     heartbeat=_HEARTBEAT_S,
                     compress=0,
                     max_msg_size=_AIOHTTP_MESSAGE_BYTES_MAX,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT_S),
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT_S),
                 )
         except TimeoutError:
             raise UnreachableError(f"{address}: no answer within {timeout_ms} ms") from None
@@ -328,7 +233,7 @@ class WebSocketTransport:
         except aiohttp.WSServerHandshakeError:
             raise UnreachableError(f"{address}: {_NO_NODE}") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UnreachableError(f"{address}: {_short(error)}") from None
+            raise UnreachableError(f"{address}: {short_cause(error)}") from None
         return WebSocketConnection(link, address)
 
     async def close(self) -> None:
@@ -349,7 +254,7 @@ async def _once(
     try:
         answer = await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _Failed(_short(error)) from None
+        raise _Failed(short_cause(error)) from None
     if answer.status != 101:
         answer.close()
         raise _Failed(_NO_NODE)
@@ -383,21 +288,12 @@ def _bind(host: str, port: int) -> socket.socket:
             errno.EADDRINUSE: "another program listens there; choose another port",
             errno.EACCES: "not allowed; choose a port above 1023",
         }
-        cure = cures.get(error.errno or 0, f"{_short(error)}; choose an address of this machine")
+        cure = cures.get(
+            error.errno or 0, f"{short_cause(error)}; choose an address of this machine"
+        )
         raise PortInUseError(f"cannot listen on {Address(host, port)}: {cure}") from None
 
 
 def _peer(name: tuple[str, int] | tuple[str, int, int, int]) -> Address:
     """Turn a socket's peer name into an Address; IPv4 seen through an IPv6 socket is IPv4."""
     return Address(name[0].removeprefix("::ffff:") if "." in name[0] else name[0], name[1])
-
-
-def _short(error: BaseException) -> str:
-    """Say in a few words what went wrong, in none that the other side could have chosen."""
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "closed at once: busy, or no Covey node"
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "no such host"
-    return type(error).__name__

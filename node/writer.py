@@ -13,9 +13,9 @@ from typing import Any
 from .. import CoveyError
 from ..sync import crdt
 from ..sync.changeset import RecordChange, encode_change_set
+from ..sync.errors import BadValueError
 from ..sync.hlc import tick
 from ..sync.limits import COLLECTION_NAME_BYTES_MAX, RECORD_ID_BYTES_MAX
-from ..sync.errors import BadValueError
 from ..sync.record_state import RecordState, past_of
 from .committer import Committer, Outlet, Staged
 from .happenings import Board, RecordChanged
@@ -57,7 +57,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of one write. `version` names the record's state; equal states, equal versions."""
+    """What became of one write. `version` names the record's state: equal states, equal names."""
 
     id: str
     version: str
@@ -94,6 +94,8 @@ class Writer:
         self._board = board
         self._clock = clock
         self._entropy = entropy
+        self.successor: Writer | None = None
+        """Set when the store was changed under us: whoever comes later is sent there."""
 
     async def write(self, database: str, requests: Sequence[Put | Delete]) -> list[Written]:
         """Carry out the requests as one transaction; durable when it returns.
@@ -101,29 +103,40 @@ class Writer:
         Raises BadValueError, PrivacyFixedError or a StorageError; then nothing was written.
         """
         requests = self._check(database, requests)
+        prepared = None
         async with self._turns.shared():
-            outlets = await self._outlets(database, requests)
-            loaded = await self._shelf.load(
-                [outlet.scope.number for outlet in outlets],
-                [(r.collection, r.id) for r in requests if r.id is not None],
-            )
-            with loaded:
-                # From here to the end of the block nothing awaits: no other write comes between.
-                results, drafts = self._draft(outlets, requests)
-                pairs = [(self._stage(draft), draft) for draft in drafts]
+            if self.successor is None:
+                prepared = await self._prepare(database, requests)
+        if prepared is None:
+            assert self.successor is not None
+            return await self.successor.write(database, requests)
+        results, pairs = prepared
         try:
             for staged, _ in pairs:
                 await staged.done
         finally:
             for _, draft in pairs:
                 self._shelf.unpin(draft.states)
-        for staged, draft in pairs:
+        for _, draft in pairs:
             self._post(draft)
         return results
 
-    def _check(
+    async def _prepare(
         self, database: str, requests: Sequence[Put | Delete]
-    ) -> Sequence[Put | Delete]:
+    ) -> tuple[list[Written], list[tuple[Staged, _Draft]]]:
+        """Compute and stage; what is staged is not durable yet."""
+        outlets = await self._outlets(database, requests)
+        loaded = await self._shelf.load(
+            [outlet.scope.number for outlet in outlets],
+            [(r.collection, r.id) for r in requests if r.id is not None],
+        )
+        with loaded:
+            # From here to the end of the block nothing awaits: no other write comes between.
+            results, drafts = self._draft(outlets, requests)
+            pairs = [(self._stage(draft), draft) for draft in drafts]
+        return results, pairs
+
+    def _check(self, database: str, requests: Sequence[Put | Delete]) -> Sequence[Put | Delete]:
         check_name("database", database, DATABASE_NAME_BYTES_MAX)
         if len(requests) > CHANGES_PER_TRANSACTION_MAX:
             raise BadValueError(
@@ -147,9 +160,7 @@ class Writer:
         )
         return "".join(ID_ALPHABET[number >> shift & 31] for shift in range(95, -1, -5))
 
-    async def _outlets(
-        self, database: str, requests: Sequence[Put | Delete]
-    ) -> list[Outlet]:
+    async def _outlets(self, database: str, requests: Sequence[Put | Delete]) -> list[Outlet]:
         """The ways out of every scope these requests may touch, most private first."""
         for level in sorted({privacy_level(r.privacy) for r in requests if isinstance(r, Put)}):
             if self._ledger.scope_named(database, level) is None:
@@ -256,7 +267,7 @@ def privacy_level(name: str | None) -> int:
 
 
 def check_name(what: str, text: str, bytes_max: int) -> None:
-    """Databases, collections and ids: 1 to `bytes_max` bytes of UTF-8 without control characters."""
+    """Names and ids: 1 to `bytes_max` bytes of UTF-8 that print. Raises BadValueError."""
     size = len(text.encode("utf-8", "surrogatepass"))
     if not 1 <= size <= bytes_max:
         raise BadValueError(f"{what}: {size} bytes, 1 to {bytes_max} allowed")

@@ -39,6 +39,15 @@ def carry_of_log(conn: Conn, log_no: int) -> None:
     conn.execute(f"{_LIVE} AND r.log_no = ?", (log_no,))
 
 
+def apply_again(conn: Conn, scope_no: int) -> None:
+    """Mark every applied entry of a scope as pending: the next load builds its records anew."""
+    conn.execute(
+        "UPDATE entries SET state = 1, attempts = 0 WHERE state = 0"
+        " AND log_no IN (SELECT log_no FROM logs WHERE scope_no = ?)",
+        (scope_no,),
+    )
+
+
 def next_carried(conn: Conn, limit: int) -> list[Carried]:
     """The first rows of the line."""
     rows = conn.execute(

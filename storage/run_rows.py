@@ -45,11 +45,11 @@ def pick_in_order(
     not hold from its first entry on gives nothing.
     """
     cursors = [_pieces(conn, *wanted) for wanted in ranges]
-    heap = []
+    heap: list[tuple[int, int, list[OrderedEntry]]] = []
     for index, cursor in enumerate(cursors):
-        piece = next(cursor, None)
-        if piece is not None:
-            heap.append((piece[0], index, piece[1]))
+        first = next(cursor, None)
+        if first is not None:
+            heap.append((first[0], index, first[1]))
     heapify(heap)
     picked: list[OrderedEntry] = []
     size = runs = 0

@@ -13,6 +13,7 @@ Spec: docs/protocol.md, section 8. All sizes are bytes, all fixed integers big-e
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from .errors import DecodeError
@@ -196,6 +197,7 @@ def _decode_segment(frame: bytes, at: int, room: int) -> tuple[Segment, int]:
     return Segment(kind, key_id, heads, entries), at
 
 
+@lru_cache(maxsize=512)  # Ciphertexts have some 250 lengths, so this is mostly a look-up.
 def encode_uleb(number: int) -> bytes:
     """A number below 2^28 in the shortest unsigned LEB128."""
     if number < 0x80:

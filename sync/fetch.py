@@ -33,7 +33,7 @@ class _Claim:
 
 
 class FetchPlan:
-    """What all sessions of this node have asked for. Peers are named by their device ids."""
+    """What all sessions of this node have asked for. A peer is what `Opened` names a session."""
 
     def __init__(self, entries_max: int = ENTRIES_IN_FLIGHT_MAX) -> None:
         self._entries_max = entries_max

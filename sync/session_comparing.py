@@ -139,6 +139,7 @@ def prove(turn: Turn) -> None:
     digests = (turn.ours.control_digest(), turn.ours.root(turn.privacies))
     turn.knowledge = replace(
         turn.knowledge,
+        root=digests[1],
         theirs={scope: turn.ours.heads(scope) for scope in scopes},
         complete=frozenset(scopes),
         wanting=frozenset(),

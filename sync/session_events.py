@@ -41,7 +41,7 @@ class Opened:
     """The channel to a member stands. Delivered once, before everything else."""
 
     peer: bytes
-    """The device id, 32 bytes. A node has one session with a device at a time."""
+    """Names this session among those of the node, to the plan and as `HeadsAdvanced.origin`."""
     privacies: frozenset[int]
     """What both devices may read; 0 (`device`) is never shared, whatever stands here."""
     device_state: Mapping[str, Any] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class HeadsAdvanced:
     frame: bytes | None = None
     """A batch frame with exactly the entries `prev_seq + 1` to `seq`, if it is to be pushed."""
     origin: bytes | None = None
-    """The peer it came from; None for a local commit."""
+    """`Opened.peer` of the session it came through; None for a local commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,8 @@ class ReadEntries:
     """Read entries of one scope for the peer, in the order in which they arrived here.
 
     At most `bytes_max` bytes of frame, but never less than one run if there is one; at most 256
-    runs and 4,096 entries. Cut only where a signature is held. Answer: `EntriesRead`.
+    runs and 4,096 entries. Cut only where a signature is held: where none is held at the end of
+    a range, on to the next one beyond it. Answer: `EntriesRead`.
     """
 
     scope: bytes

@@ -97,9 +97,7 @@ class Device:
             if line.get("event") == event:
                 return line
         assert self.process is not None and self.process.stderr is not None
-        raise AssertionError(
-            f"{self.name} ended without {event!r}: {self.process.stderr.read()}"
-        )
+        raise AssertionError(f"{self.name} ended without {event!r}: {self.process.stderr.read()}")
 
     def kill(self) -> None:
         """kill -9, as a dead battery would."""

@@ -104,7 +104,8 @@ def public(private: bytes) -> bytes:
 
 
 def hello(purpose: Purpose = Purpose.MEMBER, versions: tuple[int, ...] = (1,)) -> bytes:
-    return encode_hello(Hello(purpose, versions))
+    data: bytes = encode_hello(Hello(purpose, versions))
+    return data
 
 
 @pytest.fixture(autouse=True)

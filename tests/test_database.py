@@ -116,8 +116,11 @@ async def test_every_commit_waits_for_the_disk(store: Database) -> None:
     assert await store.write(settings) == [2, "wal", 1, 2, 0]
 
 
-async def test_writes_that_wait_together_share_one_commit(store: Database) -> None:
+async def test_writes_that_wait_together_share_one_commit(
+    store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A wait for the disk costs ten times what the work does."""
+    monkeypatch.setattr("covey.storage.group_commit.GROUP_MS_MAX", 60_000)
     statements = await traced(store)
     jobs = [store.write(setting(str(n))) for n in range(100)]
 
@@ -140,6 +143,7 @@ async def test_a_large_group_is_split_into_several_commits(
 ) -> None:
     """The first of ten thousand callers must not wait for the last one's work."""
     monkeypatch.setattr(database, "GROUP_JOBS_MAX", 10)
+    monkeypatch.setattr("covey.storage.group_commit.GROUP_MS_MAX", 60_000)
     statements = await traced(store)
     order: list[int] = []
     jobs = [store.write(noting(order, n)) for n in range(25)]

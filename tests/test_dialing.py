@@ -130,7 +130,7 @@ def test_waiting_has_jitter() -> None:
     """After a power cut everything comes back at the same moment."""
     waits = set()
     for chance in (0.0, 0.25, 0.5, 0.999):
-        ours = DialBook(lambda chance=chance: chance)  # type: ignore[misc]
+        ours = DialBook([chance].pop)
         ours.want(ANNA, 0)
         ours.learned(Source.REMEMBERED, ANNA, AWAY, 0)
         ours.failed(ours.due(0)[0], 0, Failure.UNREACHABLE)

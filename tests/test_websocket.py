@@ -25,7 +25,8 @@ from covey.node.ports import (
 )
 from covey.node.secure_channel import ABORT
 from covey.node.system_clock import SystemClock
-from covey.node.websocket import WebSocketConnection, WebSocketListener, WebSocketTransport
+from covey.node.websocket import WebSocketListener, WebSocketTransport
+from covey.node.websocket_link import WebSocketConnection
 
 UPGRADE = {
     "Connection": "Upgrade",
@@ -412,4 +413,39 @@ async def test_closing_waits_for_no_peer_that_does_not_answer(serve: MakeServer)
     await server.listener.close()
 
     assert head.startswith(b"HTTP/1.1 101")
+    writer.close()
+
+
+async def test_closing_waits_for_no_peer_that_does_not_read(serve: MakeServer) -> None:
+    """What is still to be sent to it would otherwise keep the socket, and us, for ever."""
+    server = await serve()
+    request = "".join(f"{name}: {value}\n" for name, value in UPGRADE.items())
+    _, writer = await raw(server.address, f"GET /covey/1 HTTP/1.1\nHost: x\n{request}\n")
+    accepted = await server.next()
+
+    async def fill() -> None:
+        while True:
+            await accepted.send(bytes(65_535))
+
+    filling = asyncio.ensure_future(fill())
+    await asyncio.wait((filling,), timeout=0.05)
+    blocked = not filling.done()
+    await server.listener.close()
+
+    assert blocked
+    with pytest.raises(ConnectionLostError):
+        await filling
+    writer.close()
+
+
+async def test_an_abort_leaves_not_one_byte_on_the_wire(serve: MakeServer) -> None:
+    """A close frame would tell a stranger that its guess was read and found wrong."""
+    server = await serve()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.listener.port)
+    headers = "".join(f"{name}: {value}\r\n" for name, value in UPGRADE.items())
+    writer.write(f"GET /covey/1 HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    await (await server.next()).close(ABORT)
+
+    assert await reader.read() == b""
     writer.close()

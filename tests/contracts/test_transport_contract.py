@@ -153,6 +153,27 @@ async def test_a_sender_waits_for_a_receiver_that_does_not_read(stage: Stage) ->
     assert sent_by_then < messages / 2
 
 
+async def test_a_cancelled_sender_does_not_disturb_another_one(stage: Stage) -> None:
+    """Pings, closes and frames wait for the same room in the same buffer."""
+    ours, theirs = await stage.connect()
+    counts = [0, 0]
+
+    async def send_all(sender: int) -> None:
+        for _ in range(1_000):
+            await ours.send(bytes([sender]) * MESSAGE_BYTES_MAX)
+            counts[sender] += 1
+
+    senders = [asyncio.ensure_future(send_all(sender)) for sender in range(2)]
+    got = (await theirs.receive())[0]
+    senders[0].cancel()
+    while got < 1_000:
+        got += (await theirs.receive())[0]
+    await senders[1]
+
+    assert senders[0].cancelled()
+    assert counts[1] == 1_000
+
+
 async def test_a_cancelled_receive_loses_no_message(stage: Stage) -> None:
     """Receiving is raced against timers, and the timer often wins."""
     ours, theirs = await stage.connect()

@@ -1,0 +1,60 @@
+"""Budgets: what each measured number may be at most, or must be at least, and what is aimed at.
+
+They hold for two cores, loopback and two processes. A number without a budget is shown because
+another one is read beside it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    work: str
+    unit: str
+    limit: float | None = None
+    aim: float | None = None
+    at_least: bool = False
+
+    def met_by(self, value: float) -> bool | None:
+        """None if nothing was promised."""
+        if self.limit is None:
+            return None
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One number. `name` is a key of `BUDGETS`."""
+
+    name: str
+    value: float
+    note: str = ""
+
+
+BUDGETS = {
+    "disk_sync": Budget("4 KiB over old blocks + fdatasync, median", "us"),
+    "put_alone": Budget("put, one caller that awaits each", "/s", 5_000, 10_000, True),
+    "put_together": Budget("put, one caller with 64 in flight", "/s", 5_000, 10_000, True),
+    "put_transactions": Budget("put, transactions of 500", "/s", 20_000, 50_000, True),
+    "cold_small": Budget("cold sync, small", "s", 0.6, 0.33),
+    "cold_large": Budget("cold sync, large", "s"),
+    "cold_wire": Budget("wire bytes a record, by its JSON", "x", 1.1, 1.0),
+    "cold_peak_receiver": Budget("cold sync, large: peak of the receiver", "MiB", 120),
+    "cold_growth_receiver": Budget("cold sync, large: growth of the receiver", "MiB"),
+    "cold_peak_sender": Budget("cold sync, large: peak of the sender", "MiB", 120),
+    "live_p50": Budget("write seen on the peer, median", "ms", 2, 1),
+    "live_p99": Budget("write seen on the peer, 99 of 100", "ms", 10),
+    "reconnect_few_trips": Budget("reconnect in sync, few: round trips", "", 1),
+    "reconnect_few_bytes": Budget("reconnect in sync, few: bytes", "B", 1024),
+    "reconnect_few": Budget("reconnect in sync, few", "ms", 10),
+    "reconnect_many_trips": Budget("reconnect in sync, many: round trips", "", 1),
+    "reconnect_many_bytes": Budget("reconnect in sync, many: bytes", "B", 1024),
+    "reconnect_many": Budget("reconnect in sync, many", "ms", 10),
+    "apart": Budget("500 changed, 100 conflicting after apart", "s", 0.1),
+    "disk_record": Budget("disk a record at rest, by its JSON", "x", 4),
+    "open": Budget("opening a store", "ms", 300, 100),
+    "search_p95": Budget("full-text search, 95 of 100", "ms", 50),
+    "idle_one": Budget("idle node, one peer", "% core", 0.5),
+    "idle_ten": Budget("idle node, ten peers", "% core", 0.5),
+    "command": Budget("one command against a running node", "ms", 150, 80),
+}

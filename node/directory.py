@@ -1,0 +1,111 @@
+"""Directory: what a person may ask about devices, databases and what happened. Reads only.
+
+Every answer is JSON-able and holds no content of records. Devices are found by their full id or by
+an unambiguous name; the short id is a label and finds nothing (docs/protocol.md, section 1).
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from .. import CoveyError
+from ..crypto.identity import short_id, shown_id
+from ..storage import event_rows, peer_rows
+from ..sync.hlc import wall_ms_of
+from ..sync.registry import Device
+from .ledger import PRIVACY_NAMES
+from .ports import Address
+from .reader import Found
+from .times import iso_time
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+EVENTS_PER_PAGE = 500
+
+
+class UnknownDeviceError(CoveyError):
+    """No device of this mesh has that id, or name, or more than one has that name."""
+
+    exit_code = 1
+
+
+class Directory:
+    """Questions to one engine."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+
+    async def journal_rows(self) -> AsyncIterator[dict[str, Any]]:
+        after = -1
+        while rows := await self._engine.database.read(
+            lambda conn, a=after: event_rows.events(conn, a, EVENTS_PER_PAGE)  # type: ignore[misc]
+        ):
+            for row in rows:
+                after = row.event_no
+                yield {
+                    "time": iso_time(row.time_ms),
+                    "event": row.kind,
+                    **json.loads(row.detail),
+                }
+
+    def find_device(self, text: str) -> Device:
+        """By full id, or by a name that one active device alone has. Raises UnknownDeviceError."""
+        devices = list(self._engine.mesh.registry.devices.values())
+        wanted = text.replace("-", "").upper()
+        for device in devices:
+            if shown_id(device.sig_pk).replace("-", "") == wanted:
+                return device
+        named = [d for d in devices if d.name == text]
+        active = [d for d in named if d.active] or named
+        if len(active) == 1:
+            return active[0]
+        if active:
+            raise UnknownDeviceError(f"{len(active)} devices are called {text!r}: give the full id")
+        raise UnknownDeviceError(f"no device {text!r} in this mesh: `covey devices` lists them")
+
+    async def device_rows(self) -> list[dict[str, Any]]:
+        peers = {
+            peer.device: peer
+            for peer in await self._engine.database.read(lambda c: peer_rows.peers(c))
+        }
+        rows = []
+        for device in sorted(self._engine.mesh.registry.devices.values(), key=lambda d: d.name):
+            seen = peers.get(device.sig_pk)
+            rows.append(
+                {
+                    "device_id": shown_id(device.sig_pk),
+                    "short_id": short_id(device.sig_pk),
+                    "device_name": device.name,
+                    "device_type": device.type,
+                    "public_key": device.sig_pk.hex(),
+                    "trust_level": device.level,
+                    "role": device.role,
+                    "last_seen": None
+                    if seen is None or seen.last_seen_ms is None
+                    else iso_time(seen.last_seen_ms),
+                    "status": "active" if device.active else "revoked",
+                    "sync_policy": "full",
+                    "self": device.sig_pk == self._engine.keys.sig_pk,
+                }
+            )
+        return rows
+
+    async def database_rows(self) -> list[dict[str, Any]]:
+        counts = await self._engine.reader.count()
+        names = sorted({scope.database for scope in self._engine.ledger.scopes()})
+        return [{"name": name, "policy": "full", "records": counts.get(name, 0)} for name in names]
+
+    async def addresses_of(self, device: bytes) -> list[str]:
+        rows = await self._engine.database.read(lambda conn: peer_rows.addresses(conn, device))
+        return [str(Address(row.host, row.port)) for row in rows]
+
+    def describe(self, found: Found) -> dict[str, Any]:
+        """Who wrote a record last, when, and for whom it is."""
+        log = self._engine.ledger.log_numbered(found.log)
+        return {
+            "device": shown_id(log.author),
+            "time": iso_time(wall_ms_of(found.hlc)),
+            "privacy": PRIVACY_NAMES[found.privacy],
+            "conflicts": [],
+        }

@@ -1,0 +1,68 @@
+"""Granting: the details of grant operations, and which grants are missing.
+
+Spec: docs/protocol.md, section 4 (`grant`). Who may be granted what is `Registry.entitled`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..crypto.entry import CONTROL_SCOPE, key_id
+from ..crypto.grants import seal_key
+from ..sync.registry import Device, Grant, Registry
+from .ports import Entropy
+
+GrantName = tuple[bytes, str, int, int]
+"""Scope tag, database, privacy, epoch."""
+
+
+def grant_details(
+    mesh: bytes, name: GrantName, key: bytes, recipients: Iterable[Device], entropy: Entropy
+) -> dict[str, Any]:
+    """The details of one grant: the key sealed to each recipient, in order of their ids."""
+    scope, database, privacy, epoch = name
+    sealed = [
+        [
+            device.sig_pk,
+            seal_key(key, mesh, scope, epoch, device.sig_pk, device.seal_pk, entropy.draw),
+        ]
+        for device in recipients
+    ]
+    return {
+        "scope": scope,
+        "database": database,
+        "privacy": privacy,
+        "epoch": epoch,
+        "key_id": key_id(key),
+        "sealed": sorted(sealed),
+    }
+
+
+def missing_grants(
+    registry: Registry,
+    keys: Mapping[bytes, bytes],
+    first_granter: bytes | None,
+    entropy: Entropy,
+) -> list[dict[str, Any]]:
+    """Grants of keys we hold for active devices that are entitled to them and have none.
+
+    With `first_granter` only of keys which that device granted first.
+    """
+    by_key: dict[bytes, list[Grant]] = {}
+    for grant in registry.grants:
+        by_key.setdefault(grant.key_id, []).append(grant)
+    missing = []
+    for id, grants in sorted(by_key.items()):
+        first = grants[0]
+        if id not in keys or first_granter not in (None, first.author):
+            continue
+        held = {recipient for grant in grants for recipient in grant.sealed}
+        lacking = [
+            device
+            for device in registry.active()
+            if device.sig_pk not in held
+            and (first.scope == CONTROL_SCOPE or registry.entitled(device, first.privacy))
+        ]
+        if lacking:
+            name = (first.scope, first.database, first.privacy, first.epoch)
+            missing.append(grant_details(registry.mesh, name, keys[id], lacking, entropy))
+    return missing

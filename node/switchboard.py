@@ -1,0 +1,221 @@
+"""Switchboard: every link of this node, and what they ask of it.
+
+Runs a session for each channel, keeps one link to each store of each device, answers what
+sessions ask for (entries to send, batches to store), and tells all of them when this node's heads
+advance: a local commit is pushed with its entries, what came from one peer is announced to the
+others. Spec: docs/protocol.md, section 7.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from ..crypto.identity import short_id
+from ..storage import peer_rows
+from ..storage.peer_rows import AddressSource
+from ..sync.fetch import FetchPlan
+from ..sync.messages import Batch, Reason
+from ..sync.session_events import (
+    CloseRequested,
+    DeclareFork,
+    DeclareGreeting,
+    DeclareProof,
+    EntriesRead,
+    HeadsAdvanced,
+    PlanReleased,
+    ReadEntries,
+    SharedScopesChanged,
+)
+from ..sync.vectors import Holdings
+from .channel import SecureChannel
+from .committer import Staged
+from .ingest_rows import Prepared
+from .ledger import Log
+from .links import BatchHeads, Link, Office
+from .outgoing import read_entries, staged_frame
+from .ports import Address
+from .ties import newcomer_stays, store_key
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+class Switchboard(Office):
+    """The links of one engine."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self.clock = engine.clock
+        self.plan = FetchPlan()
+        self.links: dict[bytes, Link] = {}
+        self.latest: dict[bytes, Link] = {}
+        """The last link to each device of this run; after its end it tells how things stood."""
+
+    @property
+    def holdings(self) -> Holdings:
+        return self._engine.ledger.holdings
+
+    def links_to(self, device: bytes) -> list[Link]:
+        """The open links to a device, oldest first; two stores of one device have two."""
+        return [link for link in self.links.values() if link.device == device]
+
+    async def run_link(self, channel: SecureChannel) -> None:
+        """A channel to a member stands: drive its session until it ends."""
+        device = self._engine.mesh.registry.by_dh(channel.remote_static)
+        assert device is not None
+        key = device.sig_pk[:16] + self._engine.entropy.draw(16)
+        link = Link(key, device.sig_pk, channel, self)
+        self.links[key] = link
+        self.latest[device.sig_pk] = link
+        self._engine.links_changed()
+        self._note_seen(device.sig_pk)
+        self._engine.tell("connected", {"device": short_id(device.sig_pk), "name": device.name})
+        try:
+            await link.run(
+                self._engine.reach.opening(link, self._engine.mesh.shared_privacies(device.sig_pk))
+            )
+        finally:
+            self.links.pop(key, None)
+            self._engine.links_changed()
+            reason = link.closed_for.name.lower() if link.closed_for else "closed"
+            self._engine.counters.add(f"link.ended.{reason}")
+            if not self._engine.closing:
+                self._engine.tell(
+                    "disconnected", {"device": short_id(device.sig_pk), "reason": reason}
+                )
+                self._note_seen(device.sig_pk)
+
+    def _note_seen(self, device: bytes) -> None:
+        now_ms = self.clock.wall_ms()
+        self._engine.note(lambda conn: peer_rows.saw_peer(conn, device, now_ms))
+
+    def membership_changed(self) -> None:
+        """Links of those who may not be here any more end; the others may share other scopes."""
+        mesh = self._engine.mesh
+        for link in list(self.links.values()):
+            device = mesh.registry.devices.get(link.device)
+            if device is None or not device.active:
+                link.deliver(CloseRequested(Reason.REMOVED))
+            else:
+                link.deliver(SharedScopesChanged(mesh.shared_privacies(link.device)))
+
+    def hang_up(self) -> None:
+        """Say goodbye on every link."""
+        for link in list(self.links.values()):
+            link.deliver(CloseRequested(Reason.DONE))
+
+    # News for links ----------------------------------------------------------------------------
+
+    def committed(self, group: list[Staged]) -> None:
+        """Our own entries are durable: push them to every peer, one frame a log."""
+        if not self.links:
+            return
+        runs: dict[Log, list[Staged]] = {}
+        for staged in group:
+            runs.setdefault(staged.log, []).append(staged)
+        for log, entries in runs.items():
+            for frame, part in staged_frame(log, entries):
+                last = part[-1]
+                self._tell(
+                    HeadsAdvanced(
+                        log.scope.tag,
+                        log.instance,
+                        log.author,
+                        last.seq,
+                        last.entry_id,
+                        part[0].seq - 1,
+                        frame,
+                        None,
+                    ),
+                    None,
+                )
+
+    def _tell(self, event: HeadsAdvanced, origin: Link | None) -> None:
+        for link in list(self.links.values()):
+            if link is not origin:
+                link.deliver(event)
+
+    # What links ask for (Office) ---------------------------------------------------------------
+
+    async def read_entries(self, request: ReadEntries) -> EntriesRead:
+        return await read_entries(self._engine.database, self._engine.ledger, request)
+
+    async def prepare_batch(self, link: Link, batch: Batch) -> Prepared:
+        """Verify and decode. Raises BatchRefusedError."""
+        return await self._engine.ingest.prepare(batch)
+
+    async def store_batch(self, link: Link, prepared: Prepared) -> BatchHeads:
+        """Make it durable and apply it; then the heads we hold of the batch's logs."""
+        before = {log: log.head_seq for log in prepared.touched}
+        await self._engine.ingest.store(prepared)
+        heads = []
+        for log, before_seq in before.items():
+            if not log.head_seq:
+                continue
+            heads.append((log.instance, log.author, log.head_seq, log.head_id))
+            if log.head_seq > before_seq:
+                self._announce(log, before_seq, link)
+        return tuple(sorted(heads))
+
+    def _announce(self, log: Log, before_seq: int, origin: Link) -> None:
+        self._tell(
+            HeadsAdvanced(
+                log.scope.tag,
+                log.instance,
+                log.author,
+                log.head_seq,
+                log.head_id,
+                before_seq,
+                None,
+                origin.key,
+            ),
+            origin,
+        )
+
+    def wake_others(self, link: Link) -> None:
+        for other in list(self.links.values()):
+            if other is not link:
+                asyncio.get_running_loop().call_soon(other.deliver, PlanReleased())
+
+    def proved(self, link: Link, proof: DeclareProof) -> None:
+        now_ms = self.clock.wall_ms()
+        link.proved_ms = now_ms
+        self._engine.attempts_changed()
+        self._engine.note(lambda conn: peer_rows.proved_peer(conn, link.device, now_ms, proof.root))
+        if not link.proof_told:
+            link.proof_told = True
+            self._engine.tell("in_sync", {"device": short_id(link.device)})
+
+    def greeted(self, link: Link, greeting: DeclareGreeting) -> None:
+        """The peer told which store it is and where it listens: drop a second link to it."""
+        link.remote_state = state = dict(greeting.device_state)
+        port = state.get("port")
+        if not link.channel.initiator and isinstance(port, int) and 0 < port < 65536:
+            address = Address(link.channel.remote.host, port)
+            self._engine.reach.learned(link.device, address, AddressSource.ACCEPTED)
+        self._keep_one(link, state.get("instance"))
+
+    def _keep_one(self, link: Link, instance: Any) -> None:
+        """Two links to one store of one device are one too many."""
+        if not isinstance(instance, bytes) or len(instance) != 16:
+            return
+        ours = store_key(self._engine.keys.sig_pk, self._engine.instance)
+        for other in self.links_to(link.device):
+            if other is link or other.remote_state.get("instance") != instance:
+                continue
+            stays = newcomer_stays(
+                ours,
+                store_key(link.device, instance),
+                old_dialled_by_us=other.channel.initiator,
+                new_dialled_by_us=link.channel.initiator,
+            )
+            surplus = other if stays else link
+            loop = asyncio.get_running_loop()
+            loop.call_soon(surplus.deliver, CloseRequested(Reason.REPLACED))
+
+    def vectors_told(self, link: Link) -> None:
+        """The peer told the heads of a scope: compare those it has that are behind ours."""
+        for scope, heads in link.state.knowledge.theirs.items():
+            self._engine.spawn(self._engine.forks.compare(scope, dict(heads)), "compare")
+
+    def fork_seen(self, link: Link, fork: DeclareFork) -> None:
+        self._engine.spawn(self._engine.forks.declared(fork), "fork")
