@@ -11,6 +11,7 @@ Spec: docs/protocol.md, section 6, "B ... MUST check".
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from ..storage.log_rows import EntryState, NewEntry
 from ..storage.membership_rows import ScopeKey
 from ..storage.store import Conn
 from ..sync.errors import DecodeError
-from ..sync.membership import Membership, decode_operation
+from ..sync.membership import Membership, Operation, decode_operation
 from ..sync.messages import Run, decode_batch
 from ..sync.values import from_json
 from .ledger import PRIVACY_NAMES, Log, Scope
@@ -46,7 +47,8 @@ class AdoptedEntry:
     key_id: bytes
     heads: tuple[bytes, ...]
     arrived: Arrived
-    body: bytes
+    body: bytes | None
+    """None if it does not open with the key that we were given; it waits like any such entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def check_adoption(
             Refusal.MALFORMED, f"the other device sent a membership log that is not valid: {error}"
         ) from None
     membership = Membership(read_certificate, mesh_id, mesh)
-    membership.add({e.arrived.entry_id: (e.author, decode_operation(e.body)) for e in entries})
+    membership.add(_operations(entries))
     registry = membership.registry
     sponsor_device = registry.devices.get(sponsor)
     us = registry.devices.get(keys.sig_pk)
@@ -119,9 +121,10 @@ def _open_log(
                 raise DecodeError("a log that does not start at its beginning, or is not signed")
             for arrived in verdict.entries:
                 heading, segment = headings[arrived.heading], run.segments[arrived.heading]
-                if heading.key_id != key_id:
-                    raise DecodeError("an operation under a key that was not given")
-                body = open_sealed(control, arrived.ad, arrived.nonce, arrived.ciphertext)
+                body = None
+                if heading.key_id == key_id:
+                    with suppress(CryptoError):
+                        body = open_sealed(control, arrived.ad, arrived.nonce, arrived.ciphertext)
                 opened.append(
                     AdoptedEntry(
                         run.author, run.instance, segment.key_id, segment.heads, arrived, body
@@ -130,6 +133,16 @@ def _open_log(
             last = verdict.entries[-1]
             log.tail_seq, log.tail_id = last.seq, last.entry_id
     return opened
+
+
+def _operations(entries: Sequence[AdoptedEntry]) -> dict[bytes, tuple[bytes, Operation]]:
+    """What can be read. A member may have written rubbish, which counts for nothing."""
+    operations: dict[bytes, tuple[bytes, Operation]] = {}
+    for entry in entries:
+        if entry.body is not None:
+            with suppress(DecodeError):
+                operations[entry.arrived.entry_id] = (entry.author, decode_operation(entry.body))
+    return operations
 
 
 def _heading(mesh: bytes, run: Run, index: int) -> Heading:
@@ -170,7 +183,7 @@ def _replace_mesh(conn: Conn, adoption: Adoption, instance: bytes) -> None:
                 arrived.ciphertext,
                 arrived.entry_id,
                 arrived.signature,
-                EntryState.APPLIED,
+                EntryState.PENDING if entry.body is None else EntryState.APPLIED,
                 0,
             )
         )
@@ -178,7 +191,11 @@ def _replace_mesh(conn: Conn, adoption: Adoption, instance: bytes) -> None:
         log_rows.append_entries(conn, log, entries)
     membership_rows.add_operations(
         conn,
-        [membership_rows.Operation(e.arrived.entry_id, e.author, e.body) for e in adoption.entries],
+        [
+            membership_rows.Operation(e.arrived.entry_id, e.author, e.body)
+            for e in adoption.entries
+            if e.body is not None
+        ],
     )
 
 

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from .ports import Accept, Address, Connection, Listener, Transport
+from .secure_channel import Guarded
 
 
 class CaptureFile:
@@ -46,6 +47,11 @@ class _CapturedConnection:
 
     async def close(self, code: int = 1000) -> None:
         await self._inner.close(code)
+
+    def admit(self) -> None:
+        """The limits for strangers are the inner connection's business."""
+        if isinstance(self._inner, Guarded):
+            self._inner.admit()
 
 
 class CapturingTransport:

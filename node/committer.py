@@ -26,6 +26,8 @@ from .projection import Row, upsert
 
 SALT_BYTES = 8
 ENTRIES_PER_COMMIT_MAX = 4096
+HLC_RESERVED = "hlc_reserved"
+HLC_RESERVE_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class Committer:
     failed: Callable[[list[Staged]], None]
     """Called with entries that will not become durable, before their callers learn of it."""
     hlc: int = 0
+    hlc_reserved: int = 0
+    """Stamps up to here are spent by a restart, so that most commits need not store the clock."""
     _queue: list[Staged] = field(default_factory=list)
     _running: asyncio.Task[None] | None = None
 
@@ -133,6 +137,8 @@ class Committer:
                         raise
                     continue
                 self.headings.learn(numbers)
+                if hlc > self.hlc_reserved:
+                    self.hlc_reserved = hlc + (HLC_RESERVE_MS << 16)
                 for staged in group:
                     self.ledger.made_durable(staged.log, staged.seq, staged.entry_id)
                 self.advanced(group)
@@ -187,5 +193,7 @@ class Committer:
                 if s.operation is not None
             ],
         )
-        meta_rows.set_meta(conn, "hlc", hlc.to_bytes(8, "big"))
+        if hlc > self.hlc_reserved:
+            reserved = hlc + (HLC_RESERVE_MS << 16)
+            meta_rows.set_meta(conn, HLC_RESERVED, reserved.to_bytes(8, "big"))
         return numbers

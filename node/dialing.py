@@ -77,13 +77,11 @@ class _Candidate:
     failures: int = 0
     not_before_ms: int = 0
     attempt: Attempt | None = None
-    not_these: set[bytes] = field(default_factory=set)
-    """Devices that this address has turned out not to be, while its instance lasts."""
+    not_these: dict[bytes, int] = field(default_factory=dict)
+    """Devices that did not answer to their name here, and until when that is believed."""
 
     def may_be(self, device: bytes) -> bool:
-        if self.device is None:
-            return device not in self.not_these
-        return self.device == device
+        return self.device is None or self.device == device
 
     def hurry(self, now_ms: int) -> None:
         self.failures = 0
@@ -154,6 +152,7 @@ class DialBook:
         """A person wants a sync now: end all waiting."""
         for candidate in self._candidates.values():
             candidate.hurry(now_ms)
+            candidate.not_these.clear()
         for device in self._wanted:
             self._wanted[device] = min(self._wanted[device], now_ms)
 
@@ -175,7 +174,7 @@ class DialBook:
         for device, start_ms in self._wanted.items():
             if start_ms > now_ms or self._is_full(device):
                 continue
-            ready = [c for c in self._open_to(device) if self._ready_ms(c) <= now_ms]
+            ready = [c for c in self._open_to(device) if self._ready_ms(c, device) <= now_ms]
             if ready:
                 attempts.append(self._start(min(ready, key=_preference), device, now_ms))
         return attempts
@@ -183,7 +182,7 @@ class DialBook:
     def next_due_ms(self, now_ms: int) -> int | None:
         """When `due` has something if nothing happens before; None if never. At least `now_ms`."""
         moments = [
-            max(start_ms, self._ready_ms(candidate), now_ms)
+            max(start_ms, self._ready_ms(candidate, device), now_ms)
             for device, start_ms in self._wanted.items()
             if not self._is_full(device)
             for candidate in self._open_to(device)
@@ -211,7 +210,8 @@ class DialBook:
             return  # meanwhile another device was found to live there
         match failure:
             case Failure.OTHER_DEVICE if candidate.device is None:
-                candidate.not_these.add(attempt.device)
+                # Not for ever: a link that broke in the handshake looks the same.
+                candidate.not_these[attempt.device] = now_ms + BACKOFF_MS_MAX
             case Failure.REFUSED:
                 candidate.not_before_ms = now_ms + self._jittered(BACKOFF_MS_MAX)
             case _:
@@ -232,14 +232,16 @@ class DialBook:
             yield candidate
 
     def _is_rather_another(self, candidate: _Candidate, device: bytes) -> bool:
-        """Whether its host is where another wanted device was last, and this one was not."""
-        there = {
-            c.device
-            for c in self._candidates.values()
-            if c.device is not None and c.address.host == candidate.address.host
-        }
+        """Whether this very address is a linked device's, or the host another wanted one's."""
+        there: set[bytes] = set()
+        for each in self._candidates.values():
+            if each.device is None or each.address.host != candidate.address.host:
+                continue
+            if each.address == candidate.address and each.device not in self._wanted:
+                return True
+            there.add(each.device)
         return device not in there and any(
-            other in self._wanted and candidate.may_be(other) for other in there
+            other in self._wanted and other not in candidate.not_these for other in there
         )
 
     def _start(self, candidate: _Candidate, device: bytes, now_ms: int) -> Attempt:
@@ -254,12 +256,13 @@ class DialBook:
         self._recent[candidate.address] = times
         return attempt
 
-    def _ready_ms(self, candidate: _Candidate) -> int:
+    def _ready_ms(self, candidate: _Candidate, device: bytes) -> int:
         """When the candidate may be dialled: its waiting is over and its rate allows it."""
+        ready_ms = max(candidate.not_before_ms, candidate.not_these.get(device, 0))
         times = self._recent.get(candidate.address)
         if times is None or len(times) < ATTEMPTS_PER_MINUTE:
-            return candidate.not_before_ms
-        return max(candidate.not_before_ms, times[0] + MINUTE_MS)
+            return ready_ms
+        return max(ready_ms, times[0] + MINUTE_MS)
 
     def _is_full(self, device: bytes) -> bool:
         flying = [c.attempt for c in self._candidates.values() if c.attempt is not None]

@@ -27,7 +27,7 @@ from ..sync.registry import Device
 from .addresses import parse_address
 from .adopting import Adoption, adopt_mesh, take_carried
 from .channel import SecureChannel
-from .committer import Committer, Staged
+from .committer import HLC_RESERVED, Committer, Staged
 from .counters import Counters
 from .directory import Directory
 from .forks import ForkKeeper
@@ -117,7 +117,7 @@ class Engine:
                 log_rows.logs(conn),
                 membership_rows.operations(conn),
                 membership_rows.scope_keys(conn),
-                meta_rows.get_meta(conn, "hlc"),
+                meta_rows.get_meta(conn, HLC_RESERVED),
             )
         )
         scopes, logs, operations, keys, hlc = rows
@@ -143,6 +143,7 @@ class Engine:
             headings,
             self.switchboard.committed,
             self._failed,
+            int.from_bytes(hlc or b"", "big"),
             int.from_bytes(hlc or b"", "big"),
         )
         self.mesh.committer = self.committer

@@ -114,6 +114,14 @@ class Ingest:
         if scope is None:
             raise BatchRefusedError("unknown scope")
         prepared = Prepared(batch.scope, [], [])
+        try:
+            await self._prepare(prepared, scope, batch)
+        except BaseException:
+            self.discard(prepared)
+            raise
+        return prepared
+
+    async def _prepare(self, prepared: Prepared, scope: Scope, batch: Batch) -> None:
         fresh_keys: set[Key] = set()
         for run in batch.runs:
             headings, names = self._headings(scope, run)
@@ -141,24 +149,33 @@ class Ingest:
                 log = await self._mesh.new_log(scope, run.instance, run.author)
             prepared.touched.append(log)
             self._open_run(prepared, log, verdict, headings, names, fresh_keys)
-        return prepared
+
+    def discard(self, prepared: Prepared) -> None:
+        """The batch will not be stored: the tails of its logs go back to where they were."""
+        for log in prepared.logs:
+            seq, id = prepared.began[log]
+            if log.tail_seq > seq >= log.head_seq:
+                log.tail_seq, log.tail_id = seq, id
+                log.unapplied = {unapplied for unapplied in log.unapplied if unapplied <= seq}
 
     async def store(self, prepared: Prepared) -> None:
-        """Make the batch durable and apply what can be applied. Raises StorageError."""
+        """Make the batch durable and apply what can be applied. Raises StorageError.
+
+        To be run to its end: what was cancelled half-way would be on the disk and not in memory.
+        """
         if not prepared.entries:
             return
         async with self._turns.alone():
             # What local writers have staged goes first: from here on the store has their records.
             await self._committer.settle()
-            if not prepared.continues():
-                raise StoreMovedError
             try:
+                if not prepared.continues():
+                    raise StoreMovedError
                 slow, numbers = await self._database.write(
                     lambda conn: write_batch(conn, prepared, self._heading_numbers)
                 )
             except BaseException:
-                for log in prepared.logs:
-                    self._ledger.roll_back(log)
+                self.discard(prepared)
                 raise
             self._heading_numbers.learn(numbers)
             self._finish(prepared, slow)
@@ -232,6 +249,9 @@ class Ingest:
         fresh_keys: set[Key],
     ) -> None:
         """Decrypt and decode every entry of a run; give the log its new tail."""
+        if log not in prepared.began:
+            prepared.began[log] = (log.tail_seq, log.tail_id)
+            prepared.logs.append(log)
         for arrived in fresh.entries:
             heading = headings[arrived.heading]
             opened = Opened(log, arrived, names[arrived.heading], APPLIED)
@@ -240,8 +260,7 @@ class Ingest:
                 log.unapplied.add(arrived.seq)
             prepared.entries.append(opened)
         last = fresh.entries[-1]
-        log.tail_seq, log.tail_id = last.seq, last.entry_id
-        prepared.logs.append(log)
+        log.tail_seq, log.tail_id = prepared.ends[log] = (last.seq, last.entry_id)
 
     def _open(self, opened: Opened, heading: Heading, fresh_keys: set[Key]) -> None:
         arrived = opened.arrived
@@ -293,7 +312,7 @@ class Ingest:
             opened.state = PENDING
             opened.log.unapplied.add(opened.arrived.seq)
         for log in prepared.logs:
-            self._ledger.made_durable(log, log.tail_seq, log.tail_id)
+            self._ledger.made_durable(log, *prepared.ends[log])
         for opened in prepared.entries:
             if opened.state == PENDING:
                 if len(self._waiting) < WAITING_ENTRIES_MAX:

@@ -41,13 +41,14 @@ class Prepared:
     """Those that grow."""
     touched: list[Log] = field(default_factory=list)
     """Every log of the batch that we hold something of, also where nothing is new."""
+    began: dict[Log, tuple[int, bytes]] = field(default_factory=dict)
+    """Where the tail of each log that grows stood before this batch."""
+    ends: dict[Log, tuple[int, bytes]] = field(default_factory=dict)
+    """Where it stands after it; a batch prepared later may have moved it on since."""
 
     def continues(self) -> bool:
         """Whether it still fits the store: a batch before it may have failed meanwhile."""
-        first: dict[int, int] = {}
-        for opened in self.entries:
-            first.setdefault(opened.log.number, opened.arrived.seq)
-        return all(first[log.number] == log.head_seq + 1 for log in self.logs)
+        return all(self.began[log] == (log.head_seq, log.head_id) for log in self.logs)
 
 
 def write_batch(

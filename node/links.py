@@ -69,7 +69,10 @@ class Office:
     async def prepare_batch(self, link: "Link", batch: Batch) -> Prepared:
         raise NotImplementedError
 
-    async def store_batch(self, link: "Link", prepared: Prepared) -> BatchHeads:
+    def store_batch(self, link: "Link", prepared: Prepared) -> "asyncio.Future[BatchHeads]":
+        raise NotImplementedError
+
+    def discard_batch(self, prepared: Prepared) -> None:
         raise NotImplementedError
 
     def wake_others(self, link: "Link") -> None:
@@ -212,16 +215,25 @@ class Link:
             except BatchRefusedError as error:
                 prepared = None
                 refusal = BatchRefused(Reason.BATCH_REFUSED, error.reason)
-            if storing is not None:
-                await storing
+            try:
+                if storing is not None:
+                    await storing
+            except BaseException:
+                if prepared is not None:
+                    self.office.discard_batch(prepared)
+                raise
             if prepared is None:
                 self.deliver(refusal)
                 continue
-            storing = self._spawn(self._store(request, prepared))
+            # Begun here, so that it is done whatever becomes of this link meanwhile.
+            durable = self.office.store_batch(self, prepared)
+            storing = self._spawn(self._store(request, prepared, durable))
 
-    async def _store(self, request: StoreBatch, prepared: Prepared) -> None:
+    async def _store(
+        self, request: StoreBatch, prepared: Prepared, durable: "asyncio.Future[BatchHeads]"
+    ) -> None:
         try:
-            heads = await self.office.store_batch(self, prepared)
+            heads = await asyncio.shield(durable)
         except StoreFullError:
             self.deliver(BatchRefused(Reason.STORE_FULL, "the other device is full"))
         except StorageError:

@@ -39,7 +39,7 @@ from ..storage.store import Store
 from ..sync.errors import DecodeError
 from ..sync.hlc import tick
 from ..sync.membership import Membership, Operation, decode_operation, encode_operation
-from ..sync.registry import Device, Registry
+from ..sync.registry import Device, Grant, Registry
 from .committer import Committer, Outlet, Staged
 from .granting import grant_details, missing_grants
 from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
@@ -120,7 +120,7 @@ class Mesh:
 
     def control_key(self) -> tuple[int, bytes, bytes]:
         """Epoch, key id and key under which membership operations are written now."""
-        current = self.registry.writer_key(CONTROL_SCOPE)
+        current = self.registry.writer_key(CONTROL_SCOPE, self._scope_keys)
         assert current is not None, "a mesh has a control key from its first transaction on"
         return current[0], current[1], self._scope_keys[current[1]]
 
@@ -195,8 +195,8 @@ class Mesh:
     def _writer_key_id(self, scope: Scope) -> bytes:
         if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
             return key_id(self._device_scope_keys[scope.tag])
-        current = self.registry.writer_key(scope.tag)
-        if current is None or current[1] not in self._scope_keys:
+        current = self.registry.writer_key(scope.tag, self._scope_keys)
+        if current is None:
             raise NotEntitledError(
                 f"{scope.database}: this device may not write at privacy"
                 f" {PRIVACY_NAMES[scope.privacy]}"
@@ -311,7 +311,7 @@ class Mesh:
     async def _draw_consequences(self) -> None:
         await self._take_keys()
         for grant in self.registry.grants:
-            if grant.scope != CONTROL_SCOPE and self._ledger.scope(grant.scope) is None:
+            if self._ledger.scope(grant.scope) is None and self._is_rightly_named(grant):
                 await self._know_scope(grant.scope, grant.database, grant.privacy)
         self._changed()
         await self._grant_missing()
@@ -322,6 +322,8 @@ class Mesh:
         for grant in self.registry.grants:
             box = grant.sealed.get(self._keys.sig_pk)
             if box is None or grant.key_id in self._scope_keys:
+                continue
+            if not self._is_rightly_named(grant):
                 continue
             try:
                 key = open_key(box, self._keys, self.id, grant.scope, grant.epoch, grant.key_id)
@@ -404,6 +406,13 @@ class Mesh:
             raise
         await self._draw_consequences()
 
+    def _is_rightly_named(self, grant: Grant) -> bool:
+        """Whether the scope tag is that of the database and privacy: members might lie here."""
+        if grant.scope == CONTROL_SCOPE:
+            return True
+        return grant.scope == scope_tag(self._tag_key(), grant.database, grant.privacy)
+
     def _tag_key(self) -> bytes:
-        first = min((g.epoch, g.key_id) for g in self.registry.grants if g.scope == CONTROL_SCOPE)
-        return tag_key(self._scope_keys[first[1]])
+        # Grants come in the order of the fold, so this is the founder's, whoever made more.
+        first = next(grant for grant in self.registry.grants if grant.scope == CONTROL_SCOPE)
+        return tag_key(self._scope_keys[first.key_id])

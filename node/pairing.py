@@ -171,6 +171,7 @@ class PairingWindow:
         confirmation = expect(await self._next(channel, CODE_STEP_MS), TYPE_CONFIRM_B)
         own = pake.finish(confirmation)
         self._spent = True
+        channel.admit()
         await channel.send(bytes((TYPE_CONFIRM_A,)) + own)
         newcomer = Newcomer.decode(expect(await self._next(channel, CODE_STEP_MS), TYPE_DEVICE))
         if not key_is_proved(newcomer.sig, channel.handshake_hash, newcomer.proof):

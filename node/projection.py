@@ -20,6 +20,9 @@ from .ledger import Log
 SEARCH_CHARACTERS_MAX = 100_000
 """Of one record; what lies beyond is stored but not found by its words."""
 
+HLC_STORED_MAX = 2**63 - 1
+"""A stamp of a peer has 64 bits, an integer of SQLite 63. It is shown and decides nothing."""
+
 Key = tuple[int, str, str]
 """Scope number, collection name, record id."""
 
@@ -43,6 +46,7 @@ class Row(NamedTuple):
 
 def project(log: Log, seq: int, hlc: int, key: Key, item: int, state: RecordState) -> Row:
     """The row for a state whose latest change is number `item` of entry `seq` of `log`."""
+    hlc = min(hlc, HLC_STORED_MAX)
     doc: bytes | None = None
     meta: bytes | None = None
     if not _is_first(state, log.instance, seq):

@@ -55,6 +55,13 @@ IDLE_LOOK_MS = 60_000
 """How long the dialer sleeps when nothing is due and nothing wakes it."""
 
 
+_FAILURES = {
+    Refusal.NO_SHARED_VERSION: Failure.REFUSED,
+    Refusal.UNKNOWN_DEVICE: Failure.REFUSED,
+    Refusal.TIMEOUT: Failure.UNREACHABLE,
+}
+
+
 class Reach:
     """The network side of one engine. Off until `start`."""
 
@@ -241,6 +248,11 @@ class Reach:
             await self._engine.discovery.refresh()
         except CoveyError as error:
             self._tell_no_mdns(error)
+            return
+        # What could not be had on the network before may be possible on this one.
+        if self._browsing is None:
+            self._browsing = await self._try_browse()
+        self._key_changed.set()
 
     def is_trying(self, device: bytes) -> bool:
         return any(attempt.device == device for attempt, _ in self._attempts.values())
@@ -293,8 +305,7 @@ class Reach:
             self._failed(attempt, Failure.UNREACHABLE)
             return
         except ChannelRefused as error:
-            refused = error.reason in (Refusal.NO_SHARED_VERSION, Refusal.UNKNOWN_DEVICE)
-            self._failed(attempt, Failure.REFUSED if refused else Failure.OTHER_DEVICE)
+            self._failed(attempt, _FAILURES.get(error.reason, Failure.OTHER_DEVICE))
             return
         finally:
             self._attempts.pop(attempt.number, None)

@@ -143,8 +143,20 @@ class Switchboard(Office):
         """Verify and decode. Raises BatchRefusedError."""
         return await self._engine.ingest.prepare(batch)
 
-    async def store_batch(self, link: Link, prepared: Prepared) -> BatchHeads:
-        """Make it durable and apply it; then the heads we hold of the batch's logs."""
+    def store_batch(self, link: Link, prepared: Prepared) -> asyncio.Future[BatchHeads]:
+        """Make it durable and apply it; then the heads we hold of the batch's logs.
+
+        Goes on if the link ends meanwhile: half of it would be on the disk and not in memory.
+        """
+        durable = self._engine.spawn(self._store(link, prepared), "link store")
+        durable.add_done_callback(_taken)
+        return durable
+
+    def discard_batch(self, prepared: Prepared) -> None:
+        """A batch that was prepared will not be stored."""
+        self._engine.ingest.discard(prepared)
+
+    async def _store(self, link: Link, prepared: Prepared) -> BatchHeads:
         before = {log: log.head_seq for log in prepared.touched}
         await self._engine.ingest.store(prepared)
         heads = []
@@ -219,3 +231,9 @@ class Switchboard(Office):
 
     def fork_seen(self, link: Link, fork: DeclareFork) -> None:
         self._engine.spawn(self._engine.forks.declared(fork), "fork")
+
+
+def _taken(stored: asyncio.Future[BatchHeads]) -> None:
+    """If the link that brought a batch has gone, nobody else looks whether it was stored."""
+    if not stored.cancelled():
+        stored.exception()

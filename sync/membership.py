@@ -18,9 +18,9 @@ Spec: docs/protocol.md, section 4. Ids and public keys are 32 bytes, the mesh id
 """
 
 from bisect import insort
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from .. import CoveyError
 from .operations import (
@@ -28,7 +28,10 @@ from .operations import (
     GENESIS,
     GRANT,
     RENAME,
+    CertificateView,
+    MeshId,
     Operation,
+    ReadCertificate,
     decode_operation,
     encode_operation,
     is_control_grant,
@@ -50,28 +53,6 @@ __all__ = [
 
 Operations = Mapping[bytes, tuple[bytes, Operation]]
 """Operation id to its author and itself."""
-
-
-class CertificateView(Protocol):
-    """What is asked of a verified certificate."""
-
-    @property
-    def mesh(self) -> bytes: ...
-
-    @property
-    def sig_pk(self) -> bytes: ...
-
-    @property
-    def dh_pk(self) -> bytes: ...
-
-    @property
-    def seal_pk(self) -> bytes: ...
-
-
-ReadCertificate = Callable[[bytes], CertificateView]
-"""Reads and verifies the 188 bytes of a certificate. Raises a CoveyError if it is none."""
-MeshId = Callable[[bytes], bytes]
-"""The mesh id that the body of a genesis operation defines."""
 
 
 def fold(

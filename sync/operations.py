@@ -13,7 +13,7 @@ Spec: docs/protocol.md, sections 4 and 9. Ids and public keys are 32 bytes, tags
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import DecodeError
 from .packing import pack, unpack
@@ -49,6 +49,28 @@ class Operation:
     parents: tuple[bytes, ...]
     hlc: int
     details: Mapping[str, Any]
+
+
+class CertificateView(Protocol):
+    """What is asked of a verified certificate."""
+
+    @property
+    def mesh(self) -> bytes: ...
+
+    @property
+    def sig_pk(self) -> bytes: ...
+
+    @property
+    def dh_pk(self) -> bytes: ...
+
+    @property
+    def seal_pk(self) -> bytes: ...
+
+
+ReadCertificate = Callable[[bytes], CertificateView]
+"""Reads and verifies the 188 bytes of a certificate. Raises a CoveyError if it is none."""
+MeshId = Callable[[bytes], bytes]
+"""The mesh id that the body of a genesis operation defines."""
 
 
 def encode_operation(operation: Operation) -> bytes:

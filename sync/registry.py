@@ -131,14 +131,19 @@ class Registry:
                 return device
         return None
 
-    def writer_key(self, scope: bytes) -> tuple[int, bytes] | None:
+    def writer_key(
+        self, scope: bytes, held: Collection[bytes] | None = None
+    ) -> tuple[int, bytes] | None:
         """(epoch, key id) to write under: the highest epoch, then the smallest key id.
 
-        A key that any device holds that is not an active member is not written under.
+        A key that any device holds that is not an active member is not written under. With
+        `held`, only keys of these ids count: a member may have made one and kept it to itself.
         """
         active = {device.sig_pk for device in self.active()}
         good = [
-            key for key, held_by in self._holders().items() if key[0] == scope and held_by <= active
+            key
+            for key, held_by in self._holders().items()
+            if key[0] == scope and held_by <= active and (held is None or key[2] in held)
         ]
         if not good:
             return None

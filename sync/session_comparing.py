@@ -199,11 +199,8 @@ def on_quiet_timer(turn: Turn) -> None:
 
 def _leave_membership(turn: Turn) -> None:
     """The control digests are equal: begin with data, or go on with it where it stood."""
-    told = turn.telling.told
-    root = turn.ours.root(turn.privacies)
-    if told is None or told[1] != root:
-        turn.unsettle()
-    if root == turn.knowledge.root and not turn.knowledge.wanting:
+    equal = turn.ours.root(turn.privacies) == turn.knowledge.root
+    if equal and not turn.knowledge.wanting:
         prove(turn)
     elif turn.phase is Phase.GREETING or turn.comparison.disturbed or not _all_known(turn):
         open_round(turn)

@@ -180,7 +180,8 @@ class Node:
 
     def _store_run(self, scope: bytes, run: Run) -> None:
         log = self.logs.get((scope, run.instance), [])
-        previous, new = run.prev_id, []
+        previous = run.prev_id
+        new: list[Entry] = []
         entries = [entry for segment in run.segments for entry in segment.entries]
         for seq, (salt, ct) in enumerate(entries, run.first_seq):
             entry_id = chain(previous, run.author, salt, ct)

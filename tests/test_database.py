@@ -159,14 +159,15 @@ async def test_a_slow_group_ends_early_and_the_rest_keeps_its_order(
 ) -> None:
     """One heavy job must not hold back the acknowledgement of those before it."""
     monkeypatch.setattr("covey.storage.group_commit.GROUP_MS_MAX", 0)
+    monkeypatch.setattr(database, "GROUP_JOBS_MAX", 3)
     statements = await traced(store)
     order: list[int] = []
-    jobs = [store.write(noting(order, n)) for n in range(5)]
+    jobs = [store.write(noting(order, n)) for n in range(8)]
 
     await asyncio.gather(*jobs)
 
-    assert statements.count("COMMIT") == 5
-    assert order == list(range(5))
+    assert statements.count("COMMIT") == 8
+    assert order == list(range(8))
 
 
 async def test_a_job_runs_though_its_caller_stopped_waiting(store: Database) -> None:

@@ -192,7 +192,8 @@ def test_an_unnamed_sighting_is_tried_for_one_wanted_member_after_the_other() ->
         ours.failed(attempt, now_ms, Failure.OTHER_DEVICE)
 
     assert sorted(tried) == [ANNA, BERT, CLEO]
-    assert ours.due(200_000) == []
+    assert ours.next_due_ms(3) == BACKOFF_MS_MAX
+    assert len(ours.due(BACKOFF_MS_MAX)) == 1
 
 
 def test_a_member_last_seen_on_that_host_is_tried_first() -> None:
@@ -204,6 +205,16 @@ def test_a_member_last_seen_on_that_host_is_tried_first() -> None:
     ours.sighted("0123abcd", [HOME], 0)
 
     assert (CLEO, HOME) in dials(ours.due(0))
+
+
+def test_the_address_of_a_linked_device_is_not_tried_for_others() -> None:
+    """It called us and told its port; its announcement still does not say who it is."""
+    ours = book()
+    ours.learned(Source.ACCEPTED, BERT, HOME, 0)
+    ours.want(ANNA, 0)
+    ours.sighted("0123abcd", [HOME], 0)
+
+    assert (ours.due(0), ours.next_due_ms(0)) == ([], None)
 
 
 def test_who_answered_is_remembered_for_all_addresses_of_the_instance() -> None:

@@ -1,272 +1,30 @@
-"""The fold of the membership log: one registry from one set, in whatever order it arrived.
+"""The registry: who counts as what after which operations, and who gets which keys.
 
-The model is the rule as section 4 of docs/protocol.md words it, computed anew for every operation
-by walking to its ancestors; the histories it is compared on are made of entitled and of
-unentitled operations by devices that know more or less of what went before.
+Single cases, each a thing somebody might try or stumble into. That the fold follows its rule on
+random histories is in test_membership_model.py.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from hashlib import blake2b
-from random import Random
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covey.sync.errors import DecodeError
-from covey.sync.membership import Membership, fold
+from covey.sync.membership import Membership
 from covey.sync.operations import Operation, decode_operation, encode_operation
-from covey.sync.packing import pack
-from covey.sync.registry import LEVELS, Device, Grant, Ignored, Registry, may_hold
+from covey.sync.registry import Device, Grant, Ignored, may_hold
 from covey.sync.session_limits import CONTROL_SCOPE, PARENTS_MAX
 
-SCOPE = b"s" * 16
-KEY_ID = b"k" * 32
-NAMES = ("anna", "ben", "cleo", "dora", "emil")
-LEVEL_NAMES = ("mailbox", "guest", "limited", "full")
-
-
-def key(name: str, use: str = "sig") -> bytes:
-    return f"{name} {use}".encode().ljust(32, b".")
-
-
-@dataclass(frozen=True)
-class Certificate:
-    mesh: bytes
-    sig_pk: bytes
-    dh_pk: bytes
-    seal_pk: bytes
-
-
-def certificate(name: str, mesh: bytes) -> bytes:
-    return (b"CVC1" + mesh + key(name) + key(name, "dh") + key(name, "seal")).ljust(188, b"c")
-
-
-def read_certificate(data: bytes) -> Certificate:
-    if data[:4] != b"CVC1":
-        raise DecodeError("no certificate")
-    return Certificate(data[4:20], data[20:52], data[52:84], data[84:116])
-
-
-def mesh_id(body: bytes) -> bytes:
-    return blake2b(body, digest_size=32, person=b"covey-mesh-id-v1").digest()[:16]
-
-
-class History:
-    """Operations as devices write them, by id, and shorthands to write the next one."""
-
-    def __init__(self, founder: str = "anna") -> None:
-        self.operations: dict[bytes, tuple[bytes, Operation]] = {}
-        details = {
-            "sig": key(founder),
-            "dh": key(founder, "dh"),
-            "seal": key(founder, "seal"),
-            "name": founder,
-            "type": "laptop",
-            "salt": b"s" * 16,
-            "created": 0,
-        }
-        genesis = Operation("genesis", (), 0, details)
-        self.mesh = mesh_id(encode_operation(genesis))
-        self.genesis = self.add(founder, genesis)
-
-    def add(self, author: str, operation: Operation) -> bytes:
-        body = encode_operation(operation)
-        count = len(self.operations).to_bytes(8, "big")
-        id = blake2b(count + key(author) + body, digest_size=32).digest()
-        self.operations[id] = (key(author), decode_operation(body))
-        return id
-
-    def write(
-        self, author: str, kind: str, details: dict[str, Any], after: list[bytes] | None = None
-    ) -> bytes:
-        parents = self.heads() if after is None else tuple(sorted(after))
-        return self.add(author, Operation(kind, parents, len(self.operations), details))
-
-    def enroll(
-        self, author: str, name: str, level: str = "full", role: str = "member", **more: Any
-    ) -> bytes:
-        cert = more.pop("cert", certificate(name, self.mesh))
-        details = {"cert": cert, "name": name, "type": "phone", "level": level, "role": role}
-        return self.write(author, "enroll", details, **more)
-
-    def grant(self, author: str, to: tuple[str, ...], privacy: int = 1, **more: Any) -> bytes:
-        details = {
-            "scope": more.pop("scope", SCOPE),
-            "database": more.pop("database", "memory"),
-            "privacy": privacy,
-            "epoch": more.pop("epoch", 1),
-            "key_id": more.pop("key_id", KEY_ID),
-            "sealed": [[recipient, b"b" * 164] for recipient in sorted(map(key, to))],
-        }
-        return self.write(author, "grant", details, **more)
-
-    def rename(self, author: str, device: str, name: str, **more: Any) -> bytes:
-        return self.write(author, "rename", {"device": key(device), "name": name}, **more)
-
-    def heads(self) -> tuple[bytes, ...]:
-        inner = {parent for _, op in self.operations.values() for parent in op.parents}
-        return tuple(sorted(self.operations.keys() - inner))[:PARENTS_MAX]
-
-    def fold(self) -> Registry:
-        return fold(
-            self.operations, read_certificate=read_certificate, mesh_id=mesh_id, mesh=self.mesh
-        )
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> History:
-    """Histories with forks, merges, useless operations, and authors who may not."""
-    history = History()
-    for _ in range(draw(st.integers(0, 14))):
-        known = sorted(history.operations)
-        after = draw(
-            st.one_of(st.none(), st.lists(st.sampled_from(known), max_size=3, unique=True))
-        )
-        author, name = draw(st.sampled_from(NAMES)), draw(st.sampled_from(NAMES))
-        match draw(st.sampled_from(("enroll", "enroll", "grant", "rename", "revoke"))):
-            case "enroll":
-                level = draw(st.sampled_from((*LEVEL_NAMES, "royal")))
-                role = draw(st.sampled_from(("admin", "member")))
-                history.enroll(author, name, level, role, after=after)
-            case "grant":
-                to = tuple(draw(st.sets(st.sampled_from(NAMES), min_size=1, max_size=3)))
-                scope = draw(st.sampled_from((SCOPE, CONTROL_SCOPE)))
-                database = draw(st.sampled_from(("memory", "")))
-                privacy = draw(st.integers(0, 3))
-                history.grant(author, to, privacy, scope=scope, database=database, after=after)
-            case "rename":
-                history.rename(author, name, draw(st.text("xyz", max_size=3)), after=after)
-            case kind:
-                history.write(author, kind, {"device": key(name)}, after=after)
-    return history
-
-
-def ancestors(history: History, id: bytes) -> set[bytes]:
-    found: set[bytes] = set()
-    for parent in history.operations[id][1].parents:
-        found |= {parent} | ancestors(history, parent)
-    return found
-
-
-def depth(history: History, id: bytes) -> int:
-    parents = history.operations[id][1].parents
-    return 1 + max((depth(history, parent) for parent in parents), default=0)
-
-
-def model(history: History, ids: set[bytes]) -> tuple[dict[bytes, tuple[str, str]], set[bytes]]:
-    """Level and role of each device, and the operations that count, of a closed set."""
-    devices: dict[bytes, tuple[str, str]] = {}
-    counting: set[bytes] = set()
-    for id in ids:
-        author, operation = history.operations[id]
-        before, _ = model(history, ancestors(history, id)) if operation.parents else ({}, None)
-        if _model_counts(history, author, operation, before):
-            counting.add(id)
-    for id in counting:
-        author, operation = history.operations[id]
-        details = operation.details
-        if operation.kind == "genesis":
-            device, joined = details["sig"], ("full", "admin")
-        elif operation.kind == "enroll":
-            device, joined = details["cert"][20:52], (details["level"], details["role"])
-        else:
-            continue
-        known = devices.get(device, joined)
-        devices[device] = (
-            min(known[0], joined[0], key=LEVEL_NAMES.index),
-            min(known[1], joined[1], key=("member", "admin").index),
-        )
-    return devices, counting
-
-
-def _model_counts(
-    history: History, author: bytes, operation: Operation, before: dict[bytes, tuple[str, str]]
-) -> bool:
-    details = operation.details
-    level, role = before.get(author, ("", ""))
-    match operation.kind:
-        case "genesis":
-            return mesh_id(encode_operation(operation)) == history.mesh
-        case "enroll":
-            known = details["level"] in LEVEL_NAMES
-            return (
-                role == "admin"
-                and known
-                and (details["role"] == "member" or details["level"] == "full")
-            )
-        case "rename":
-            return (role == "admin" or (bool(level) and details["device"] == author)) and (
-                details["device"] in before and details["name"] != ""
-            )
-        case "grant":
-            control = details["scope"] == CONTROL_SCOPE
-            return (
-                level == "full"
-                and control == (details["database"] == "")
-                and all(
-                    recipient in before
-                    and before[recipient][0] != "mailbox"
-                    and (control or details["privacy"] in LEVELS[before[recipient][0]])
-                    for recipient, _ in details["sealed"]
-                )
-            )
-    return False
-
-
-@given(histories())
-@settings(max_examples=150, deadline=None)
-def test_fold_says_what_the_rule_says(history: History) -> None:
-    """The fast fold with its bit sets must be the slow rule that people can read."""
-    devices, counting = model(history, set(history.operations))
-    registry = history.fold()
-
-    assert {d.sig_pk: (d.level, d.role) for d in registry.devices.values()} == devices
-    assert {grant.id for grant in registry.grants} == {
-        id for id in counting if history.operations[id][1].kind == "grant"
-    }
-    others = {id for id, (_, op) in history.operations.items() if op.kind == "revoke"}
-    assert registry.ignored.keys() == history.operations.keys() - counting - others
-    assert registry.unknown_kinds == (("revoke",) if others else ())
-
-
-@given(histories(), st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
-def test_order_and_pieces_of_arrival_do_not_matter(history: History, rng: Random) -> None:
-    """Two devices that hold the same operations must agree who belongs, or nothing else can."""
-    arriving = list(history.operations.items())
-    rng.shuffle(arriving)
-    membership = Membership(read_certificate, mesh_id, history.mesh)
-    while arriving:
-        count = rng.randint(1, 3)
-        membership.add(dict(arriving[:count]))
-        arriving = arriving[count:]
-
-    assert membership.registry == history.fold()
-    assert membership.parked == 0
-
-
-@given(histories(), st.data())
-@settings(max_examples=100, deadline=None)
-def test_fold_of_a_past_is_the_fold_of_just_these_operations(
-    history: History, data: st.DataObject
-) -> None:
-    """An entry is judged by what its author knew, however much has happened since."""
-    heads = data.draw(st.lists(st.sampled_from(sorted(history.operations)), min_size=1, max_size=3))
-    membership = Membership(read_certificate, mesh_id, history.mesh)
-    membership.add(history.operations)
-    past = set(heads).union(*(ancestors(history, head) for head in heads))
-    alone = {id: history.operations[id] for id in past}
-    expected = fold(alone, read_certificate=read_certificate, mesh_id=mesh_id, mesh=history.mesh)
-    at = membership.at(heads)
-
-    assert at is not None and replace(at, heads=expected.heads) == expected
-    for name in NAMES:
-        device = expected.devices.get(key(name))
-        standing = membership.standing(key(name), heads)
-        assert standing == ((device.level, device.role) if device else None)
+from .membership_history import (
+    KEY_ID,
+    SCOPE,
+    History,
+    certificate,
+    key,
+    mesh_id,
+    read_certificate,
+)
 
 
 def test_member_grants_and_renames_itself_and_admits_nobody() -> None:
@@ -420,6 +178,7 @@ def test_writers_use_no_key_that_a_stranger_holds() -> None:
     history.grant("ben", ("ben",), epoch=2, key_id=b"2" * 32)
     registry = history.fold()
     assert registry.writer_key(SCOPE) == (2, b"2" * 32)
+    assert registry.writer_key(SCOPE, {b"1" * 32}) == (1, b"1" * 32)
 
     gone = {key("ben"): replace(registry.devices[key("ben")], active=False)}
     without = replace(registry, devices={**registry.devices, **gone})
@@ -484,62 +243,9 @@ def test_long_history_neither_recurses_nor_forgets() -> None:
 
 
 words = st.text(min_size=1, max_size=8)
-ids = st.binary(min_size=32, max_size=32)
 values = st.one_of(
     st.integers(0, 2**64 - 1), st.binary(max_size=40), words, st.booleans(), st.none()
 )
-operations = st.builds(
-    Operation,
-    words,
-    st.sets(ids, max_size=4).map(lambda found: tuple(sorted(found))),
-    st.integers(0, 2**64 - 1),
-    st.dictionaries(words, st.one_of(values, st.lists(values, max_size=3)), max_size=4),
-)
-
-
-@given(operations)
-def test_every_operation_comes_back_as_it_was(operation: Operation) -> None:
-    """Its id is a hash over these bytes, for kinds of the future as well."""
-    assert decode_operation(encode_operation(operation)) == operation
-
-
-P = [bytes((i,)) * 32 for i in range(70)]
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        [],
-        ["rename", [], 0],
-        ["rename", [], 0, {}, 0],
-        {"kind": "rename"},
-        [b"rename", [], 0, {}],
-        ["", [], 0, {}],
-        ["x" * 33, [], 0, {}],
-        ["rename", [P[1], P[0]], 0, {}],
-        ["rename", [P[1], P[1]], 0, {}],
-        ["rename", [b"short"], 0, {}],
-        ["rename", P[:65], 0, {}],
-        ["rename", [], -1, {}],
-        ["rename", [], True, {}],
-        ["rename", [], 0, []],
-    ],
-)
-def test_operation_is_refused(fields: Any) -> None:
-    """What cannot be read cannot be kept for later either."""
-    with pytest.raises(DecodeError):
-        decode_operation(pack(fields))
-
-
-@given(st.binary(max_size=120))
-def test_random_bytes_are_refused_or_are_an_operation(body: bytes) -> None:
-    """The control key holds back strangers, not members with a bad intention."""
-    try:
-        operation = decode_operation(body)
-    except DecodeError:
-        return
-
-    assert encode_operation(operation) == body
 
 
 @given(st.data())

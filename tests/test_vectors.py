@@ -163,7 +163,8 @@ def test_advancing_heads_computes_no_digest(monkeypatch: pytest.MonkeyPatch) -> 
 
     def counting(heads: vectors.Vector) -> bytes:
         computed.append(1)
-        return real(heads)
+        digest: bytes = real(heads)
+        return digest
 
     monkeypatch.setattr(vectors, "vector_digest", counting)
     for seq in range(1, 1_001):
