@@ -26,7 +26,7 @@ def measure_command(home: Home, rounds: int) -> list[Measure]:
     assert node.stdout is not None
     try:
         node.stdout.readline()
-        _run([*covey, "put", DATABASE, COLLECTION, '{"text": "hello"}', "--id", "m1"], environment)
+        _run([*covey, "put", DATABASE, COLLECTION, "m1", '{"text": "hello"}'], environment)
         get = [*covey, "get", DATABASE, COLLECTION, "m1", "--json"]
         taken = [_run(get, environment) for _ in range(rounds + 1)][1:]
         bare = [_run([sys.executable, "-c", "pass"], environment) for _ in range(rounds)]

@@ -19,7 +19,7 @@ from ..crypto.entry import CONTROL_SCOPE, KIND_MEMBERSHIP, Heading, auth_ref, op
 from ..crypto.errors import CryptoError
 from ..crypto.grants import mesh_id, open_key
 from ..crypto.identity import DeviceKeys, read_certificate
-from ..storage import carried_rows, log_rows, membership_rows
+from ..storage import carried_rows, log_rows, membership_rows, meta_rows
 from ..storage.instance_rule import renew_instance
 from ..storage.log_rows import EntryState, NewEntry
 from ..storage.membership_rows import ScopeKey
@@ -28,6 +28,7 @@ from ..sync.errors import DecodeError
 from ..sync.membership import Membership, Operation, decode_operation
 from ..sync.messages import Run, decode_batch
 from ..sync.values import from_json
+from .founding import MESH_ID
 from .ledger import PRIVACY_NAMES, Log, Scope
 from .mesh import INSTANCE_BYTES
 from .pairing_frames import PairingRefusedError, Refusal, Welcome
@@ -166,6 +167,7 @@ def _replace_mesh(conn: Conn, adoption: Adoption, instance: bytes) -> None:
     carried_rows.carry_all(conn)
     carried_rows.forget_mesh(conn)
     renew_instance(conn, instance)
+    meta_rows.set_meta(conn, MESH_ID, adoption.mesh)
     scope = log_rows.ensure_scope(conn, CONTROL_SCOPE, "", 0)
     membership_rows.add_scope_key(conn, adoption.control)
     by_log: dict[int, list[NewEntry]] = {}

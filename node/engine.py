@@ -31,6 +31,7 @@ from .committer import HLC_RESERVED, Committer, Staged
 from .counters import Counters
 from .directory import Directory
 from .forks import ForkKeeper
+from .founding import MESH_ID
 from .happenings import Board, NodeEvent
 from .headings import HeadingNumbers
 from .ingest import Ingest
@@ -118,9 +119,10 @@ class Engine:
                 membership_rows.operations(conn),
                 membership_rows.scope_keys(conn),
                 meta_rows.get_meta(conn, HLC_RESERVED),
+                meta_rows.get_meta(conn, MESH_ID),
             )
         )
-        scopes, logs, operations, keys, hlc = rows
+        scopes, logs, operations, keys, hlc, mesh = rows
         self.ledger = Ledger()
         self.switchboard.plan = FetchPlan()
         headings = HeadingNumbers()
@@ -131,7 +133,7 @@ class Engine:
             self.instance,
             self.clock,
             self.entropy,
-            Membership(read_certificate, mesh_id),
+            Membership(read_certificate, mesh_id, mesh),
             self._membership_changed,
         )
         self.shelf = Shelf(self.database, self.ledger, self.mesh, self.place)

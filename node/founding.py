@@ -31,6 +31,9 @@ from .ports import Clock, Entropy
 KEY_BYTES = 32
 GENESIS_SALT_BYTES = 16
 DEVICE_KEYS = "device_keys"
+MESH_ID = "mesh_id"
+"""The mesh of this store. Known apart from the membership log, so that no genesis in it can say
+otherwise."""
 
 
 async def found_mesh(
@@ -85,6 +88,7 @@ async def found_mesh(
 
     def write(conn: Conn) -> None:
         meta_rows.set_meta(conn, DEVICE_KEYS, keys.encode().reveal())
+        meta_rows.set_meta(conn, MESH_ID, mesh)
         scope = log_rows.ensure_scope(conn, CONTROL_SCOPE, "", 0)
         log = log_rows.ensure_log(conn, scope, instance, keys.sig_pk)
         membership_rows.add_scope_key(conn, ScopeKey(CONTROL_SCOPE, 1, key_id(control), control))

@@ -6,9 +6,9 @@ Spec: docs/protocol.md, section 4 (`grant`). Who may be granted what is `Registr
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..crypto.entry import CONTROL_SCOPE, key_id
+from ..crypto.entry import key_id
 from ..crypto.grants import seal_key
-from ..sync.registry import Device, Grant, Registry
+from ..sync.registry import Device, Registry
 from .ports import Entropy
 
 GrantName = tuple[bytes, str, int, int]
@@ -47,22 +47,17 @@ def missing_grants(
 
     With `first_granter` only of keys which that device granted first.
     """
-    by_key: dict[bytes, list[Grant]] = {}
+    granters: dict[bytes, bytes] = {}
     for grant in registry.grants:
-        by_key.setdefault(grant.key_id, []).append(grant)
-    missing = []
-    for id, grants in sorted(by_key.items()):
-        first = grants[0]
-        if id not in keys or first_granter not in (None, first.author):
-            continue
-        held = {recipient for grant in grants for recipient in grant.sealed}
-        lacking = [
-            device
-            for device in registry.active()
-            if device.sig_pk not in held
-            and (first.scope == CONTROL_SCOPE or registry.entitled(device, first.privacy))
-        ]
-        if lacking:
-            name = (first.scope, first.database, first.privacy, first.epoch)
-            missing.append(grant_details(registry.mesh, name, keys[id], lacking, entropy))
-    return missing
+        granters.setdefault(grant.key_id, grant.author)
+    return [
+        grant_details(
+            registry.mesh,
+            (lack.scope, lack.database, lack.privacy, lack.epoch),
+            keys[lack.key_id],
+            lack.recipients,
+            entropy,
+        )
+        for lack in registry.missing_grants(keys)
+        if first_granter in (None, granters[lack.key_id])
+    ]

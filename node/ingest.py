@@ -63,6 +63,10 @@ ATTEMPTS_MAX = 2
 WAITING_ENTRIES_MAX = 100_000
 
 
+_Missing = bytes | tuple[bytes, bytes, int]
+"""The key id, or the scope, instance and seq of the entry, for which a waiting entry waits first."""
+
+
 class BatchRefusedError(CoveyError):
     """A batch broke the protocol. Nothing of it was stored. `reason` is counted and shown."""
 
@@ -106,7 +110,8 @@ class Ingest:
         self._counters = counters
         self._heading_numbers = headings
         self._forked = forked
-        self._waiting: dict[tuple[int, int], None] = {}
+        self._waiting: dict[tuple[int, int], _Missing | None] = {}
+        """By log number and seq; None if nobody has looked yet what is missing."""
 
     async def prepare(self, batch: Batch) -> Prepared:
         """Verify and decode a batch. Raises BatchRefusedError; then nothing was changed."""
@@ -329,7 +334,9 @@ class Ingest:
         progress = True
         while progress and self._waiting:
             progress = False
-            for place in list(self._waiting):
+            for place, missing in list(self._waiting.items()):
+                if missing is not None and not self._has_come(missing):
+                    continue
                 opened = at_hand.get(place)
                 if opened is None:
                     opened = await self._reopen(*place)
@@ -339,12 +346,21 @@ class Ingest:
                 self._waiting.pop(place, None)
                 progress = True
 
+    def _has_come(self, missing: _Missing) -> bool:
+        """Asked for every waiting entry whenever a batch was stored, so it reads nothing."""
+        if isinstance(missing, bytes):
+            return self._mesh.key(missing) is not None
+        scope, instance, seq = missing
+        log = self._ledger.log(scope, instance)
+        return log is not None and log.has_applied(seq)
+
     def _ready(self, opened: Opened) -> bool:
         """All entries that the writer had seen of these records are applied here."""
         for record_change, _ in opened.changes:
             for instance, seq in record_change.past:
-                log = self._ledger.log(opened.log.scope.tag, instance)
-                if log is None or not log.has_applied(seq):
+                missing = (opened.log.scope.tag, instance, seq)
+                if not self._has_come(missing):
+                    self._waiting[opened.log.number, opened.arrived.seq] = missing
                     return False
         return True
 
@@ -357,6 +373,7 @@ class Ingest:
         try:
             body = self._mesh.open_entry(log, stored)
             if body is None:
+                self._waiting[log_number, seq] = stored.key_id
                 return None
             if stored.kind == KIND_MEMBERSHIP:
                 await self._take_operation(log, row, body)

@@ -39,7 +39,7 @@ from ..storage.store import Store
 from ..sync.errors import DecodeError
 from ..sync.hlc import tick
 from ..sync.membership import Membership, Operation, decode_operation, encode_operation
-from ..sync.registry import Device, Grant, Registry
+from ..sync.registry import Device, Grant, Registry, may_hold
 from .committer import Committer, Outlet, Staged
 from .granting import grant_details, missing_grants
 from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
@@ -144,11 +144,8 @@ class Mesh:
         """
         if scope.tag == CONTROL_SCOPE:
             return True
-        at = self._membership.at(heads)
-        if at is None:
-            return False
-        device = at.devices.get(author)
-        return device is not None and device.active and at.entitled(device, scope.privacy)
+        standing = self._membership.standing(author, heads)
+        return standing is not None and may_hold(standing.level, scope.tag, scope.privacy)
 
     def heading(
         self, scope: bytes, author: bytes, instance: bytes, key: bytes, heads: tuple[bytes, ...]
