@@ -64,7 +64,7 @@ WAITING_ENTRIES_MAX = 100_000
 
 
 _Missing = bytes | tuple[bytes, bytes, int]
-"""The key id, or the scope, instance and seq of the entry, for which a waiting entry waits first."""
+"""What a waiting entry waits for first: a key id, or scope, instance and seq of another entry."""
 
 
 class BatchRefusedError(CoveyError):

@@ -9,7 +9,7 @@ Spec: docs/protocol.md, section 7.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -252,13 +252,15 @@ class Link:
         self._timers.pop(timer, None)
         self.deliver(TimerFired(timer))
 
-    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self._guard(work))
+        # A task that is cancelled before its first step never awaits what it was to do.
+        task.add_done_callback(lambda _: work.close())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _guard(self, work: Awaitable[None]) -> None:
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         """The link ends with whichever of its tasks fails; a defect of ours is not swallowed."""
         try:
             await work

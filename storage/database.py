@@ -241,6 +241,9 @@ def _renew(connection: aiosqlite.Connection) -> None:
 
 async def _connected(connector: Callable[[], Any]) -> aiosqlite.Connection:
     connection = aiosqlite.Connection(connector, _ITER_CHUNK_ROWS)
+    # A store that nobody closed must not keep the process from ending: what was acknowledged is on
+    # the disk, and the interpreter would wait for this thread for ever.
+    pass
     try:
         return await connection
     except BaseException:

@@ -194,6 +194,32 @@ async def test_closing_finishes_what_is_queued_and_leaves_no_thread_and_no_log(p
     assert [found.name for found in path.parent.iterdir()] == ["store.db"]
 
 
+LEAKING = """
+import asyncio, sys
+from pathlib import Path
+from covey.storage.database import open_database
+from covey.storage.meta_rows import set_meta
+
+async def main(path):
+    store = await open_database(path, bytes(range(32)), 0, True)
+    await store.write(lambda conn: set_meta(conn, "a", b"1"))
+    raise SystemExit(3)
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+async def test_a_process_that_never_closes_its_store_still_ends(path: Path) -> None:
+    """A command that fails halfway must give the prompt back, and lose nothing."""
+    await (await new_store(path)).close()
+
+    ended = subprocess.run([sys.executable, "-c", LEAKING, str(path)], timeout=60, check=False)
+
+    assert ended.returncode == 3
+    async with await reopened(path) as store:
+        assert await store.read(value_of("a")) == b"1"
+
+
 async def test_what_was_written_is_there_after_reopening(path: Path) -> None:
     """The least a store must do."""
     async with await new_store(path) as store:
