@@ -35,6 +35,8 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="covey-bench-", dir=chosen.folder))
     stage = Stage(folder, QUICK if chosen.quick else FULL)
     measures: list[Measure] = []
+    # Others at work on the machine are in every number: the reader of one must know.
+    load_before = os.getloadavg()[0]
     try:
         for name in chosen.only or WORKS:
             started = time.monotonic()
@@ -44,7 +46,8 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         if measures:
             _show(measures)
-            _write(measures, quick=chosen.quick)
+            print(f"load before: {load_before:.1f} on {os.cpu_count()} cores")
+            _write(measures, quick=chosen.quick, load_before=load_before)
 
 
 def _show(measures: list[Measure]) -> None:
@@ -70,7 +73,7 @@ def _show(measures: list[Measure]) -> None:
     Console(width=max(console.width, 150)).print(table)
 
 
-def _write(measures: list[Measure], *, quick: bool) -> None:
+def _write(measures: list[Measure], *, quick: bool, load_before: float) -> None:
     document: dict[str, Any] = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "quick": quick,
@@ -78,6 +81,7 @@ def _write(measures: list[Measure], *, quick: bool) -> None:
             "system": platform.platform(),
             "python": platform.python_version(),
             "cores": os.cpu_count(),
+            "load_before": load_before,
         },
         "measures": [
             {

@@ -5,6 +5,7 @@
 
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from .budgets import Measure
 from .commands import measure_command
@@ -21,6 +22,7 @@ APART_CONFLICTING = 100
 LIVE_PAUSE_S = 0.005
 LIVE_WARMING = 50
 RECONNECT_FEW = 100
+SETTLE_S = 3.0
 
 
 def disk(stage: Stage) -> list[Measure]:
@@ -165,17 +167,15 @@ def idle(stage: Stage) -> list[Measure]:
 
 
 def _idle(name: str, homes: Sequence[Home], seconds: float) -> Measure:
-    processes = [PeerProcess(home) for home in homes]
-    first, *others = processes
-    port = first.ask("serve")["port"]
-    for other in others:
-        other.ask("link", port=port)
-    for other in others:
-        other.ask("proved")
-    first.ask("idle", seconds=min(seconds, 3.0))
-    used = first.ask("idle", seconds=seconds)
-    for process in processes:
-        process.stop()
+    with ExitStack() as stack:
+        first, *others = [stack.enter_context(PeerProcess(home)) for home in homes]
+        port = first.ask("serve")["port"]
+        for other in others:
+            other.ask("link", port=port)
+        for other in others:
+            other.ask("proved")
+        first.ask("idle", seconds=min(seconds, SETTLE_S))
+        used = first.ask("idle", seconds=seconds)
     if used["links"] < len(others):
         raise RuntimeError(f"{used['links']} of {len(others)} peers linked: not a measurement")
     share = used["cpu_s"] / used["seconds"] * 100

@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .. import CoveyError
 from ..crypto.entry import Heading, seal, sign_entry
 from ..crypto.identity import DeviceKeys
 from ..storage import log_rows, membership_rows, meta_rows
@@ -21,13 +20,16 @@ from ..storage.log_rows import EntryState, NewEntry
 from ..storage.store import Conn, Store
 from .headings import HeadingKey, HeadingNumbers
 from .ledger import Ledger, Log, Scope
-from .ports import Entropy
+from .ports import Clock, Entropy
 from .projection import Row, upsert
 
 SALT_BYTES = 8
 ENTRIES_PER_COMMIT_MAX = 4096
 HLC_RESERVED = "hlc_reserved"
 HLC_RESERVE_MS = 5_000
+"""How far ahead of the wall clock stamps are set aside, and so how far a restart may jump."""
+HLC_RESERVE_MIN = 1 << 16
+"""Set aside if our stamps are that far ahead already: many short runs must not drive them on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Committer:
     database: Store
     ledger: Ledger
     keys: DeviceKeys
+    clock: Clock
     entropy: Entropy
     headings: HeadingNumbers
     advanced: Callable[[list[Staged]], None]
@@ -126,25 +129,25 @@ class Committer:
             while self._queue:
                 group = self._queue[:ENTRIES_PER_COMMIT_MAX]
                 del self._queue[:ENTRIES_PER_COMMIT_MAX]
-                hlc = self.hlc
+                reserved = self._to_reserve()
                 try:
                     numbers = await self.database.write(
-                        lambda conn, g=group, h=hlc: self._write_group(conn, g, h)  # type: ignore[misc]
+                        lambda conn, g=group, r=reserved: self._write_group(conn, g, r)  # type: ignore[misc]
                     )
-                except (CoveyError, asyncio.CancelledError) as error:
+                except (Exception, asyncio.CancelledError) as error:
+                    # A defect of ours too: whoever waits hears of it, and the log gets no gap.
                     self._fail(group, error)
                     if isinstance(error, asyncio.CancelledError):
                         raise
                     continue
                 self.headings.learn(numbers)
-                if hlc > self.hlc_reserved:
-                    self.hlc_reserved = hlc + (HLC_RESERVE_MS << 16)
+                self.hlc_reserved = max(self.hlc_reserved, reserved)
                 for staged in group:
                     self.ledger.made_durable(staged.log, staged.seq, staged.entry_id)
-                self.advanced(group)
                 for staged in group:
                     if not staged.done.done():
                         staged.done.set_result(None)
+                self.advanced(group)
         finally:
             self._running = None
 
@@ -161,7 +164,14 @@ class Committer:
                 else:
                     staged.done.set_exception(error)
 
-    def _write_group(self, conn: Conn, group: list[Staged], hlc: int) -> dict[HeadingKey, int]:
+    def _to_reserve(self) -> int:
+        """Up to which stamp the next commit sets stamps aside; 0 if enough of them are."""
+        if self.hlc <= self.hlc_reserved:
+            return 0
+        ahead = (self.clock.wall_ms() + HLC_RESERVE_MS) << 16
+        return max(self.hlc + HLC_RESERVE_MIN, ahead)
+
+    def _write_group(self, conn: Conn, group: list[Staged], reserve: int) -> dict[HeadingKey, int]:
         """One transaction: every entry of the group with its rows. Runs in the store's thread."""
         by_log: dict[int, list[NewEntry]] = {}
         numbers: dict[HeadingKey, int] = {}
@@ -193,7 +203,6 @@ class Committer:
                 if s.operation is not None
             ],
         )
-        if hlc > self.hlc_reserved:
-            reserved = hlc + (HLC_RESERVE_MS << 16)
-            meta_rows.set_meta(conn, HLC_RESERVED, reserved.to_bytes(8, "big"))
+        if reserve:
+            meta_rows.set_meta(conn, HLC_RESERVED, reserve.to_bytes(8, "big"))
         return numbers

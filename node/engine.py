@@ -141,6 +141,7 @@ class Engine:
             self.database,
             self.ledger,
             self.keys,
+            self.clock,
             self.entropy,
             headings,
             self.switchboard.committed,
@@ -199,15 +200,20 @@ class Engine:
 
         Links end first. Local writers that wait meanwhile go on with what is loaded.
         """
-        self.switchboard.hang_up()
-        await self.patience.until(lambda: not self.switchboard.links)
-        async with self.turns.alone():
-            await self.committer.settle()
-            await change()
-            before = self.writer
-            await self._load()
-            before.successor = self.writer
-        await self.ingest.resume()
+        self.switchboard.is_off = True
+        try:
+            self.switchboard.hang_up()
+            await self.patience.until(lambda: not self.switchboard.links)
+            async with self.turns.alone():
+                await self.committer.settle()
+                await change()
+                before = self.writer
+                await self._load()
+                before.successor = self.writer
+            await self.ingest.resume()
+        finally:
+            self.switchboard.is_off = False
+            self.links_changed()
 
     async def go_online(self) -> None:
         """Listen, announce and dial, if we do not yet. Raises PortInUseError."""
@@ -258,6 +264,9 @@ class Engine:
         """These entries will not be: forget the states that were computed from them."""
         for staged in group:
             self.shelf.drop((row.scope, row.collection, row.id) for row in staged.rows)
+        operations = [staged.entry_id for staged in group if staged.operation is not None]
+        if operations:
+            self.mesh.take_back(operations)
 
     def _membership_changed(self) -> None:
         """The registry is another one: links, dialling and waiting entries depend on it."""

@@ -73,11 +73,13 @@ class Subscription:
 
     async def __aiter__(self) -> AsyncIterator[Happening]:
         while True:
-            if self._lost:
-                lost, self._lost = self._lost, 0
-                yield EventsLost(lost)
-            while self._queue:
-                yield self._queue.popleft()
+            while self._lost or self._queue:
+                # Also between two events: who is always behind would else never hear of it.
+                if self._lost:
+                    lost, self._lost = self._lost, 0
+                    yield EventsLost(lost)
+                else:
+                    yield self._queue.popleft()
             if self._closed:
                 return
             self._ready.clear()

@@ -9,6 +9,7 @@ The rules themselves are pure (`covey.sync.membership`); this module holds the s
 Spec: docs/protocol.md, sections 2 (tags) and 4.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -91,6 +92,7 @@ class Mesh:
         self._headings: dict[tuple[bytes, ...], Heading] = {}
         self._outlets: dict[bytes, Outlet] = {}
         self._granting = False
+        self._opening = asyncio.Lock()
         self.instance = instance
         self.committer: Committer
 
@@ -176,9 +178,17 @@ class Mesh:
 
     async def outlet(self, scope: Scope) -> Outlet:
         """What is needed to write to a scope now. Raises NotEntitledError."""
+        if self._ledger.log(scope.tag, self.instance) is None:
+            await self.new_log(scope, self.instance, self._keys.sig_pk)
+        return self.outlet_now(scope)
+
+    def outlet_now(self, scope: Scope) -> Outlet:
+        """As `outlet`, for a scope in which this instance has a log; it does not await.
+
+        Asked again right before staging: heads that never became durable are refused by peers.
+        """
         log = self._ledger.log(scope.tag, self.instance)
-        if log is None:
-            log = await self.new_log(scope, self.instance, self._keys.sig_pk)
+        assert log is not None, "outlet makes the log"
         heads = self.registry.heads
         outlet = self._outlets.get(scope.tag)
         if outlet is not None and outlet.heads == heads and outlet.log is log:
@@ -188,6 +198,15 @@ class Mesh:
         outlet = Outlet(log, heading, heads, self._scope_keys[id])
         self._outlets[scope.tag] = outlet
         return outlet
+
+    def can_write(self, scope: Scope) -> bool:
+        """Whether this device holds a key to write under; its own scopes it always can."""
+        outlet = self._outlets.get(scope.tag)
+        if outlet is not None and outlet.heads == self.registry.heads:
+            return True
+        if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
+            return True
+        return self.registry.writer_key(scope.tag, self._scope_keys) is not None
 
     def _writer_key_id(self, scope: Scope) -> bytes:
         if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
@@ -212,7 +231,15 @@ class Mesh:
         return log
 
     async def open_scope(self, database: str, privacy: int) -> Scope:
-        """Make a scope: its key, and grants to every entitled device. Durable when it returns."""
+        """Make a scope: its key, and grants to every entitled device. Durable when it returns.
+
+        First writes that come together share one; another key each would be granted for ever.
+        """
+        async with self._opening:
+            scope = self._ledger.scope_named(database, privacy)
+            return await self._make_scope(database, privacy) if scope is None else scope
+
+    async def _make_scope(self, database: str, privacy: int) -> Scope:
         tag = scope_tag(self._tag_key(), database, privacy)
         if privacy != DEVICE_PRIVACY and not self.registry.entitled(self.us(), privacy):
             raise NotEntitledError(
@@ -373,7 +400,7 @@ class Mesh:
         """Stage operations one after the other, each resting on the one before.
 
         The fold takes them in at once, so that each sees its predecessors; if the commit fails
-        they are taken out again (`_settle`). `with_grants`: then also what is missing.
+        they are taken out again (`take_back`). `with_grants`: then also what is missing.
         """
         scope = self._ledger.scope(CONTROL_SCOPE)
         assert scope is not None
@@ -394,14 +421,19 @@ class Mesh:
         return staged
 
     async def _settle(self, staged: list[Staged]) -> None:
-        try:
+        """Wait until it is durable and its consequences are drawn, also if the caller gives up."""
+
+        async def finish() -> None:
             for one in staged:
                 await one.done
-        except BaseException:
-            self._membership.remove([one.entry_id for one in staged])
-            self._outlets.clear()
-            raise
-        await self._draw_consequences()
+            await self._draw_consequences()
+
+        await asyncio.shield(finish())
+
+    def take_back(self, operations: Sequence[bytes]) -> None:
+        """These did not become durable: nothing that is written from now on rests on them."""
+        self._membership.remove(operations)
+        self._outlets.clear()
 
     def _is_rightly_named(self, grant: Grant) -> bool:
         """Whether the scope tag is that of the database and privacy: members might lie here."""

@@ -86,7 +86,9 @@ class PairingWindow:
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._busy = False
         self._spent = False
-        self._code = ""
+        self._admitting = False
+        self._closed = False
+        self._code = make_code(engine.entropy.draw)
         self.static = Secret(engine.entropy.draw(32))
         """The Noise static secret of this window; nothing identifies us to a stranger."""
 
@@ -104,10 +106,10 @@ class PairingWindow:
         await engine.go_online()
         engine.open_window(self)
         tag = "".join(TAG_ALPHABET[byte & 31] for byte in engine.entropy.draw(4))
-        announcement = await engine.announce(SERVICE_PAIRING, {"v": "1", "t": tag})
+        announcement = None
         timer = asyncio.ensure_future(self._expire())
         try:
-            self._code = make_code(engine.entropy.draw)
+            announcement = await engine.announce(SERVICE_PAIRING, {"v": "1", "t": tag})
             yield {
                 "event": "code",
                 "code": self._code,
@@ -120,6 +122,8 @@ class PairingWindow:
             while (event := await self._events.get()) is not None:
                 yield event
         finally:
+            # Whoever ended the command early does not want anybody to be admitted any more.
+            self._spent = self._closed = True
             timer.cancel()
             engine.close_window(self)
             if announcement is not None:
@@ -131,10 +135,8 @@ class PairingWindow:
             await self._turn_away(channel, Refusal.BUSY)
             return
         self._busy = True
-        newcomer: Newcomer | None = None
         try:
-            newcomer = await self._prove_code(channel)
-            await self._admit(channel, newcomer)
+            await self._admit(channel, await self._prove_code(channel))
         except WrongCodeError:
             self._spent = True
             await self._burned()
@@ -146,13 +148,16 @@ class PairingWindow:
             )
         except PairingRefusedError as error:
             await self._turn_away(channel, error.refusal)
-            if newcomer is not None:
-                self._fail("refused", str(error))
+            self._end_if_admitting("refused", str(error))
         except (PairingFailed, CryptoError, ConnectionLostError, DeadlinePassed):
-            # Nothing was guessed: the code stays good, unless a person was asked already.
+            # Nothing was guessed: the code stays good, unless it was proved already.
             await channel.close()
-            if newcomer is not None:
-                self._fail("interrupted", "the other device went away: run `covey pair` again")
+            self._end_if_admitting(
+                "interrupted", "the other device went away: run `covey pair` again"
+            )
+        except CoveyError as error:
+            await self._turn_away(channel, Refusal.FAILED)
+            self._end_if_admitting("failed", str(error))
         finally:
             self._busy = False
 
@@ -169,8 +174,10 @@ class PairingWindow:
         point = expect(await self._next(channel, CODE_STEP_MS), TYPE_POINT_B)
         await channel.send(bytes((TYPE_POINT_A,)) + pake.answer(point))
         confirmation = expect(await self._next(channel, CODE_STEP_MS), TYPE_CONFIRM_B)
+        if self._spent:
+            raise PairingRefusedError(Refusal.EXPIRED)
         own = pake.finish(confirmation)
-        self._spent = True
+        self._spent = self._admitting = True
         channel.admit()
         await channel.send(bytes((TYPE_CONFIRM_A,)) + own)
         newcomer = Newcomer.decode(expect(await self._next(channel, CODE_STEP_MS), TYPE_DEVICE))
@@ -205,12 +212,15 @@ class PairingWindow:
             newcomer.seal,
         ):
             raise PairingRefusedError(Refusal.MALFORMED)
+        if self._closed:
+            raise PairingRefusedError(Refusal.EXPIRED, "the command was ended: nobody was admitted")
         if already is None:
             await engine.mesh.enroll(answer, newcomer.name, newcomer.type, self._level)
         genesis, epoch, key_id, box, frames = await engine.mesh.welcome(newcomer.sig)
         await channel.send(Welcome(genesis, epoch, key_id, box, len(frames)).encode())
         for frame in frames:
             await channel.send(bytes((TYPE_LOG,)) + frame)
+        self._admitting = False
         engine.tell("enrolled", device)
         self._events.put_nowait({"event": "enrolled", "device": device})
         try:
@@ -233,6 +243,11 @@ class PairingWindow:
         self._events.put_nowait({"event": "failed", "reason": reason, "message": message})
         self._events.put_nowait(None)
 
+    def _end_if_admitting(self, reason: str, message: str) -> None:
+        """A code that was proved is spent, so the window has nothing left to wait for."""
+        if self._admitting:
+            self._fail(reason, message)
+
     async def _expire(self) -> None:
         await self._engine.clock.sleep_ms(self._lifetime_ms)
         if not self._spent:
@@ -240,12 +255,14 @@ class PairingWindow:
             self._fail("expired", "nobody joined in time: run `covey pair` again")
 
     async def _refuse_while_paused(self) -> None:
-        now = self._engine.clock.wall_ms()
-        recent = [t for t in await self._burned_times() if 0 <= now - t < BURNED_WINDOW_MS]
-        if len(recent) >= BURNED_CODES_MAX:
-            minutes = (BURNED_WINDOW_MS - (now - recent[0])) // 60_000 + 1
+        burned = await self._burned_times()
+        if len(burned) < BURNED_CODES_MAX or burned[-1] - burned[0] >= BURNED_WINDOW_MS:
+            return
+        since_ms = self._engine.clock.wall_ms() - burned[-1]
+        if 0 <= since_ms < BURNED_WINDOW_MS:
+            minutes = (BURNED_WINDOW_MS - since_ms) // 60_000 + 1
             raise PairingPausedError(
-                f"{len(recent)} wrong codes were tried in ten minutes: pairing is off for another"
+                f"{len(burned)} wrong codes were tried in ten minutes: pairing is off for another"
                 f" {minutes} min; if that was not you, someone on the network is trying"
             )
 

@@ -44,9 +44,9 @@ class Shelved:
 class Loaded:
     """Keeps what `Shelf.load` brought until the block ends."""
 
-    def __init__(self, shelf: "Shelf", keys: list[Key]) -> None:
+    def __init__(self, shelf: "Shelf", pinned: list[Shelved]) -> None:
         self._shelf = shelf
-        self._keys = keys
+        self._pinned = pinned
 
     def __enter__(self) -> None:
         return None
@@ -57,7 +57,7 @@ class Loaded:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        self._shelf.unpin(self._keys)
+        self._shelf.unpin(self._pinned)
 
 
 class Shelf:
@@ -67,41 +67,56 @@ class Shelf:
         self._ledger = ledger
         self._mesh = mesh
         self._records: dict[Key, Shelved] = {}
+        self._loading: dict[int, set[Key]] = {}
+        """For each load under way, what has left the shelf since it began."""
 
     def state(self, key: Key) -> RecordState | None:
         shelved = self._records.get(key)
         return None if shelved is None else shelved.state
 
-    def put(self, key: Key, state: RecordState, *, pin: bool = False) -> None:
-        """Replace the state. With `pin`, `unpin` must follow when it is durable."""
+    def put(self, key: Key, state: RecordState, *, pin: bool = False) -> Shelved:
+        """Replace the state. With `pin`, `unpin` of the answer must follow when it is durable."""
         shelved = self._records.get(key)
         if shelved is None:
             shelved = self._records[key] = Shelved(state)
         shelved.state = state
         shelved.pins += pin
+        return shelved
 
-    def unpin(self, keys: Iterable[Key]) -> None:
-        for key in keys:
-            shelved = self._records.get(key)
-            if shelved is not None:
-                shelved.pins -= 1
+    def unpin(self, pinned: Iterable[Shelved]) -> None:
+        for shelved in pinned:
+            shelved.pins -= 1
         self._trim()
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget these states, pinned or not: their changes will not become durable."""
         for key in keys:
             self._records.pop(key, None)
-
-    def clear(self) -> None:
-        self._records.clear()
+            for left in self._loading.values():
+                left.add(key)
 
     async def load(self, scopes: Sequence[int], names: Iterable[tuple[str, str]]) -> Loaded:
         """Bring the named records (collection, id) of these scopes onto the shelf, if they exist.
 
         They stay at least until the `with` block over the answer ends. Raises StoreDamagedError.
         """
+        names = dict.fromkeys(names)
+        left: set[Key] = set()
+        self._loading[id(left)] = left
+        try:
+            while True:
+                loaded = await self._load(scopes, names)
+                if not any(key[1:] in names for key in left):
+                    return loaded
+                # What has left the shelf meanwhile was not read, or read as it was before.
+                loaded.__exit__(None, None, None)
+                left.clear()
+        finally:
+            del self._loading[id(left)]
+
+    async def _load(self, scopes: Sequence[int], names: Iterable[tuple[str, str]]) -> Loaded:
         wanted: dict[str, dict[str, None]] = {}
-        here: list[Key] = []
+        here: dict[Key, Shelved] = {}
         for collection, id in names:
             for scope in scopes:
                 shelved = self._records.get((scope, collection, id))
@@ -109,22 +124,21 @@ class Shelf:
                     wanted.setdefault(collection, {})[id] = None
                 else:
                     shelved.pins += 1
-                    here.append((scope, collection, id))
+                    here[scope, collection, id] = shelved
         if wanted and scopes:
             try:
                 found = await self._database.read(lambda conn: _read(conn, scopes, wanted))
+                for key, row, entry in found:
+                    if key in here:
+                        continue
+                    if key not in self._records:
+                        self._records[key] = Shelved(self._state_of(row, entry))
+                    here[key] = self._records[key]
+                    here[key].pins += 1
             except BaseException:
-                self.unpin(here)
+                self.unpin(here.values())
                 raise
-            pinned = set(here)
-            for key, row, entry in found:
-                if key in pinned:
-                    continue
-                if key not in self._records:
-                    self._records[key] = Shelved(self._state_of(row, entry))
-                self._records[key].pins += 1
-                here.append(key)
-        return Loaded(self, here)
+        return Loaded(self, list(here.values()))
 
     def _state_of(self, row: Record, stored: StoredEntry | None) -> RecordState:
         log = self._ledger.log_numbered(row.log_no)

@@ -49,6 +49,8 @@ class Switchboard(Office):
         self.links: dict[bytes, Link] = {}
         self.latest: dict[bytes, Link] = {}
         """The last link to each device of this run; after its end it tells how things stood."""
+        self.is_off = False
+        """Set while the store changes under us: a session begun now would tell what is no more."""
 
     @property
     def holdings(self) -> Holdings:
@@ -60,6 +62,9 @@ class Switchboard(Office):
 
     async def run_link(self, channel: SecureChannel) -> None:
         """A channel to a member stands: drive its session until it ends."""
+        if self.is_off:
+            await channel.close()
+            return
         device = self._engine.mesh.registry.by_dh(channel.remote_static)
         assert device is not None
         key = device.sig_pk[:16] + self._engine.entropy.draw(16)

@@ -47,6 +47,8 @@ class Turns:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._give_back(alone)
+            else:
+                self._wake()  # Who stood behind us may be able to enter.
             raise
 
     def _may_enter(self, alone: bool) -> bool:

@@ -5,9 +5,11 @@ change for each, and stages one entry for each scope touched. All of them are co
 transaction of the store, or none is. A record stays in the scope it was born into.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from .. import CoveyError
@@ -19,11 +21,11 @@ from ..sync.limits import COLLECTION_NAME_BYTES_MAX, RECORD_ID_BYTES_MAX
 from ..sync.record_state import RecordState, past_of
 from .committer import Committer, Outlet, Staged
 from .happenings import Board, RecordChanged
-from .ledger import PRIVACY_NAMES, Ledger
+from .ledger import PRIVACY_NAMES, Ledger, Scope
 from .mesh import Mesh
 from .ports import Clock, Entropy
 from .projection import Key, project
-from .shelf import Shelf
+from .shelf import Shelf, Shelved
 from .turns import Turns
 
 CHANGES_PER_TRANSACTION_MAX = 5_000
@@ -72,6 +74,7 @@ class _Draft:
     changes: list[RecordChange] = field(default_factory=list)
     states: dict[Key, RecordState] = field(default_factory=dict)
     """The newest state of each record touched; later requests build on it."""
+    pinned: list[Shelved] = field(default_factory=list)
 
 
 class Writer:
@@ -110,31 +113,28 @@ class Writer:
         if prepared is None:
             assert self.successor is not None
             return await self.successor.write(database, requests)
-        results, pairs = prepared
-        try:
-            for staged, _ in pairs:
-                await staged.done
-        finally:
-            for _, draft in pairs:
-                self._shelf.unpin(draft.states)
-        for _, draft in pairs:
-            self._post(draft)
+        results, staged = prepared
+        for one in staged:
+            # Shielded: a caller that gives up does not undo what is on its way to the disk.
+            await asyncio.shield(one.done)
         return results
 
     async def _prepare(
         self, database: str, requests: Sequence[Put | Delete]
-    ) -> tuple[list[Written], list[tuple[Staged, _Draft]]]:
+    ) -> tuple[list[Written], list[Staged]]:
         """Compute and stage; what is staged is not durable yet."""
-        outlets = await self._outlets(database, requests)
-        loaded = await self._shelf.load(
-            [outlet.scope.number for outlet in outlets],
-            [(r.collection, r.id) for r in requests if r.id is not None],
-        )
-        with loaded:
-            # From here to the end of the block nothing awaits: no other write comes between.
-            results, drafts = self._draft(outlets, requests)
-            pairs = [(self._stage(draft), draft) for draft in drafts]
-        return results, pairs
+        names = [(r.collection, r.id) for r in requests if r.id is not None]
+        while True:
+            scopes = await self._scopes(database)
+            numbers = [scope.number for scope in scopes]
+            with await self._shelf.load(numbers, names):
+                # From here to the end of the block nothing awaits: no other write comes between.
+                closed = self._closed_level(scopes, requests)
+                if closed is None:
+                    outlets = [self._mesh.outlet_now(scope) for scope in scopes]
+                    results, drafts = self._draft(outlets, requests)
+                    return results, self._stage(drafts)
+            await self._open(database, closed)
 
     def _check(self, database: str, requests: Sequence[Put | Delete]) -> Sequence[Put | Delete]:
         check_name("database", database, DATABASE_NAME_BYTES_MAX)
@@ -150,6 +150,11 @@ class Writer:
                 request = replace(request, id=self.new_id())
             assert request.id is not None
             check_name("id", request.id, RECORD_ID_BYTES_MAX)
+            if isinstance(request, Put) and not isinstance(request.value, Mapping):
+                raise BadValueError(
+                    f"{request.collection}/{request.id}: a record is a map of fields,"
+                    f" not {type(request.value).__name__}"
+                )
             named.append(request)
         return named
 
@@ -160,13 +165,50 @@ class Writer:
         )
         return "".join(ID_ALPHABET[number >> shift & 31] for shift in range(95, -1, -5))
 
-    async def _outlets(self, database: str, requests: Sequence[Put | Delete]) -> list[Outlet]:
-        """The ways out of every scope these requests may touch, most private first."""
-        for level in sorted({privacy_level(r.privacy) for r in requests if isinstance(r, Put)}):
-            if self._ledger.scope_named(database, level) is None:
-                await self._mesh.open_scope(database, level)
-        scopes = [self._ledger.scope_named(database, level) for level in range(len(PRIVACY_NAMES))]
-        return [await self._mesh.outlet(scope) for scope in scopes if scope is not None]
+    async def _scopes(self, database: str) -> list[Scope]:
+        """The scopes of a database that this device may write to, most private first."""
+        known = [self._ledger.scope_named(database, level) for level in range(len(PRIVACY_NAMES))]
+        # A scope that is not for this device holds no record of it; only to ask for it is wrong.
+        scopes = [scope for scope in known if scope is not None and self._mesh.can_write(scope)]
+        for scope in scopes:
+            await self._mesh.outlet(scope)
+        return scopes
+
+    def _closed_level(
+        self, scopes: Sequence[Scope], requests: Sequence[Put | Delete]
+    ) -> int | None:
+        """A privacy level at which a record will be born, and which is not among the scopes."""
+        levels = {scope.privacy for scope in scopes}
+        held: set[tuple[str, str | None]] = set()
+        dead: set[tuple[str, str | None]] = set()
+        for request in requests:
+            name = (request.collection, request.id)
+            if isinstance(request, Delete):
+                dead.add(name)
+                continue
+            level = privacy_level(request.privacy)
+            if level not in levels:
+                assert request.id is not None
+                keys = [(scope.number, request.collection, request.id) for scope in scopes]
+                states = [state for key in keys if (state := self._shelf.state(key)) is not None]
+                if request.privacy is None:  # A deleted record lives again where it was.
+                    stays = name in held or bool(states)
+                else:
+                    living = any(not state.deleted for state in states)
+                    stays = name not in dead and (name in held or living)
+                if not stays:
+                    return level
+            held.add(name)
+            dead.discard(name)
+        return None
+
+    async def _open(self, database: str, level: int) -> None:
+        """Make the scope. Raises NotEntitledError."""
+        scope = self._ledger.scope_named(database, level)
+        if scope is None:
+            await self._mesh.open_scope(database, level)
+        else:
+            await self._mesh.outlet(scope)
 
     def _draft(
         self, outlets: list[Outlet], requests: Sequence[Put | Delete]
@@ -208,33 +250,45 @@ class Writer:
     ) -> tuple[_Draft | None, Key, RecordState | None]:
         """The scope in which the record lives, or would be born, and its newest state."""
         assert request.id is not None
+        dead: tuple[_Draft, Key, RecordState] | None = None
         for number, draft in drafts.items():
             key = (number, request.collection, request.id)
             state = draft.states.get(key)
             if state is None:
                 state = self._shelf.state(key)
-            if state is not None:
-                level = draft.outlet.scope.privacy
-                if isinstance(request, Put) and request.privacy not in (
-                    None,
-                    PRIVACY_NAMES[level],
-                ):
-                    raise PrivacyFixedError(
-                        f"{request.collection}/{request.id} was born {PRIVACY_NAMES[level]} and"
-                        f" cannot become {request.privacy}: delete it and write it anew"
-                    )
+            if state is None:
+                continue
+            level_name = PRIVACY_NAMES[draft.outlet.scope.privacy]
+            fits = isinstance(request, Delete) or request.privacy in (None, level_name)
+            if state.deleted:
+                # It may live at another level: two devices can have made it at the same time.
+                if fits and dead is None:
+                    dead = draft, key, state
+            elif fits:
                 return draft, key, state
+            else:
+                raise PrivacyFixedError(
+                    f"{request.collection}/{request.id} was born {level_name} and"
+                    f" cannot become {request.privacy}: delete it and write it anew"
+                )
+        if dead is not None:
+            return dead
         if isinstance(request, Delete):
             return None, (0, "", ""), None
         level = privacy_level(request.privacy)
         born = next(d for d in drafts.values() if d.outlet.scope.privacy == level)
         return born, (born.outlet.scope.number, request.collection, request.id), None
 
-    def _stage(self, draft: _Draft) -> Staged:
-        """Seal the change set, and put the new states on the shelf, pinned."""
-        hlc = self._committer.hlc = tick(self._committer.hlc, self._clock.wall_ms())
+    def _stage(self, drafts: Sequence[_Draft]) -> list[Staged]:
+        """Seal the change sets, and put the new states on the shelf, pinned: all or none."""
+        bodies = []
+        for draft in drafts:
+            hlc = self._committer.hlc = tick(self._committer.hlc, self._clock.wall_ms())
+            bodies.append((draft, hlc, encode_change_set(hlc, draft.changes)))
+        return [self._stage_one(*body) for body in bodies]
+
+    def _stage_one(self, draft: _Draft, hlc: int, body: bytes) -> Staged:
         outlet = draft.outlet
-        body = encode_change_set(hlc, draft.changes)
         items = {(c.collection, c.id): index for index, c in enumerate(draft.changes)}
         rows = [
             project(outlet.log, outlet.log.tail_seq + 1, hlc, key, items[key[1:]], state)
@@ -242,8 +296,15 @@ class Writer:
         ]
         staged = self._committer.stage(outlet, body, rows=rows)
         for key, state in draft.states.items():
-            self._shelf.put(key, state, pin=True)
+            draft.pinned.append(self._shelf.put(key, state, pin=True))
+        staged.done.add_done_callback(partial(self._landed, draft))
         return staged
+
+    def _landed(self, draft: _Draft, done: asyncio.Future[None]) -> None:
+        """What failed was dropped from the shelf, pins and all; the caller hears of it."""
+        if not done.cancelled() and done.exception() is None:
+            self._shelf.unpin(draft.pinned)
+            self._post(draft)
 
     def _post(self, draft: _Draft) -> None:
         if not self._board.wants_records:
@@ -268,6 +329,8 @@ def privacy_level(name: str | None) -> int:
 
 def check_name(what: str, text: str, bytes_max: int) -> None:
     """Names and ids: 1 to `bytes_max` bytes of UTF-8 that print. Raises BadValueError."""
+    if not isinstance(text, str):
+        raise BadValueError(f"{what}: a text is needed, not {type(text).__name__}")
     size = len(text.encode("utf-8", "surrogatepass"))
     if not 1 <= size <= bytes_max:
         raise BadValueError(f"{what}: {size} bytes, 1 to {bytes_max} allowed")

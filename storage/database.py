@@ -138,7 +138,9 @@ class Database:
         return outcomes
 
     def _finish_group(self, group: "Future[list[Outcome]]") -> None:
-        outcomes = group.result()
+        broken = group.exception()
+        # What is not the fault of one job (a defect of ours) must still reach every caller.
+        outcomes = [(broken, None)] * len(self._in_flight) if broken else group.result()
         for (_, future), (error, value) in zip(self._in_flight, outcomes, strict=False):
             if future.done():
                 continue
@@ -243,7 +245,7 @@ async def _connected(connector: Callable[[], Any]) -> aiosqlite.Connection:
     connection = aiosqlite.Connection(connector, _ITER_CHUNK_ROWS)
     # A store that nobody closed must not keep the process from ending: what was acknowledged is on
     # the disk, and the interpreter would wait for this thread for ever.
-    pass
+    connection._thread.daemon = True
     try:
         return await connection
     except BaseException:

@@ -107,7 +107,11 @@ async def next_event(
     wanted = (detail or {}).items()
     async with asyncio.timeout(PATIENCE_S):
         async for event in events:
-            if isinstance(event, NodeEvent) and event.kind == kind and wanted <= event.detail.items():
+            if (
+                isinstance(event, NodeEvent)
+                and event.kind == kind
+                and wanted <= event.detail.items()
+            ):
                 return event.detail
     raise AssertionError(f"the node closed without the event {kind}")
 
@@ -145,9 +149,7 @@ class Nodes:
         else:
             home.create()
             opened = await create_store(home, STORE_KEY, clock.wall_ms(), entropy.draw)
-            keys = await found_mesh(
-                opened.database, opened.instance, name, kind, clock, entropy
-            )
+            keys = await found_mesh(opened.database, opened.instance, name, kind, clock, entropy)
         transport = WebSocketTransport(clock, counters)
         engine = Engine(
             home.path,
@@ -173,7 +175,8 @@ class Nodes:
         return made
 
     async def close(self) -> None:
-        for device in self.open_devices:
+        # Whoever was dialled goes last: it would wait for the others to hang up.
+        for device in reversed(self.open_devices):
             await device.close()
 
 

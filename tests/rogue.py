@@ -9,6 +9,7 @@ with whatever is to be wrong about them.
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from covey.crypto.entry import (
     sign_entry,
 )
 from covey.crypto.identity import DeviceKeys
-from covey.node.channel import ChannelKeys, Purpose, SecureChannel, open_channel
+from covey.node.channel import ABORT, ChannelKeys, Purpose, SecureChannel, open_channel
 from covey.node.counters import Counters
 from covey.node.ports import Address, ConnectionLostError
 from covey.node.system_clock import SystemClock
@@ -38,7 +39,6 @@ from covey.sync.messages import (
     Greeting,
     Message,
     Reason,
-    Root,
     Run,
     Segment,
     decode,
@@ -101,13 +101,11 @@ class Rogue:
             return decode(await self.channel.receive())
 
     async def hear_all(self) -> list[Message]:
-        """Everything up to the goodbye, or up to a silent end."""
-        heard = []
-        try:
-            while not heard or not isinstance(heard[-1], Goodbye):
+        """Everything up to the end of the connection."""
+        heard: list[Message] = []
+        with suppress(ConnectionLostError):
+            while True:
                 heard.append(await self.hear())
-        except ConnectionLostError:
-            pass
         return heard
 
     async def hear_kind(self, kind: type[Message]) -> Any:
@@ -116,26 +114,20 @@ class Rogue:
             pass
         return message
 
-    async def echo(self) -> None:
-        """Wait until the victim has worked off everything we sent: it answers one more batch."""
-        await self.hear_kind(Root)
-
     async def goodbye(self) -> Goodbye | None:
         """How the victim ended it; None if it closed without a word."""
         heard = await self.hear_all()
-        return heard[-1] if heard and isinstance(heard[-1], Goodbye) else None
+        return next((message for message in heard if isinstance(message, Goodbye)), None)
 
     async def leave(self) -> None:
         """Say goodbye as an honest peer does, and wait until the victim has let go."""
-        try:
+        with suppress(ConnectionLostError):
             await self.say(Goodbye(Reason.DONE, ""))
             await self.hear_all()
-        except ConnectionLostError:
-            pass
         await self.close()
 
     async def close(self) -> None:
-        await self.channel.close()
+        await self.channel.close(ABORT)
         await self.transport.close()
 
 

@@ -45,12 +45,28 @@ class Opened:
 
     @asynccontextmanager
     async def open_service(
-        self, home: Path, unlock: Any, *, online: bool, listen: Any, mdns: bool
+        self,
+        home: Path,
+        unlock: Any,
+        *,
+        online: bool,
+        listen: Any,
+        mdns: bool,
+        capture: Path | None = None,
+        peers: tuple[Any, ...] = (),
     ) -> AsyncIterator[FakeService]:
         if self.refusal is not None:
             raise self.refusal
         self.opened.append(
-            {"home": home, "unlock": unlock, "online": online, "listen": listen, "mdns": mdns}
+            {
+                "home": home,
+                "unlock": unlock,
+                "online": online,
+                "listen": listen,
+                "mdns": mdns,
+                "capture": capture,
+                "peers": peers,
+            }
         )
         try:
             yield self.service
@@ -296,12 +312,15 @@ def test_every_way_of_unlocking_hardens_the_process_first(
 def test_up_listens_where_it_was_told(opened: Opened) -> None:
     """A firewall rule names the port, and some networks forbid announcements."""
     opened.service.stopped.set()
-    result = opened.run(*KEY, "up", "--listen", "127.0.0.1:0", "--no-mdns", "--json")
+    result = opened.run(
+        *KEY, "up", "--listen", "127.0.0.1:0", "--no-mdns", "--peer", "127.0.0.1:9", "--json"
+    )
 
     (use,) = opened.opened
     assert result.exit_code == 0, result.output
     assert use["listen"] == Address("127.0.0.1", 0)
     assert (use["online"], use["mdns"]) == (True, False)
+    assert (use["peers"], use["capture"]) == ((Address("127.0.0.1", 9),), None)
     assert opened.closed == 1
 
 

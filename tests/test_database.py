@@ -170,6 +170,23 @@ async def test_a_slow_group_ends_early_and_the_rest_keeps_its_order(
     assert order == list(range(8))
 
 
+async def test_a_group_that_breaks_as_a_whole_leaves_no_caller_waiting(
+    store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect must be seen as an error, and not as a program that hangs."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "run_group", broken)
+        jobs = [store.write(setting(str(n))) for n in range(3)]
+        outcomes = await asyncio.wait_for(asyncio.gather(*jobs, return_exceptions=True), 30)
+    await store.write(setting("after"))
+
+    assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 3
+
+
 async def test_a_job_runs_though_its_caller_stopped_waiting(store: Database) -> None:
     """Its place in a log is taken already: left out, all that follow would hang in the air."""
     jobs = [store.write(setting(str(n))) for n in range(3)]
@@ -180,16 +197,19 @@ async def test_a_job_runs_though_its_caller_stopped_waiting(store: Database) -> 
     assert await store.read(value_of("1")) == b"1"
 
 
-async def test_closing_finishes_what_is_queued_and_leaves_no_thread_and_no_log(path: Path) -> None:
+async def test_closing_finishes_what_is_queued_and_leaves_no_thread_and_no_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process that cannot end, or a change that waits in memory, is found too late."""
+    monkeypatch.setattr(database, "GROUP_JOBS_MAX", 1)
     before = threading.active_count()
     store = await new_store(path)
-    queued = store.write(setting("a"))
+    queued = [store.write(setting(str(n))) for n in range(5)]
 
     await store.close()
     await store.close()
 
-    assert queued.done()
+    assert [job.done() and job.exception() for job in queued] == [None] * 5
     assert threading.active_count() == before
     assert [found.name for found in path.parent.iterdir()] == ["store.db"]
 

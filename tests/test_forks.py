@@ -13,7 +13,7 @@ from covey.node.pairing import PairingWindow
 from covey.node.ports import Address
 from covey.storage.instance_rule import renew_instance
 
-SYNC_MS_MAX = 60_000
+SYNC_MS_MAX = 90_000
 
 
 def opened(path: Path) -> AbstractAsyncContextManager[Engine]:

@@ -8,6 +8,7 @@ import pytest
 
 from covey.storage import store_file
 from covey.storage.database import open_database
+from covey.storage.errors import StoreFullError
 from covey.storage.file_identity import identify
 from covey.storage.home import Home
 from covey.storage.instance_rule import INSTANCE_BYTES, renew_instance
@@ -124,6 +125,23 @@ async def test_crashes_between_the_two_writes_of_the_token_cost_nothing(
                 await open_store(home, KEY, 0)
 
     assert (await start(home)).instance == original.instance
+    assert (await start(home)).instance == original.instance
+
+
+async def test_a_start_that_fails_in_the_store_costs_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file may only hold a token that the store knows: the store is written first."""
+    original = await start(home)
+
+    def full_disk(*_: object) -> None:
+        raise StoreFullError(home.store)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_file, "claim_instance", full_disk)
+        with pytest.raises(StoreFullError):
+            await open_store(home, KEY, 0)
+
     assert (await start(home)).instance == original.instance
 
 

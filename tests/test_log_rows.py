@@ -277,3 +277,12 @@ def test_the_heads_of_all_logs_are_found_without_walking_entries(conn: sqlite3.C
     logs(recorder)
 
     assert recorder.scans_of("entries", "e") == []
+
+
+def test_what_is_pending_is_found_by_an_index_of_its_own(conn: sqlite3.Connection) -> None:
+    """A search from the first arrival on looks like no walk and is one."""
+    recorder = Recorder(conn)
+
+    entries_in_state(recorder, EntryState.PENDING)
+
+    assert ["entries_not_applied" in step for step in recorder.steps] == [True]

@@ -421,14 +421,21 @@ def test_any_text_makes_an_expression_that_the_index_accepts(text: str) -> None:
 EXPRESSIONS = memory_conn()
 
 
-@pytest.mark.parametrize("batch", [1, 40])
-def test_the_index_follows_every_change_of_a_record(conn: Any, batch: int) -> None:
+def with_text(number: int, text: str | None) -> RecordUpdate:
+    """A change of a record; without a text, its deletion."""
+    value = None if text is None else "{}"
+    return RecordUpdate(number, value, 1, 1, 1, 0, None, None, text or "")
+
+
+@pytest.mark.parametrize("sizes", [(1,), (40,), (1, 1, 1, 7, 40)])
+def test_the_index_follows_every_change_of_a_record(conn: Any, sizes: tuple[int, ...]) -> None:
     """Found by an old word, or not by a new one, a search is worth nothing."""
     chance = random.Random(5)
     coll_no = a_collection(conn)
     words = [f"word{n}" for n in range(12)]
     texts: dict[int, str | None] = {}
-    for _ in range(600 // batch):
+    for _ in range(600 * len(sizes) // sum(sizes)):
+        batch = chance.choice(sizes)
         if chance.random() < 0.4 or len(texts) < batch:
             chosen = [chance.choice(words) for _ in range(batch)]
             first = len(texts)
@@ -437,15 +444,7 @@ def test_the_index_follows_every_change_of_a_record(conn: Any, batch: int) -> No
         else:
             numbers = chance.sample(sorted(texts), batch)
             changed = {no: chance.choice([*words, None]) for no in numbers}
-            update_records(
-                conn,
-                [
-                    RecordUpdate(
-                        no, None if text is None else "{}", 1, 1, 1, 0, None, None, text or ""
-                    )
-                    for no, text in changed.items()
-                ],
-            )
+            update_records(conn, [with_text(no, text) for no, text in changed.items()])
             texts |= changed
 
     for word in words:
