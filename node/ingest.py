@@ -15,6 +15,7 @@ One batch at a time, in order of arrival; the next one is verified and decoded w
 the disk works on the one before.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from .. import CoveyError
@@ -337,14 +338,25 @@ class Ingest:
             for place, missing in list(self._waiting.items()):
                 if missing is not None and not self._has_come(missing):
                     continue
-                opened = at_hand.get(place)
-                if opened is None:
-                    opened = await self._reopen(*place)
-                if opened is None or not self._ready(opened):
-                    continue
-                await self._apply(opened)
+                try:
+                    opened = at_hand.get(place)
+                    if opened is None:
+                        opened = await self._reopen(*place)
+                    if opened is None or not self._ready(opened):
+                        continue
+                    await self._apply(opened)
+                except (asyncio.CancelledError, StorageError):
+                    self._forgive(*place)
+                    raise
                 self._waiting.pop(place, None)
                 progress = True
+
+    def _forgive(self, log_number: int, seq: int) -> None:
+        """We were closed, or the disk failed: that attempt says nothing about the entry."""
+        undone = self._database.write(
+            lambda conn: log_rows.take_back_attempt(conn, log_number, seq)
+        )
+        undone.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _has_come(self, missing: _Missing) -> bool:
         """Asked for every waiting entry whenever a batch was stored, so it reads nothing."""

@@ -259,7 +259,8 @@ class Writer:
             if state is None:
                 continue
             level_name = PRIVACY_NAMES[draft.outlet.scope.privacy]
-            fits = isinstance(request, Delete) or request.privacy in (None, level_name)
+            wanted = request.privacy if isinstance(request, Put) else None
+            fits = wanted in (None, level_name)
             if state.deleted:
                 # It may live at another level: two devices can have made it at the same time.
                 if fits and dead is None:
@@ -269,7 +270,7 @@ class Writer:
             else:
                 raise PrivacyFixedError(
                     f"{request.collection}/{request.id} was born {level_name} and"
-                    f" cannot become {request.privacy}: delete it and write it anew"
+                    f" cannot become {wanted}: delete it and write it anew"
                 )
         if dead is not None:
             return dead

@@ -261,6 +261,15 @@ def bump_attempts(conn: Conn, arrivals: Sequence[int]) -> None:
     )
 
 
+def take_back_attempt(conn: Conn, log_no: int, seq: int) -> None:
+    """An attempt to apply a pending entry was broken off for no fault of the entry."""
+    conn.execute(
+        "UPDATE entries SET attempts = attempts - 1"
+        " WHERE log_no = ? AND seq = ? AND state = 1 AND attempts > 0",
+        (log_no, seq),
+    )
+
+
 def cut_log(conn: Conn, log_no: int, from_seq: int) -> list[Entry]:
     """Take the end of a log off, from `from_seq` on, and return it in order (forks)."""
     rows = conn.execute(

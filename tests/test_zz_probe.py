@@ -187,3 +187,81 @@ async def test_bad(bad):
         kw = {"value": {"x": 1}, "id": "r", **bad}
         with pytest.raises(CoveyError):
             await a.collection().put(**kw)
+
+@pytest.mark.parametrize("stop_at", [1,2,3,4])
+async def test_cancel_apply_not_poison(stop_at):
+    async with World() as w:
+        a = await w.founder("a"); b = await w.member(a, "b")
+        await a.collection().put({"x": 1}, id="r")
+        await carry(a, b)
+        await b.collection().put({"y": 1}, id="r")
+        c = await w.member(a, "c")
+        for batch in await batches(a, c, CONTROL_SCOPE): await take(c, batch)
+        (scope,) = shared_scopes(a, c)
+        es = await single_entries(b, scope)
+        for e in es:
+            if e.runs[0].author == b.id: await take(c, e)
+        assert c.engine.ingest.waiting() == 1
+        for _ in range(3):
+            p = [await c.engine.ingest.prepare(e) for e in es if e.runs[0].author == a.id][0]
+            c.gate.hold_writes = True
+            t = asyncio.ensure_future(c.engine.ingest.store(p))
+            for k in range(stop_at):
+                for _ in range(20): await asyncio.sleep(0)
+                if k < stop_at - 1: c.gate.release()
+            t.cancel()
+            for _ in range(20): await asyncio.sleep(0)
+            c.gate.hold_writes = False
+            c.gate.release()
+            for _ in range(20): await asyncio.sleep(0)
+            c = await w.restart(c)
+        for e in es:
+            await take(c, e)
+        assert c.engine.counters["ingest.poison"] == 0
+        assert await c.values() == await b.values()
+
+async def test_enroll_while_db_made():
+    async with World() as w:
+        a = await w.founder("a"); b = await w.member(a, "b")
+        c = await w.founder("c")
+        await admit(a, c)                     # b does not know c
+        await b.collection().put({"x": 1}, id="r")   # makes db "memory": c is not granted
+        await meet(a, b, c)
+        await meet(a, b, c)
+        assert await c.values() == {"memory/facts/r": {"x": 1}}
+
+async def test_concurrent_open():
+    async with World() as w:
+        a = await w.founder("a"); b = await w.member(a, "b")
+        await asyncio.gather(*(d.collection().put({"x": 1}, id=n+str(i)) for d, n in ((a, "a"), (b, "b")) for i in range(5)))
+        await a.collection().put({"x": 1}, id="both")
+        await b.collection().put({"y": 1}, id="both")
+        await meet(a, b); await meet(a, b)
+        assert await a.values() == await b.values()
+        assert len(await a.values()) == 11
+        (s,) = [s.tag for s in a.engine.ledger.scopes()]
+        ka, kb = (d.engine.mesh.outlet_now(d.engine.ledger.scope(s)).heading.key_id for d in (a, b))
+        assert ka == kb
+        c = await w.member(b if False else a, "c")
+        await meet(a, b, c)
+        assert await c.values() == await b.values()
+
+async def test_cancelled_open():
+    async with World() as w:
+        a = await w.founder("a"); b = await w.member(a, "b")
+        a.gate.hold_writes = True
+        t = asyncio.ensure_future(a.collection().put({"x": 1}, id="r"))
+        for i in range(4):
+            for _ in range(20): await asyncio.sleep(0)
+            if i == 1: t.cancel()
+            a.gate.release()
+        for _ in range(20): await asyncio.sleep(0)
+        a.gate.hold_writes = False; a.gate.release()
+        for _ in range(20): await asyncio.sleep(0)
+        await a.collection().put({"x": 2}, id="q")
+        await meet(a, b)
+        assert await a.values() == await b.values()
+        reg = a.engine.mesh.registry.heads
+        assert reg == b.engine.mesh.registry.heads
+        a = await w.restart(a)
+        assert reg == a.engine.mesh.registry.heads
