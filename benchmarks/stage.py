@@ -58,7 +58,9 @@ class Stage:
         if records not in self._synced:
             homes = self.homes("laptop", "phone")
             with PeerProcess(homes[0]) as filler:
-                filler.ask("fill", first=0, count=records, in_flight=FILL_IN_FLIGHT)
+                # The first record makes the scope and its key; the others find them.
+                filler.ask("fill", first=0, count=1, in_flight=1)
+                filler.ask("fill", first=1, count=records - 1, in_flight=FILL_IN_FLIGHT)
             self._synced[records] = homes, run_cold_sync(homes, records)
         return self._synced[records]
 

@@ -118,7 +118,8 @@ def apart(stage: Stage) -> list[Measure]:
     """Two devices that agreed change records while apart, some of them both, and meet again."""
     homes = stage.homes("laptop", "phone")
     with PeerProcess(homes[0]) as one, PeerProcess(homes[1]) as other:
-        one.ask("fill", first=0, count=stage.sizes.small, in_flight=64)
+        one.ask("fill", first=0, count=1, in_flight=1)
+        one.ask("fill", first=1, count=stage.sizes.small - 1, in_flight=64)
         _link(one, other)
     with PeerProcess(homes[0]) as one, PeerProcess(homes[1]) as other:
         one.ask("change", first=0, count=APART_CHANGED, field="thread", value="moved")

@@ -15,8 +15,7 @@ One batch at a time, in order of arrival; the next one is verified and decoded w
 the disk works on the one before.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from .. import CoveyError
 from ..crypto.entry import (
@@ -27,20 +26,18 @@ from ..crypto.entry import (
     open_sealed,
 )
 from ..crypto.errors import CryptoError
-from ..storage import log_rows, membership_rows
 from ..storage.errors import StorageError
-from ..storage.log_rows import Entry
-from ..storage.store import Conn, Store
+from ..storage.store import Store
 from ..sync import crdt
 from ..sync.changeset import ChangeSet, decode_change_set
 from ..sync.chunk import decode_tail
 from ..sync.errors import DecodeError
 from ..sync.hlc import merge
 from ..sync.messages import Batch, Run
-from ..sync.record_state import RecordState
+from .applying import Applier
 from .committer import Committer
 from .counters import Counters
-from .happenings import Board, RecordChanged
+from .happenings import Board
 from .headings import HeadingKey, HeadingNumbers
 from .ingest_rows import (
     APPLIED,
@@ -48,24 +45,15 @@ from .ingest_rows import (
     QUARANTINED,
     Opened,
     Prepared,
-    write_applied,
     write_batch,
 )
 from .ledger import Ledger, Log, Scope
 from .mesh import Mesh
 from .ports import Clock
-from .projection import Key, Row, project
-from .receiving import Arrived, Forked, Fresh, Gap, Known, Unsigned, check_run
+from .projection import Key, project
+from .receiving import Forked, Fresh, Gap, Known, Unsigned, check_run
 from .shelf import Shelf
-from .stored import stored_entry
 from .turns import Turns
-
-ATTEMPTS_MAX = 2
-WAITING_ENTRIES_MAX = 100_000
-
-
-_Missing = bytes | tuple[bytes, bytes, int]
-"""What a waiting entry waits for first: a key id, or scope, instance and seq of another entry."""
 
 
 class BatchRefusedError(CoveyError):
@@ -106,13 +94,11 @@ class Ingest:
         self._shelf = shelf
         self._committer = committer
         self._turns = turns
-        self._board = board
         self._clock = clock
         self._counters = counters
         self._heading_numbers = headings
         self._forked = forked
-        self._waiting: dict[tuple[int, int], _Missing | None] = {}
-        """By log number and seq; None if nobody has looked yet what is missing."""
+        self._applier = Applier(database, ledger, mesh, shelf, board, counters)
 
     async def prepare(self, batch: Batch) -> Prepared:
         """Verify and decode a batch. Raises BatchRefusedError; then nothing was changed."""
@@ -193,38 +179,23 @@ class Ingest:
                         if e.operation is not None
                     ]
                 )
-            await self._apply_waiting(prepared.entries)
+            await self._applier.apply_waiting(prepared.entries)
 
     async def retry_waiting(self) -> None:
         """Something arrived (a key, a device) that waiting entries may have waited for."""
-        if self._waiting:
+        if self._applier.waiting:
             async with self._turns.alone():
                 await self._committer.settle()
-                await self._apply_waiting(())
+                await self._applier.apply_waiting(())
 
     async def resume(self) -> None:
         """After a start: quarantine what crashed us twice, take up what was left pending."""
-        for state in (PENDING, QUARANTINED):
-            after = 0
-            while rows := await self._database.read(
-                lambda conn, s=state, a=after: log_rows.entries_in_state(conn, s, a)  # type: ignore[misc]
-            ):
-                after = rows[-1].arrival
-                for row in rows:
-                    log = self._ledger.log_numbered(row.log_no)
-                    log.unapplied.add(row.seq)
-                    if state is QUARANTINED:
-                        continue
-                    if row.attempts >= ATTEMPTS_MAX:
-                        self._counters.add("ingest.poison")
-                        await self._quarantine(log, row.seq, "handing it on ended the node twice")
-                    else:
-                        self._waiting[log.number, row.seq] = None
+        await self._applier.resume()
         await self.retry_waiting()
 
     def waiting(self) -> int:
         """Entries held that wait for a key, a device or other entries."""
-        return len(self._waiting)
+        return self._applier.waiting
 
     def _headings(self, scope: Scope, run: Run) -> tuple[list[Heading], list[HeadingKey]]:
         """The shared header fields of each segment, if its author may write there at all."""
@@ -321,138 +292,6 @@ class Ingest:
             self._ledger.made_durable(log, *prepared.ends[log])
         for opened in prepared.entries:
             if opened.state == PENDING:
-                if len(self._waiting) < WAITING_ENTRIES_MAX:
-                    self._waiting[opened.log.number, opened.arrived.seq] = None
+                self._applier.await_turn(opened)
             elif opened.state == APPLIED:
-                self._post(opened.log, opened.rows)
-
-    async def _apply_waiting(self, fresh: Sequence[Opened]) -> None:
-        """Apply pending entries until none of those left has all it needs.
-
-        `fresh` was just stored, with its first attempt counted; others are read again.
-        """
-        at_hand = {(e.log.number, e.arrived.seq): e for e in fresh if e.changes}
-        progress = True
-        while progress and self._waiting:
-            progress = False
-            for place, missing in list(self._waiting.items()):
-                if missing is not None and not self._has_come(missing):
-                    continue
-                try:
-                    opened = at_hand.get(place)
-                    if opened is None:
-                        opened = await self._reopen(*place)
-                    if opened is None or not self._ready(opened):
-                        continue
-                    await self._apply(opened)
-                except (asyncio.CancelledError, StorageError):
-                    self._forgive(*place)
-                    raise
-                self._waiting.pop(place, None)
-                progress = True
-
-    def _forgive(self, log_number: int, seq: int) -> None:
-        """We were closed, or the disk failed: that attempt says nothing about the entry."""
-        undone = self._database.write(
-            lambda conn: log_rows.take_back_attempt(conn, log_number, seq)
-        )
-        undone.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-    def _has_come(self, missing: _Missing) -> bool:
-        """Asked for every waiting entry whenever a batch was stored, so it reads nothing."""
-        if isinstance(missing, bytes):
-            return self._mesh.key(missing) is not None
-        scope, instance, seq = missing
-        log = self._ledger.log(scope, instance)
-        return log is not None and log.has_applied(seq)
-
-    def _ready(self, opened: Opened) -> bool:
-        """All entries that the writer had seen of these records are applied here."""
-        for record_change, _ in opened.changes:
-            for instance, seq in record_change.past:
-                missing = (opened.log.scope.tag, instance, seq)
-                if not self._has_come(missing):
-                    self._waiting[opened.log.number, opened.arrived.seq] = missing
-                    return False
-        return True
-
-    async def _reopen(self, log_number: int, seq: int) -> Opened | None:
-        """Decode a pending entry again, one attempt more; None while its key is missing."""
-        log = self._ledger.log_numbered(log_number)
-        stored = await self._database.read(lambda conn: stored_entry(conn, log_number, seq))
-        assert stored is not None, "a waiting entry is in the store"
-        row = stored.entry
-        try:
-            body = self._mesh.open_entry(log, stored)
-            if body is None:
-                self._waiting[log_number, seq] = stored.key_id
-                return None
-            if stored.kind == KIND_MEMBERSHIP:
-                await self._take_operation(log, row, body)
-                return None
-            change_set = decode_change_set(body)
-            changes = tuple((c, decode_tail(c.tail, log.instance)) for c in change_set.changes)
-        except (CryptoError, DecodeError) as error:
-            await self._quarantine(log, seq, str(error))
-            return None
-        arrived = Arrived(seq, 0, row.salt, row.ct, row.entry_id, b"", b"", row.signature)
-        name = (stored.kind, stored.key_id, stored.heads)
-        opened = Opened(log, arrived, name, PENDING, "", 0, change_set.hlc, changes)
-        if self._ready(opened):
-            await self._database.write(lambda conn: log_rows.bump_attempts(conn, [row.arrival]))
-        return opened
-
-    async def _take_operation(self, log: Log, row: Entry, body: bytes) -> None:
-        """A membership operation whose key arrived after it."""
-        operation = membership_rows.Operation(row.entry_id, log.author, body)
-
-        def write(conn: Conn) -> None:
-            membership_rows.add_operations(conn, [operation])
-            log_rows.set_entry_state(conn, log.number, [(row.seq, APPLIED, None)])
-
-        await self._database.write(write)
-        log.unapplied.discard(row.seq)
-        self._waiting.pop((log.number, row.seq), None)
-        await self._mesh.learned([(row.entry_id, log.author, body)])
-
-    async def _apply(self, opened: Opened) -> None:
-        """Hand one entry to the CRDT; commit its records with its new state, or quarantine it."""
-        log, seq = opened.log, opened.arrived.seq
-        scope = log.scope.number
-        names = [(c.collection, c.id) for c, _ in opened.changes]
-        with await self._shelf.load([scope], names):
-            states: dict[Key, tuple[int, RecordState]] = {}
-            try:
-                for index, (record_change, change) in enumerate(opened.changes):
-                    key = (scope, record_change.collection, record_change.id)
-                    before = states[key][1] if key in states else self._shelf.state(key)
-                    states[key] = (index, crdt.apply(before, log.instance, change, seq))
-            except DecodeError as error:
-                self._counters.add("ingest.quarantined")
-                await self._quarantine(log, seq, str(error))
-                return
-            rows = [
-                project(log, seq, opened.hlc, key, index, state)
-                for key, (index, state) in states.items()
-            ]
-            await self._database.write(lambda conn: write_applied(conn, log.number, seq, rows))
-            for key, (_, state) in states.items():
-                self._shelf.put(key, state)
-        log.unapplied.discard(seq)
-        self._post(log, rows)
-
-    async def _quarantine(self, log: Log, seq: int, why: str) -> None:
-        """Set an entry aside for good; it stays stored and is passed on."""
-        self._waiting.pop((log.number, seq), None)
-        log.unapplied.add(seq)
-        await self._database.write(
-            lambda conn: log_rows.set_entry_state(conn, log.number, [(seq, QUARANTINED, why)])
-        )
-
-    def _post(self, log: Log, rows: list[Row]) -> None:
-        if not self._board.wants_records:
-            return
-        for row in rows:
-            self._board.post(
-                RecordChanged(log.scope.database, row.collection, row.id, log.author, row.fields)
-            )
+                self._applier.post(opened)

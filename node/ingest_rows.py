@@ -1,5 +1,6 @@
 """Ingest rows: a verified batch as one transaction of the store. What `ingest` runs in jobs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +100,11 @@ def write_batch(
     return slow, numbers
 
 
-def write_applied(conn: Conn, log: int, seq: int, rows: list[Row]) -> None:
-    log_rows.set_entry_state(conn, log, [(seq, APPLIED, None)])
-    upsert(conn, rows)
+def write_applied(conn: Conn, entries: Sequence[Opened]) -> None:
+    """Mark entries as applied, with the records they made; of one record the last row counts."""
+    by_log: dict[int, list[tuple[int, EntryState, str | None]]] = {}
+    for opened in entries:
+        by_log.setdefault(opened.log.number, []).append((opened.arrived.seq, APPLIED, None))
+    for number, changes in by_log.items():
+        log_rows.set_entry_state(conn, number, changes)
+    upsert(conn, [row for opened in entries for row in opened.rows])

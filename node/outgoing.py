@@ -21,10 +21,15 @@ PUSH_BYTES_MAX = 256 * 1024
 
 async def read_entries(database: Store, ledger: Ledger, request: ReadEntries) -> EntriesRead:
     """Answer a session's wish for entries, in order of arrival, cut where signatures are."""
-    ranges = []
-    for instance, first, last in request.ranges:
+    ranges: list[tuple[int, int, int]] = []
+    for instance, first, last in sorted(request.ranges):
         log = ledger.log(request.scope, instance)
-        if log is not None and first <= log.head_seq:
+        if log is None or first > log.head_seq:
+            continue
+        if ranges and ranges[-1][0] == log.number:
+            # Wanted twice, in two messages: in a run an entry stands once.
+            first = max(first, ranges[-1][2] + 1)
+        if first <= min(last, log.head_seq):
             ranges.append((log.number, first, min(last, log.head_seq)))
     runs, complete = await database.read(
         lambda conn: _read_runs(conn, ledger, ranges, request.bytes_max)

@@ -105,7 +105,8 @@ class Reader:
 
     async def count(self) -> dict[str, int]:
         """Records that exist (deleted ones do not count), by database."""
-        return await self._database.read(record_queries.counts)
+        counts = await self._database.read(record_queries.counts)
+        return {name: count for name, count in counts.items() if name}  # "" has the membership log
 
 
 def _found(row: record_queries.Found) -> Found:

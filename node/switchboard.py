@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 
+LINKS_PER_DEVICE_MAX = 8
+"""One for each store of a device. Each may hold megabytes, and leaves less room for others."""
+
+
 class Switchboard(Office):
     """The links of one engine."""
 
@@ -67,6 +71,9 @@ class Switchboard(Office):
             return
         device = self._engine.mesh.registry.by_dh(channel.remote_static)
         assert device is not None
+        crowd = [each for each in self.links_to(device.sig_pk) if each.closed_for is None]
+        if len(crowd) >= LINKS_PER_DEVICE_MAX:
+            crowd[0].deliver(CloseRequested(Reason.REPLACED))
         key = device.sig_pk[:16] + self._engine.entropy.draw(16)
         link = Link(key, device.sig_pk, channel, self)
         self.links[key] = link

@@ -17,7 +17,7 @@ from covey.node.links import OUTGOING_BYTES_MAX
 from covey.sync.messages import Reason
 from covey.sync.session_limits import CREDIT_BYTES, FRAME_BYTES_MAX, IGNORED_MAX, VECTOR_ROWS_MAX
 
-from .loopback import Device, Nodes, arrives, enroll, in_sync, meet, nodes, until
+from .loopback import Device, Nodes, admit, arrives, enroll, in_sync, meet, nodes, until
 from .rogue import Rogue, new_keys
 
 TASKS_MAX = 48
@@ -54,8 +54,6 @@ async def world(folder: Path, *, level: str = "full", clock: Any = None) -> Asyn
     async with nodes(folder) as made:
         victim = await (await made.make("victim", clock=clock)).online()
         honest = await (await made.make("honest", clock=clock)).online()
-        from .loopback import admit
-
         await admit(victim, honest)
         await victim.facts.put({"text": "a first fact"}, id="first")
         mallory = new_keys()
@@ -64,6 +62,13 @@ async def world(folder: Path, *, level: str = "full", clock: Any = None) -> Asyn
         await victim.facts.put({"text": "a second fact"}, id="second")
         await arrives(honest, "second", {"text": "a second fact"})
         yield World(made, victim, honest, mallory)
+
+
+@asynccontextmanager
+async def alone(folder: Path, clock: Any) -> AsyncIterator[Device]:
+    """A victim without any other device, on a clock that the test moves."""
+    async with nodes(folder) as made:
+        yield await (await made.make("victim", clock=clock)).online()
 
 
 @asynccontextmanager

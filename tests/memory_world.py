@@ -20,6 +20,7 @@ from covey.node.founding import found_mesh
 from covey.node.outgoing import read_entries, whole_log
 from covey.node.pairing_frames import Welcome
 from covey.node.ports import Address, Connection, Listener
+from covey.storage.errors import StoreFullError
 from covey.storage.instance_rule import renew_instance
 from covey.storage.memory import MemoryDatabase
 from covey.storage.store import Conn
@@ -49,6 +50,8 @@ class Gate:
         self.writes = 0
         self.fail: BaseException | None = None
         """What the next writes fail with, before their job is run."""
+        self.fail_after: int | None = None
+        """How many more writes succeed before the disk is full."""
         self.held: list[asyncio.Event] = []
         self.hold_writes = False
         self.hold_reads = False
@@ -67,9 +70,13 @@ class Gate:
         return self.inner.read(job)
 
     def _write_now(self, job: Callable[[Conn], T]) -> "asyncio.Future[T]":
-        if self.fail is not None:
+        failure = self.fail
+        if self.fail_after is not None:
+            failure = StoreFullError(Path("memory")) if self.fail_after <= 0 else None
+            self.fail_after -= 1
+        if failure is not None:
             failed: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-            failed.set_exception(self.fail)
+            failed.set_exception(failure)
             return failed
         return self.inner.write(job)
 

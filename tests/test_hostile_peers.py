@@ -38,7 +38,7 @@ from covey.sync.packing import pack
 from covey.sync.session_limits import CREDIT_BYTES_MAX, IGNORED_MAX, SEQ_MAX, WANT_ROWS_MAX
 
 from .fake_clock import FakeClock
-from .hostile_world import World, assert_bounded, unharmed, world
+from .hostile_world import World, alone, assert_bounded, unharmed, world
 from .loopback import Device, enroll, until
 from .rogue import Forger, Rogue, new_keys
 
@@ -200,7 +200,7 @@ async def test_a_recorded_handshake_of_a_member_opens_nothing(tmp_path: Path) ->
         heard, _ = await stranger.hear_all()
 
         assert heard == []
-        assert there.victim.counters["channel.refused.handshake_failed"] == 1
+        await until(lambda: there.victim.counters["channel.refused.handshake_failed"] == 1)
         assert there.victim.counters["channel.accepted"] == links
 
 
@@ -210,13 +210,11 @@ async def test_text_and_oversized_messages_end_a_connection(tmp_path: Path) -> N
         url = f"http://{there.victim.address}/covey/1"
         async with aiohttp.ClientSession() as session:
             codes = []
-            for send in (
-                lambda ws: ws.send_str("CVH1"),
-                lambda ws: ws.send_bytes(bytes(65_536)),
-                lambda ws: ws.send_bytes(bytes(70_000)),
-            ):
+            for message in ("CVH1", bytes(65_536), bytes(70_000)):
                 async with session.ws_connect(url, compress=0, max_msg_size=0) as ws:
-                    await send(ws)
+                    await (
+                        ws.send_str(message) if isinstance(message, str) else ws.send_bytes(message)
+                    )
                     await ws.receive()
                     codes.append(ws.close_code)
 
@@ -251,7 +249,7 @@ async def test_a_stranger_that_dawdles_is_dropped_after_five_seconds(
 ) -> None:
     """Four slow strangers from one address would otherwise keep that address out for ever."""
     clock = FakeClock()
-    async with world_on(tmp_path, clock) as victim:
+    async with alone(tmp_path, clock) as victim:
         strangers = [await Stranger.connect(victim) for _ in range(4)]
         for stranger in strangers:
             if messages:
@@ -451,9 +449,11 @@ ABOUT_DATA = ("digests", "vector", "want", "ack", "have")
 async def test_nothing_may_come_before_the_greeting(tmp_path: Path, name: str) -> None:
     """Before the greeting nobody knows what the other side is allowed to hear."""
     async with world(tmp_path) as there, unharmed(there):
-        more = {"root": Root(ID, ID), "control vector": VectorMessage(bytes(16), ())}
+        messages = early(there)
+        messages["root"] = Root(ID, ID)
+        messages["control vector"] = VectorMessage(bytes(16), ())
         rogue = await Rogue.connect(there.victim, there.mallory)
-        await rogue.say({**early(there), **more}[name])
+        await rogue.say(messages[name])
 
         await there.ended(rogue, Reason.OUT_OF_ORDER)
 
@@ -496,7 +496,7 @@ async def test_no_word_about_data_before_the_membership_is_settled(
 async def test_a_peer_that_never_greets_is_dropped(tmp_path: Path) -> None:
     """A session that waits for ever is a session that somebody else cannot have."""
     clock = FakeClock()
-    async with world_on(tmp_path, clock) as victim:
+    async with alone(tmp_path, clock) as victim:
         keys = new_keys()
         await enroll(victim, keys, "mallory")
         rogue = await Rogue.connect(victim, keys)
@@ -578,24 +578,25 @@ async def test_what_is_for_this_device_alone_is_not_given_to_a_member_who_asks(
     tmp_path: Path,
 ) -> None:
     """Every member can compute the tag of a device scope; none may hear of it."""
-    async with world(tmp_path) as there, unharmed(there):
+    async with world(tmp_path) as there:
         await there.victim.facts.put({"text": "mine alone"}, id="diary", privacy="device")
         scope = there.victim.engine.ledger.scope_named("memory", 0)
         assert scope is not None
-        rogue = await there.enter()
-        instance = there.victim.engine.instance
-        await rogue.say(
-            Want(scope.tag, ((instance, 1, 1),)),
-            VectorMessage(scope.tag, ((instance, there.victim.keys.sig_pk, 9, ID),)),
-            Digests(1, there.victim.engine.ledger.holdings.database(scope.tag), ()),
-            Goodbye(Reason.DONE, ""),
-        )
+        async with unharmed(there):
+            rogue = await there.enter()
+            instance = there.victim.engine.instance
+            await rogue.say(
+                Want(scope.tag, ((instance, 1, 1),)),
+                VectorMessage(scope.tag, ((instance, there.victim.keys.sig_pk, 9, ID),)),
+                Digests(1, there.victim.engine.ledger.holdings.database(scope.tag), ()),
+                Goodbye(Reason.DONE, ""),
+            )
 
-        heard = await rogue.hear_all()
+            heard = await rogue.hear_all()
 
-        assert all(getattr(message, "scope", b"") != scope.tag for message in heard)
-        assert scope.tag not in b"".join(encode(message) for message in heard)
-        await rogue.close()
+            assert all(getattr(message, "scope", b"") != scope.tag for message in heard)
+            assert scope.tag not in b"".join(encode(message) for message in heard)
+            await rogue.close()
 
 
 async def test_a_queue_of_wants_without_credit_has_an_end(tmp_path: Path) -> None:
@@ -668,7 +669,7 @@ async def test_control_digests_that_change_for_ever_are_not_remembered_for_ever(
 async def test_a_peer_that_wants_everything_and_reads_nothing_is_dropped(tmp_path: Path) -> None:
     """What waits for a slow reader is held in memory."""
     async with world(tmp_path) as there:
-        for number in range(4):
+        for number in range(18):
             await there.victim.facts.put({"text": "x" * 900_000}, id=f"large-{number}")
         async with unharmed(there):
             rogue = await there.enter(credit=CREDIT_BYTES_MAX)
@@ -684,9 +685,7 @@ async def test_a_peer_that_wants_everything_and_reads_nothing_is_dropped(tmp_pat
                 worst = max([worst, *(link._outgoing_bytes for link in links)])
                 return there.victim.counters["link.ended.too_slow"] == 1
 
-            for _ in range(20):
-                rows = tuple((instance, seq, seq) for seq in range(1, head.seq + 1))
-                await rogue.say(Want(forger.scope, rows))
+            await rogue.say(Want(forger.scope, ((instance, 1, head.seq),)))
             await until(dropped)
 
             assert worst <= 10 * 1024 * 1024
@@ -705,17 +704,3 @@ async def test_a_member_cannot_take_all_the_room_there_is(tmp_path: Path) -> Non
 
         for rogue in rogues:
             await rogue.close()
-
-
-def world_on(folder: Path, clock: FakeClock) -> Any:
-    """A victim alone, on a clock that the test moves."""
-    from contextlib import asynccontextmanager
-
-    from .loopback import nodes
-
-    @asynccontextmanager
-    async def alone() -> Any:
-        async with nodes(folder) as made:
-            yield await (await made.make("victim", clock=clock)).online()
-
-    return alone()

@@ -12,6 +12,7 @@ from covey.crypto.secret import Secret
 from covey.crypto.vault import FileKey, VaultDamagedError, create_vault, open_vault, remove_slot
 from covey.storage import vault_file
 from covey.storage.errors import DiskFailedError, NotInitialisedError, ReadOnlyHomeError
+from covey.storage.home import write_durably
 from covey.storage.vault_file import (
     StoredVault,
     VaultFileDamagedError,
@@ -145,7 +146,7 @@ def test_a_crash_between_the_two_writes_leaves_a_whole_header(
 ) -> None:
     """Before the second write the old header still counts, and the old way in still works."""
     write_vault(path, HEADER)
-    real, calls = vault_file.write_durably, 0
+    real, calls = write_durably, 0
 
     def crash(target: Path, content: bytes) -> None:
         nonlocal calls

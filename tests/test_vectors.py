@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covey.sync import vectors
+from covey.sync import digests, vectors
 from covey.sync.digests import LogHead
 from covey.sync.vectors import (
     CONTROL_SCOPE,
@@ -159,7 +159,7 @@ def test_advancing_heads_computes_no_digest(monkeypatch: pytest.MonkeyPatch) -> 
     computed = []
     holdings = empty()
     scope = bytes((1, 1)) * 8
-    real = vectors.vector_digest
+    real = digests.vector_digest
 
     def counting(heads: vectors.Vector) -> bytes:
         computed.append(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -33,8 +34,7 @@ def test_every_value_of_thirty_bits_gives_another_code_and_every_word_comes_equa
     places: list[Counter[str]] = [Counter(), Counter(), Counter()]
     for shift, counter in zip((0, 10, 20), places, strict=True):
         for value in range(1024):
-            drawn = (value << shift).to_bytes(4, "big")
-            code = make_code(lambda size, drawn=drawn: drawn[:size])
+            code = make_code(partial(_first_of, (value << shift).to_bytes(4, "big")))
             counter[code.split("-")[shift // 10]] += 1
 
     assert all(set(counter.values()) == {1} and len(counter) == 1024 for counter in places)
@@ -118,3 +118,7 @@ def test_completion_lists_what_begins_so() -> None:
     assert complete_word("clock") == ["clock"]
     assert complete_word("xq") == []
     assert complete_word("") == list(WORDS)
+
+
+def _first_of(drawn: bytes, size: int) -> bytes:
+    return drawn[:size]

@@ -1,0 +1,257 @@
+"""Applying: stored entries become records, by way of the CRDT, when all they rest on is here.
+
+An entry waits for its key or for entries that its author had seen. Whoever crashes the process is
+tried once more after a restart and then quarantined: the attempt is on the disk before the entry is
+handed on. What arrived together is applied together and committed together; what is tried again
+after a start goes one by one, so that a poisonous entry takes no other with it.
+
+The caller holds the turn (`turns.py`): nobody else reads or writes records meanwhile.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from ..crypto.entry import KIND_MEMBERSHIP
+from ..crypto.errors import CryptoError
+from ..storage import log_rows, membership_rows
+from ..storage.errors import StorageError
+from ..storage.log_rows import Entry
+from ..storage.store import Conn, Store
+from ..sync import crdt
+from ..sync.changeset import decode_change_set
+from ..sync.chunk import decode_tail
+from ..sync.errors import DecodeError
+from ..sync.record_state import RecordState
+from .counters import Counters
+from .happenings import Board, RecordChanged
+from .ingest_rows import APPLIED, PENDING, QUARANTINED, Opened, write_applied
+from .ledger import Ledger, Log
+from .mesh import Mesh
+from .projection import Key, project
+from .receiving import Arrived
+from .shelf import Shelf
+from .stored import stored_entry
+
+ATTEMPTS_MAX = 2
+WAITING_ENTRIES_MAX = 100_000
+ENTRIES_PER_APPLY = 256
+"""Entries handed to the CRDT before what came of them is committed."""
+
+
+_Missing = bytes | tuple[bytes, bytes, int]
+"""What a waiting entry waits for first: a key id, or scope, instance and seq of another entry."""
+
+
+class Applier:
+    """Every entry of this store that is held and not applied yet."""
+
+    def __init__(
+        self,
+        database: Store,
+        ledger: Ledger,
+        mesh: Mesh,
+        shelf: Shelf,
+        board: Board,
+        counters: Counters,
+    ) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._mesh = mesh
+        self._shelf = shelf
+        self._board = board
+        self._counters = counters
+        self._waiting: dict[tuple[int, int], _Missing | None] = {}
+        """By log number and seq; None if nobody has looked yet what is missing."""
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait."""
+        return len(self._waiting)
+
+    def await_turn(self, opened: Opened) -> None:
+        """A pending entry was stored. Beyond the bound it is taken up at the next start."""
+        if len(self._waiting) < WAITING_ENTRIES_MAX:
+            self._waiting[opened.log.number, opened.arrived.seq] = None
+
+    async def resume(self) -> None:
+        """After a start: quarantine what crashed us twice, take up what was left pending."""
+        for state in (PENDING, QUARANTINED):
+            after = 0
+            while rows := await self._database.read(
+                lambda conn, s=state, a=after: log_rows.entries_in_state(conn, s, a)  # type: ignore[misc]
+            ):
+                after = rows[-1].arrival
+                for row in rows:
+                    log = self._ledger.log_numbered(row.log_no)
+                    log.unapplied.add(row.seq)
+                    if state is QUARANTINED:
+                        continue
+                    if row.attempts >= ATTEMPTS_MAX:
+                        self._counters.add("ingest.poison")
+                        await self._quarantine(log, row.seq, "handing it on ended the node twice")
+                    else:
+                        self._waiting[log.number, row.seq] = None
+
+    async def apply_waiting(self, fresh: Sequence[Opened]) -> None:
+        """Apply pending entries until none of those left has all it needs.
+
+        `fresh` was just stored, with its first attempt counted; others are read again.
+        """
+        slow = [e for e in fresh if e.changes and (e.log.number, e.arrived.seq) in self._waiting]
+        try:
+            for start in range(0, len(slow), ENTRIES_PER_APPLY):
+                await self._apply(slow[start : start + ENTRIES_PER_APPLY])
+        except (asyncio.CancelledError, StorageError):
+            for opened in slow:
+                self._forgive(opened.log.number, opened.arrived.seq)
+            raise
+        at_hand = {(e.log.number, e.arrived.seq): e for e in slow}
+        progress = True
+        while progress and self._waiting:
+            progress = False
+            for place, missing in list(self._waiting.items()):
+                if missing is not None and not self._has_come(missing):
+                    continue
+                try:
+                    found = at_hand.get(place) or await self._reopen(*place)
+                    if found is None or not self._ready(found):
+                        continue
+                    await self._apply([found])
+                except (asyncio.CancelledError, StorageError):
+                    self._forgive(*place)
+                    raise
+                self._waiting.pop(place, None)
+                progress = True
+
+    def _forgive(self, log_number: int, seq: int) -> None:
+        """We were closed, or the disk failed: that attempt says nothing about the entry."""
+        undone = self._database.write(
+            lambda conn: log_rows.take_back_attempt(conn, log_number, seq)
+        )
+        undone.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _has_come(self, missing: _Missing) -> bool:
+        """Asked for every waiting entry whenever a batch was stored, so it reads nothing."""
+        if isinstance(missing, bytes):
+            return self._mesh.key(missing) is not None
+        scope, instance, seq = missing
+        log = self._ledger.log(scope, instance)
+        return log is not None and log.has_applied(seq)
+
+    def _ready(self, opened: Opened) -> bool:
+        """All entries that the writer had seen of these records are applied here."""
+        for record_change, _ in opened.changes:
+            for instance, seq in record_change.past:
+                missing = (opened.log.scope.tag, instance, seq)
+                if not self._has_come(missing):
+                    self._waiting[opened.log.number, opened.arrived.seq] = missing
+                    return False
+        return True
+
+    async def _reopen(self, log_number: int, seq: int) -> Opened | None:
+        """Decode a pending entry again, one attempt more; None while its key is missing."""
+        log = self._ledger.log_numbered(log_number)
+        stored = await self._database.read(lambda conn: stored_entry(conn, log_number, seq))
+        assert stored is not None, "a waiting entry is in the store"
+        row = stored.entry
+        try:
+            body = self._mesh.open_entry(log, stored)
+            if body is None:
+                self._waiting[log_number, seq] = stored.key_id
+                return None
+            if stored.kind == KIND_MEMBERSHIP:
+                await self._take_operation(log, row, body)
+                return None
+            change_set = decode_change_set(body)
+            changes = tuple((c, decode_tail(c.tail, log.instance)) for c in change_set.changes)
+        except (CryptoError, DecodeError) as error:
+            await self._quarantine(log, seq, str(error))
+            return None
+        arrived = Arrived(seq, 0, row.salt, row.ct, row.entry_id, b"", b"", row.signature)
+        name = (stored.kind, stored.key_id, stored.heads)
+        opened = Opened(log, arrived, name, PENDING, "", 0, change_set.hlc, changes)
+        if self._ready(opened):
+            await self._database.write(lambda conn: log_rows.bump_attempts(conn, [row.arrival]))
+        return opened
+
+    async def _take_operation(self, log: Log, row: Entry, body: bytes) -> None:
+        """A membership operation whose key arrived after it."""
+        operation = membership_rows.Operation(row.entry_id, log.author, body)
+
+        def write(conn: Conn) -> None:
+            membership_rows.add_operations(conn, [operation])
+            log_rows.set_entry_state(conn, log.number, [(row.seq, APPLIED, None)])
+
+        await self._database.write(write)
+        log.unapplied.discard(row.seq)
+        self._waiting.pop((log.number, row.seq), None)
+        await self._mesh.learned([(row.entry_id, log.author, body)])
+
+    async def _apply(self, entries: Sequence[Opened]) -> None:
+        """Hand entries of one scope, in order, to the CRDT; commit what came of them together.
+
+        An entry that is not ready stays pending; one that the gate refuses is quarantined alone.
+        """
+        scope = entries[0].log.scope.number
+        names = [(c.collection, c.id) for opened in entries for c, _ in opened.changes]
+        with await self._shelf.load([scope], names):
+            states: dict[Key, RecordState] = {}
+            applied: list[Opened] = []
+            refused: list[tuple[Opened, str]] = []
+            for opened in entries:
+                if not self._ready(opened):
+                    continue
+                try:
+                    states.update(self._merged(opened, states))
+                except DecodeError as error:
+                    refused.append((opened, str(error)))
+                    continue
+                # From here on those behind it may rest on it; undone below if the disk fails.
+                opened.log.unapplied.discard(opened.arrived.seq)
+                applied.append(opened)
+            try:
+                await self._database.write(lambda conn: write_applied(conn, applied))
+            except BaseException:
+                for opened in applied:
+                    opened.log.unapplied.add(opened.arrived.seq)
+                raise
+            for key, state in states.items():
+                self._shelf.put(key, state)
+        for opened in applied:
+            self._waiting.pop((opened.log.number, opened.arrived.seq), None)
+            self.post(opened)
+        for opened, why in refused:
+            self._counters.add("ingest.quarantined")
+            await self._quarantine(opened.log, opened.arrived.seq, why)
+
+    def _merged(self, opened: Opened, states: dict[Key, RecordState]) -> dict[Key, RecordState]:
+        """The states of its records after an entry, which gets its rows. Raises DecodeError."""
+        log, seq = opened.log, opened.arrived.seq
+        after: dict[Key, tuple[int, RecordState]] = {}
+        for index, (record_change, change) in enumerate(opened.changes):
+            key = (log.scope.number, record_change.collection, record_change.id)
+            before = after[key][1] if key in after else states.get(key) or self._shelf.state(key)
+            after[key] = (index, crdt.apply(before, log.instance, change, seq))
+        opened.rows = [
+            project(log, seq, opened.hlc, key, index, state)
+            for key, (index, state) in after.items()
+        ]
+        return {key: state for key, (_, state) in after.items()}
+
+    async def _quarantine(self, log: Log, seq: int, why: str) -> None:
+        """Set an entry aside for good; it stays stored and is passed on."""
+        self._waiting.pop((log.number, seq), None)
+        log.unapplied.add(seq)
+        await self._database.write(
+            lambda conn: log_rows.set_entry_state(conn, log.number, [(seq, QUARANTINED, why)])
+        )
+
+    def post(self, opened: Opened) -> None:
+        """Tell whoever watches what this entry changed."""
+        if not self._board.wants_records:
+            return
+        log = opened.log
+        for row in opened.rows:
+            self._board.post(
+                RecordChanged(log.scope.database, row.collection, row.id, log.author, row.fields)
+            )
