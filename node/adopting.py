@@ -212,7 +212,7 @@ async def take_carried(engine: "Engine") -> None:
         by_database: dict[str, list[Put]] = {}
         for row in rows:
             level = row.privacy
-            if level and not engine.mesh.registry.entitled(engine.our_device(), level):
+            if not engine.mesh.can_open(row.database, level):
                 level = 0
             by_database.setdefault(row.database, []).append(
                 Put(

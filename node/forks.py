@@ -22,7 +22,6 @@ from ..storage import carried_rows, log_rows
 from ..storage.instance_rule import renew_instance
 from ..storage.record_rows import wipe_projection
 from ..storage.store import Conn
-from ..sync.session_events import DeclareFork
 from ..sync.vectors import LogHead
 from .adopting import take_carried
 from .ledger import Log
@@ -39,14 +38,14 @@ class ForkKeeper:
         self._engine = engine
         self._known: set[tuple[bytes, bytes]] = set()
 
-    async def declared(self, fork: DeclareFork) -> None:
-        """A peer's vector names another entry at the head of a log of ours."""
-        log = self._engine.ledger.log(fork.scope, fork.instance)
-        if log is not None:
-            await self.found(log)
+    async def claims(
+        self, scope: bytes, theirs: Mapping[bytes, LogHead]
+    ) -> list[tuple[bytes, int]]:
+        """A peer told its heads: where it is behind us, its head should be in our chain.
 
-    async def compare(self, scope: bytes, theirs: Mapping[bytes, LogHead]) -> None:
-        """A peer told its heads: where it is behind us, its head must be in our chain."""
+        Returns the places (instance, seq) where it is not. That proves nothing yet.
+        """
+        claims = []
         for instance, head in theirs.items():
             log = self._engine.ledger.log(scope, instance)
             if log is None or head.seq >= log.head_seq or not head.entry_id:
@@ -56,10 +55,11 @@ class ForkKeeper:
                 lambda conn, n=number, s=seq: log_rows.entry_id_at(conn, n, s)  # type: ignore[misc]
             )
             if ours is not None and ours != head.entry_id:
-                await self.found(log)
+                claims.append((instance, seq))
+        return claims
 
     async def found(self, log: Log) -> None:
-        """Somebody holds another entry at a place of this log."""
+        """There is another entry at a place of this log, signed by the same author."""
         name = (log.scope.tag, log.instance)
         if name in self._known:
             return

@@ -26,6 +26,7 @@ from ..crypto.entry import (
     open_sealed,
 )
 from ..crypto.errors import CryptoError
+from ..storage import log_rows
 from ..storage.errors import StorageError
 from ..storage.store import Store
 from ..sync import crdt
@@ -132,6 +133,8 @@ class Ingest:
                 self._counters.add("ingest.known")
                 assert log is not None
                 prepared.touched.append(log)
+                if not await self._holds(log, verdict):
+                    await self._forked(log)
                 continue
             if isinstance(verdict, Forked):
                 assert log is not None
@@ -141,6 +144,13 @@ class Ingest:
                 log = await self._mesh.new_log(scope, run.instance, run.author)
             prepared.touched.append(log)
             self._open_run(prepared, log, verdict, headings, names, fresh_keys)
+
+    async def _holds(self, log: Log, known: Known) -> bool:
+        """Whether the run that seems to be known is what we hold, and no branch of it."""
+        held = await self._database.read(
+            lambda conn: log_rows.entry_id_at(conn, log.number, known.seq)
+        )
+        return held is None or held == known.entry_id
 
     def discard(self, prepared: Prepared) -> None:
         """The batch will not be stored: the tails of its logs go back to where they were."""

@@ -16,7 +16,7 @@ from typing import Any, assert_never
 from ..crypto.errors import CryptoError
 from ..storage.errors import StorageError, StoreFullError
 from ..sync.fetch import FetchPlan
-from ..sync.messages import Batch, Reason
+from ..sync.messages import Batch, Reason, Want, encode
 from ..sync.session import step
 from ..sync.session_events import (
     BatchRefused,
@@ -40,13 +40,15 @@ from ..sync.session_events import (
     WakeSessions,
 )
 from ..sync.session_state import SessionState
-from ..sync.vectors import Holdings
+from ..sync.vectors import CONTROL_SCOPE, Holdings
 from .channel import SecureChannel
 from .ingest import BatchRefusedError
 from .ingest_rows import Prepared
 from .ports import Clock, ConnectionLostError
 
 VECTOR_TYPE = b"\x03"
+VECTOR_SCOPE = slice(4, 20)
+"""Where a vector names its scope: after the type, an array of two and 16 bytes."""
 OUTGOING_BYTES_MAX = 8 * 1024 * 1024
 """A peer that reads so slowly that this much waits for it is cut off."""
 
@@ -84,7 +86,7 @@ class Office:
     def greeted(self, link: "Link", greeting: DeclareGreeting) -> None:
         raise NotImplementedError
 
-    def vectors_told(self, link: "Link") -> None:
+    def vectors_told(self, link: "Link", scope: bytes) -> None:
         raise NotImplementedError
 
     def fork_seen(self, link: "Link", fork: DeclareFork) -> None:
@@ -118,6 +120,7 @@ class Link:
     proved_ms: int | None = None
     """Wall time of the last proof of sync on this link."""
     proof_told: bool = False
+    _proofs_wanted: set[tuple[bytes, bytes]] = field(default_factory=set)
     _outgoing: deque[bytes] = field(default_factory=deque)
     _outgoing_bytes: int = 0
     _sendable: asyncio.Event = field(default_factory=asyncio.Event)
@@ -177,6 +180,17 @@ class Link:
             case _:
                 assert_never(effect)
 
+    def want_proof(self, scope: bytes, instance: bytes, seq: int) -> None:
+        """The peer claims another entry at a place where we hold one: let it show it, signed.
+
+        Once a log and link. What comes is judged like any batch.
+        """
+        if self.closed_for is not None or (scope, instance) in self._proofs_wanted:
+            return
+        if scope == CONTROL_SCOPE or self.state.telling.met:
+            self._proofs_wanted.add((scope, instance))
+            self._queue(encode(Want(scope, ((instance, seq, seq),))))
+
     def _queue(self, frame: bytes) -> None:
         self._outgoing.append(frame)
         self._outgoing_bytes += len(frame)
@@ -203,7 +217,7 @@ class Link:
             self.traffic.received_bytes += len(frame)
             self.deliver(FrameReceived(frame))
             if frame[:1] == VECTOR_TYPE:
-                self.office.vectors_told(self)
+                self.office.vectors_told(self, frame[VECTOR_SCOPE])
 
     async def _store_loop(self) -> None:
         """Store batches in order; the next is verified while the disk has the one before."""

@@ -208,6 +208,15 @@ class Mesh:
             return True
         return self.registry.writer_key(scope.tag, self._scope_keys) is not None
 
+    def can_open(self, database: str, privacy: int) -> bool:
+        """Whether this device may write to that scope, or make it if nobody has yet."""
+        scope = self._ledger.scope_named(database, privacy)
+        return self._may_make(privacy) if scope is None else self.can_write(scope)
+
+    def _may_make(self, privacy: int) -> bool:
+        """Only a full device's grants count; what stays on this device needs none."""
+        return privacy == DEVICE_PRIVACY or self.us().level == "full"
+
     def _writer_key_id(self, scope: Scope) -> bytes:
         if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
             return key_id(self._device_scope_keys[scope.tag])
@@ -241,10 +250,11 @@ class Mesh:
 
     async def _make_scope(self, database: str, privacy: int) -> Scope:
         tag = scope_tag(self._tag_key(), database, privacy)
-        if privacy != DEVICE_PRIVACY and not self.registry.entitled(self.us(), privacy):
+        if not self._may_make(privacy):
             raise NotEntitledError(
                 f"{database}: this device may not open a database at privacy"
-                f" {PRIVACY_NAMES[privacy]}; its level is {self.us().level}"
+                f" {PRIVACY_NAMES[privacy]}, its level is {self.us().level}: write there first on"
+                " a device of level full"
             )
         key = self._entropy.draw(KEY_BYTES)
         await self._database.write(
@@ -257,17 +267,9 @@ class Mesh:
         recipients = [
             device for device in self.registry.active() if self.registry.entitled(device, privacy)
         ]
-        staged = await self._append(
-            [
-                (
-                    "grant",
-                    grant_details(
-                        self.id, (tag, database, privacy, 1), key, recipients, self._entropy
-                    ),
-                )
-            ]
-        )
-        await self._settle(staged)
+        name = (tag, database, privacy, 1)
+        details = grant_details(self.id, name, key, recipients, self._entropy)
+        await self._settle(await self._append([("grant", details)]))
         scope = self._ledger.scope(tag)
         assert scope is not None
         return scope

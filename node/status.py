@@ -165,7 +165,8 @@ def _remembered(
         "behind": 0,
         "ahead": 0,
         "bytes_left": 0,
-        "proved_at": proved_at if state is not Condition.NOT_SHARED else None,
+        # The time is of one proof over everything; it speaks for this database only if it holds.
+        "proved_at": proved_at if state is Condition.SYNCED else None,
     }
 
 

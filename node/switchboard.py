@@ -51,6 +51,7 @@ class Switchboard(Office):
         self.clock = engine.clock
         self.plan = FetchPlan()
         self.links: dict[bytes, Link] = {}
+        self._comparing: set[tuple[bytes, bytes]] = set()
         self.latest: dict[bytes, Link] = {}
         """The last link to each device of this run; after its end it tells how things stood."""
         self.is_off = False
@@ -236,13 +237,23 @@ class Switchboard(Office):
             loop = asyncio.get_running_loop()
             loop.call_soon(surplus.deliver, CloseRequested(Reason.REPLACED))
 
-    def vectors_told(self, link: Link) -> None:
+    def vectors_told(self, link: Link, scope: bytes) -> None:
         """The peer told the heads of a scope: compare those it has that are behind ours."""
-        for scope, heads in link.state.knowledge.theirs.items():
-            self._engine.spawn(self._engine.forks.compare(scope, dict(heads)), "compare")
+        if (link.key, scope) not in self._comparing:
+            self._comparing.add((link.key, scope))
+            self._engine.spawn(self._compare(link, scope), "compare")
+
+    async def _compare(self, link: Link, scope: bytes) -> None:
+        try:
+            heads = link.state.knowledge.theirs.get(scope, {})
+            for instance, seq in await self._engine.forks.claims(scope, heads):
+                link.want_proof(scope, instance, seq)
+        finally:
+            self._comparing.discard((link.key, scope))
 
     def fork_seen(self, link: Link, fork: DeclareFork) -> None:
-        self._engine.spawn(self._engine.forks.declared(fork), "fork")
+        """Only a claim so far: anybody can tell a made-up id."""
+        link.want_proof(fork.scope, fork.instance, fork.seq)
 
 
 def _taken(stored: asyncio.Future[BatchHeads]) -> None:

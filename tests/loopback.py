@@ -88,7 +88,7 @@ class Device:
             async for database, found in self.engine.reader.export(None)
         }
 
-    async def event(self, kind: str, **detail: Any) -> dict[str, Any]:
+    async def event(self, kind: str, /, **detail: Any) -> dict[str, Any]:
         """The next event of this kind and detail that was not asked for before."""
         return await next_event(self._events, kind, detail)
 

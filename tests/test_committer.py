@@ -144,7 +144,7 @@ async def test_stamps_never_go_back_over_a_crash() -> None:
 
 
 async def test_many_short_runs_do_not_drive_the_stamps_into_the_future() -> None:
-    """Each command of a script opens the home; a thousand of them must not date records tomorrow."""
+    """Each command of a script opens the home; many must not date records tomorrow."""
     async with World() as world:
         device = await ready(world)
         for number in range(30):

@@ -5,16 +5,16 @@ have spoilt is stored, passed on and set aside, so that all devices keep holding
 test claims `unharmed` (hostile_world.py).
 """
 
-import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
 from covey.crypto.entry import CONTROL_SCOPE
+from covey.node.outgoing import whole_log
 from covey.storage import log_rows
 from covey.storage.log_rows import EntryState
 from covey.sync.change import DELETE, MAKE_LIST, PUT, Operations
@@ -24,12 +24,14 @@ from covey.sync.column_writing import encode_tail
 from covey.sync.crdt import create
 from covey.sync.messages import (
     Ack,
+    Goodbye,
     Have,
     Reason,
     Run,
     Segment,
     VectorMessage,
     Want,
+    decode_batch,
     encode_batch,
 )
 
@@ -252,6 +254,8 @@ async def test_a_gap_stores_nothing_and_is_asked_for_again(tmp_path: Path) -> No
         second = forger.record("y", {"x": 1})
         rogue = await there.enter()
         await rogue.send(forger.frame(second))
+        await rogue.hear_kind(Ack)
+        await rogue.say(VectorMessage(forger.scope, (forger.row(),)))
 
         want = await rogue.hear_kind(Want)
 
@@ -304,9 +308,6 @@ async def test_a_refused_batch_does_not_hide_the_good_logs_in_it(tmp_path: Path)
             Forger.of_data(there.victim, there.mallory).scope, honest.engine.instance
         )
         assert log is not None
-        from covey.node.outgoing import whole_log
-        from covey.sync.messages import decode_batch
-
         ranges = ((log.instance, 1, log.head_seq),)
         (frame,) = await whole_log(
             honest.engine.database, honest.engine.ledger, log.scope.tag, ranges
@@ -332,24 +333,25 @@ async def test_a_link_that_is_cut_while_its_batch_is_being_stored_loses_nothing(
         engine = there.victim.engine
         forger = Forger.of_data(there.victim, there.mallory)
         entries = [forger.record(f"m{n}", {"n": n}) for n in range(60)]
-        for start in range(0, 60, 20):
+        for _ in range(3):
             rogue = await there.enter()
+            log = engine.ledger.log(forger.scope, forger.instance)
+            held = log.head_seq if log else 0
             async with engine.turns.alone():
-                for at in range(start, start + 20, 10):
+                for at in range(held, held + 20, 10):
                     await rogue.send(forger.frame(*entries[at : at + 10]))
-                await until(lambda: len(engine._tasks) > 0 and engine.turns._waiting)
+                await until(lambda: engine.turns._waiting)
                 await rogue.close()
                 await until(lambda: not engine.switchboard.links_to(there.mallory.sig_pk))
         rogue = await there.enter()
         await rogue.say(VectorMessage(forger.scope, (forger.row(),)))
-        async with asyncio.timeout(20):
-            while (
-                log := engine.ledger.log(forger.scope, forger.instance)
-            ) is None or log.head_seq < 60:
-                want = await rogue.hear_kind(Want)
-                for _, first, last in want.ranges:
-                    await rogue.send(forger.frame(*entries[first - 1 : last]))
-                await rogue.hear_kind(Ack)
+        head = None
+        while head is None or head.seq < 60:
+            want = await rogue.hear_kind(Want)
+            for _, first, last in want.ranges:
+                await rogue.send(forger.frame(*entries[first - 1 : last]))
+            await rogue.hear_kind(Ack)
+            head = engine.ledger.holdings.head(forger.scope, forger.instance)
 
         assert await states(there.victim, forger) == [EntryState.APPLIED] * 60
         await rogue.leave()
@@ -379,7 +381,8 @@ async def test_nobody_can_write_under_the_instance_of_another_device(tmp_path: P
         rogue = await there.enter()
         await rogue.send(forger.frame())
 
-        await there.ended(rogue, Reason.BATCH_REFUSED)
+        assert isinstance(await rogue.hear(), Goodbye)
+        await rogue.close()
 
 
 async def test_a_fork_of_ones_own_log_raises_the_alarm_and_harms_nobody_else(
@@ -403,9 +406,6 @@ async def test_a_fork_of_ones_own_log_raises_the_alarm_and_harms_nobody_else(
         await rogue.leave()
 
 
-@pytest.mark.xfail(
-    reason="a run that ends before our own tail is called known without a look at its entries"
-)
 async def test_a_fork_in_the_middle_of_a_log_raises_the_alarm(tmp_path: Path) -> None:
     """The spec says: the same instance and seq with two ids proves a fork."""
     async with world(tmp_path) as there:
@@ -426,9 +426,6 @@ async def test_a_fork_in_the_middle_of_a_log_raises_the_alarm(tmp_path: Path) ->
         await rogue.leave()
 
 
-@pytest.mark.xfail(
-    reason="a fork is believed on the word of a peer: a made-up id in a vector, no signed entry"
-)
 async def test_a_fork_that_nobody_proves_makes_nobody_rewrite_anything(tmp_path: Path) -> None:
     """One frame of forty bytes would make a device throw its log away, as often as one likes."""
     async with world(tmp_path) as there, unharmed(there):
@@ -630,14 +627,14 @@ async def test_entries_that_wait_for_ever_do_not_slow_the_others_down(tmp_path: 
         await rogue.hear_kind(Ack)
         await rogue.leave()
         reads = 0
-        reopen = there.victim.engine.ingest._reopen
+        reopen = there.victim.engine.ingest._applier._reopen
 
         async def counted(*place: int) -> Any:
             nonlocal reads
             reads += 1
             return await reopen(*place)
 
-        there.victim.engine.ingest._reopen = counted  # type: ignore[method-assign]
+        there.victim.engine.ingest._applier._reopen = counted  # type: ignore[assignment, method-assign]
         for number in range(5):
             await there.honest.facts.put({"n": number}, id="counter")
             await arrives(there.victim, "counter", {"n": number})

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covey.crypto.entry import CONTROL_SCOPE
-from covey.node.ingest import BatchRefusedError
+from covey.node.ingest import BatchRefusedError, StoreMovedError
 from covey.storage import log_rows
 from covey.storage.errors import StoreFullError
 from covey.storage.log_rows import EntryState
@@ -276,10 +277,8 @@ async def test_a_full_disk_in_the_middle_is_no_fault_of_the_entry() -> None:
             prepared = await late.engine.ingest.prepare(first)
             if prepared.entries:
                 late.gate.fail_after = allowed
-                try:
+                with suppress(StoreFullError):
                     await late.engine.ingest.store(prepared)
-                except StoreFullError:
-                    pass
             else:
                 late.gate.fail_after = allowed - 1
                 await asyncio.gather(late.engine.ingest.retry_waiting(), return_exceptions=True)
@@ -296,13 +295,22 @@ async def test_a_batch_that_cannot_be_stored_is_taken_when_it_comes_again() -> N
     async with World() as world:
         (a, *_), entries = await history(world)
         late = await newcomer(world, a)
-        first, second, *_ = entries
-        prepared = [await late.engine.ingest.prepare(batch) for batch in (first, second)]
+        first, *others = entries
+        second = next(e for e in others if e.runs[0].instance != first.runs[0].instance)
+        third = next(
+            e
+            for e in others
+            if e.runs[0].instance == first.runs[0].instance
+            and e.runs[0].last_seq > first.runs[0].last_seq
+        )
+        prepared = [await late.engine.ingest.prepare(e) for e in (first, second, third)]
         late.gate.fail = FULL
-        for one in prepared:
+        for one in prepared[:2]:
             with pytest.raises(StoreFullError):
                 await late.engine.ingest.store(one)
         late.gate.fail = None
+        with pytest.raises(StoreMovedError):
+            await late.engine.ingest.store(prepared[2])
         for batch in entries:
             await take(late, batch)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from covey.node import shelf
 from covey.node.mesh import NotEntitledError
 from covey.node.writer import (
     CHANGES_PER_TRANSACTION_MAX,
@@ -152,7 +153,7 @@ async def test_privacy_is_fixed_while_a_record_lives_and_free_after() -> None:
         device = await world.founder("laptop")
         await device.collection().put({"x": 1}, id="r")
 
-        with pytest.raises(PrivacyFixedError, match="born private .* delete it"):
+        with pytest.raises(PrivacyFixedError, match=r"born private .* delete it"):
             await device.collection().put({"x": 2}, id="r", privacy="family")
         await device.collection().delete("r")
         await device.collection().put({"x": 3}, id="r", privacy="family")
@@ -238,6 +239,33 @@ async def test_a_write_that_waits_while_another_fails_builds_on_what_is_durable(
         await waiting
         assert await laptop.collection().get("r") == {"x": 2, "k": 1}
         await carry(laptop, phone)
+        assert await phone.values() == await laptop.values()
+
+
+async def test_a_slow_read_does_not_bring_back_a_state_that_was_replaced_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two changes with one number in one record: every other device refuses the second."""
+    monkeypatch.setattr(shelf, "RECORDS_KEPT_MAX", 0)
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        phone = await world.member(laptop, "phone")
+        await laptop.collection().put({"start": 1}, id="r")
+        laptop = await world.restart(laptop)
+        laptop.gate.hold_reads = True
+        slow = asyncio.ensure_future(laptop.collection().put({"slow": 1}, id="r"))
+        await settle()
+        quick = asyncio.ensure_future(laptop.collection().put({"quick": 1}, id="r"))
+        await settle()
+        laptop.gate.held.pop().set()
+        await quick
+        await settle()
+        laptop.gate.hold_reads = False
+        laptop.gate.release()
+        await slow
+        await carry(laptop, phone)
+
+        assert await laptop.collection().get("r") == {"start": 1, "slow": 1, "quick": 1}
         assert await phone.values() == await laptop.values()
 
 
@@ -383,11 +411,15 @@ async def test_a_limited_device_keeps_what_it_wrote_before_it_joined() -> None:
         await laptop.collection().put({"x": 1}, id="private")
         tablet = await world.founder("tablet")
         await tablet.collection().put({"mine": 1}, id="note")
+        await tablet.collection("facts", "own").put({"mine": 2}, id="ours", privacy="family")
         await admit(laptop, tablet, "limited")
         tablet = await world.restart(tablet)
         await carry(tablet, laptop)
 
-        assert await tablet.values() == {"memory/facts/note": {"mine": 1}}
+        assert await tablet.values() == {
+            "memory/facts/note": {"mine": 1},
+            "own/facts/ours": {"mine": 2},
+        }
         assert await laptop.values() == {"memory/facts/private": {"x": 1}}
 
 
