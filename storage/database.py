@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from .connector import DATABASE_ERRORS, reader_connector, writer_connector
+from .connector import DATABASE_ERRORS, reader_connector, translate, writer_connector
 from .errors import HomeExistsError, StorageError, StoreDamagedError, StoreFullError
 from .group_commit import GROUP_JOBS_MAX, Job, Outcome, run_group, run_read
 from .home import translate_os_error
@@ -206,6 +206,9 @@ async def _open(
     try:
         await _submit(writer, lambda: migrate(_raw(writer), path, applied_ms))
         reader = await _connected(reader_connector(path, key, key_checked))
+    except DATABASE_ERRORS as error:
+        await _end(writer)
+        raise translate(error, path) from None
     except BaseException:
         await _end(writer)
         raise

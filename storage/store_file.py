@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .database import Database, create_database, open_database
+from .errors import StoreFullError
 from .file_identity import identify
 from .home import Home, translate_os_error
 from .instance_rule import (
@@ -60,6 +61,14 @@ async def open_store(
 
     Raises: what `open_database` raises.
     """
+    try:
+        database = await open_database(home.store, key, now_ms, key_checked, home.reserve)
+        return await _claimed(home, database, draw)
+    except StoreFullError:
+        if not home.reserve.held_bytes:
+            raise
+    # What was kept back is for this: a full disk must not lock anybody out of reading.
+    home.reserve.release()
     database = await open_database(home.store, key, now_ms, key_checked, home.reserve)
     return await _claimed(home, database, draw)
 
