@@ -1,4 +1,4 @@
-"""At rest nothing is said: devices that hold the same exchange no message, for as long as one likes.
+"""At rest nothing is said: devices that hold the same exchange no message, however long it takes.
 
 Battery, traffic and privacy all hang on it. Time is a clock that the test moves, the sockets are
 real; what is counted are messages of the transport, each of which is one of Noise. The keep-alive
@@ -11,7 +11,7 @@ from covey.node.ports import Accept, Address, Connection, Listener, Transport
 from covey.node.secure_channel import AGE_MS_MAX
 
 from .fake_clock import FakeClock
-from .loopback import Device, admit, nodes
+from .loopback import Device, Nodes, admit, nodes
 
 STEP_MS = 20
 STEPS_MAX = 3_000
@@ -109,10 +109,7 @@ class Mesh:
         return self.said - before
 
 
-async def mesh_of(made: object, clock: FakeClock, *names: str) -> Mesh:
-    from .loopback import Nodes
-
-    assert isinstance(made, Nodes)
+async def mesh_of(made: Nodes, clock: FakeClock, *names: str) -> Mesh:
     mesh = Mesh(clock)
     for name in names:
         device = await (await made.make(name, clock=clock, wrap=mesh.wrap)).online()
@@ -169,7 +166,7 @@ async def test_one_write_costs_a_handful_of_messages_and_then_it_is_quiet(tmp_pa
         await mesh.devices[0].facts.put({"text": "one more"}, id="second")
         await mesh.settle()
 
-        assert mesh.said - before <= 4  # the batch, its ack, and a root from each
+        assert 2 <= mesh.said - before <= 4  # the batch, its ack, and a root from each
         assert await mesh.wait(10 * MINUTE_MS) == 0
         assert await mesh.devices[1].facts.get("second") == {"text": "one more"}
 

@@ -1,6 +1,6 @@
 """kill -9 at any moment: nothing acknowledged is lost, and whatever was interrupted goes on.
 
-A writer is killed 150 times, at seeded moments: while it opens the store, while it writes on four
+A writer is killed 150 times, at seeded moments: while it opens the home, while it writes on four
 lanes, while it syncs with a phone that runs all the time. After each crash the next writer says
 what it found, and every lane must stand exactly where it was acknowledged, or one step further. A
 receiver is killed again and again in its first sync. What is sent twice for it is counted.
@@ -34,6 +34,7 @@ SEED = 20
 CRASHES = 150
 ONLINE_EVERY = 5
 ACKNOWLEDGED_MAX = 160
+OPENING_TOUCHES = 8
 RECEIVED_RECORDS = 5_000
 RECORD_CHARACTERS = 1_000
 RECEIVER_CRASHES = 5
@@ -53,7 +54,8 @@ class Victims:
         )
         self.pid = 0
 
-    def start(self, **job: Any) -> None:
+    def start(self, device: Device, **job: Any) -> None:
+        job = {"home": str(device.home), "key": str(device.key), "dies_at": None, **job}
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
@@ -164,14 +166,10 @@ def crash_writer(
 ) -> str | None:
     """One life of a writer; the instance it wrote under, or None if it did not get that far."""
     online = cycle % ONLINE_EVERY == ONLINE_EVERY - 1
-    early = not online and chance.random() < 0.1
-    wanted = chance.choice((0, 0, chance.randrange(12), chance.randrange(ACKNOWLEDGED_MAX)))
-    victims.start(
-        work="write", home=str(laptop.home), key=str(laptop.key), online=online, cycle=cycle
-    )
-    if early:
-        victims.kill()
-    instance, count, killed = None, 0, early
+    dies_at = chance.randrange(OPENING_TOUCHES) if chance.random() < 0.2 else None
+    wanted = chance.choice((0, chance.randrange(12), chance.randrange(ACKNOWLEDGED_MAX)))
+    victims.start(laptop, work="write", online=online, cycle=cycle, dies_at=dies_at)
+    instance, count, killed = None, 0, False
     for said in victims.lines():
         match said:
             case {"found": there}:
@@ -279,7 +277,7 @@ def test_a_killed_receiver_resumes_and_is_sent_again_only_what_was_in_flight(
     held, sent, entry_bytes, reported = [], [], 0.0, 0
 
     for _ in range(RECEIVER_CRASHES):
-        victims.start(work="receive", home=str(phone.home), key=str(phone.key), online=True)
+        victims.start(phone, work="receive", online=True)
         first, last = receive_until(victims, chance.randrange(1, 2 * PER_CRASH))
         laptop.wait_for("disconnected")
         assert first >= reported, "what was told before a crash is there after it"
