@@ -123,6 +123,11 @@ class Engine:
             )
         )
         scopes, logs, operations, keys, hlc, mesh = rows
+        self._wire(int.from_bytes(hlc or b"", "big"), mesh)
+        self._fill(scopes, logs, operations, keys)
+
+    def _wire(self, hlc: int, mesh: bytes | None) -> None:
+        """Make the parts anew, empty, and tell each which others it works with."""
         self.ledger = Ledger()
         self.switchboard.plan = FetchPlan()
         headings = HeadingNumbers()
@@ -146,8 +151,8 @@ class Engine:
             headings,
             self.switchboard.committed,
             self._failed,
-            int.from_bytes(hlc or b"", "big"),
-            int.from_bytes(hlc or b"", "big"),
+            hlc,
+            hlc,
         )
         self.mesh.committer = self.committer
         self.forks = ForkKeeper(self)
@@ -175,6 +180,15 @@ class Engine:
             self.entropy,
         )
         self.reader = Reader(self.database, self.ledger)
+
+    def _fill(
+        self,
+        scopes: list[log_rows.Scope],
+        logs: list[log_rows.LogHead],
+        operations: list[membership_rows.Operation],
+        keys: list[membership_rows.ScopeKey],
+    ) -> None:
+        """Give the parts what the store holds: membership first, it names the scopes."""
         for row in scopes:
             if row.tag == CONTROL_SCOPE:
                 self.ledger.add_scope(Scope(row.scope_no, row.tag, "", row.privacy), b"")

@@ -137,7 +137,8 @@ class WebSocketListener:
         link.headers["Server"] = "covey"
         try:
             await link.prepare(request)
-        except web.HTTPException:
+        except (web.HTTPException, ConnectionError):
+            # Also if it has gone already, which aiohttp would tell on standard error.
             return self._refuse(400)
         handler = request.protocol
         assert isinstance(handler, _GuardedHandler) and handler.ticket is not None

@@ -133,7 +133,7 @@ def _open(job: Job) -> Any:
 
 
 def _die_at(home: str, place: int) -> None:
-    """Kill this process when it has touched so many files of its home: lock, vault, store, token."""
+    """Kill this process when it has touched its lock, vault, store and token so many times."""
     left = place
 
     def touched(event: str, arguments: tuple[Any, ...]) -> None:
