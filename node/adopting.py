@@ -10,7 +10,7 @@ Spec: docs/protocol.md, section 6, "B ... MUST check".
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -58,7 +58,7 @@ class Adoption:
 
     mesh: bytes
     heads: tuple[bytes, ...]
-    control: ScopeKey
+    control: tuple[ScopeKey, ...]
     entries: tuple[AdoptedEntry, ...]
 
     def __repr__(self) -> str:
@@ -74,8 +74,16 @@ def check_adoption(
     is an active admin, and so is its word that we are a member, by our own keys.
     """
     try:
-        control = open_key(welcome.box, keys, mesh, CONTROL_SCOPE, welcome.epoch, welcome.key_id)
-        entries = _open_log(mesh, welcome.key_id, control, frames)
+        control = {
+            key_id: ScopeKey(
+                CONTROL_SCOPE,
+                epoch,
+                key_id,
+                open_key(box, keys, mesh, CONTROL_SCOPE, epoch, key_id),
+            )
+            for epoch, key_id, box in welcome.keys
+        }
+        entries = _open_log(mesh, control, frames)
     except (CryptoError, DecodeError) as error:
         raise PairingRefusedError(
             Refusal.MALFORMED, f"the other device sent a membership log that is not valid: {error}"
@@ -97,12 +105,11 @@ def check_adoption(
         raise PairingRefusedError(
             Refusal.MALFORMED, "our own enrolment is not in the membership log"
         )
-    scope_key = ScopeKey(CONTROL_SCOPE, welcome.epoch, welcome.key_id, control)
-    return Adoption(mesh, registry.heads, scope_key, tuple(entries))
+    return Adoption(mesh, registry.heads, tuple(control.values()), tuple(entries))
 
 
 def _open_log(
-    mesh: bytes, key_id: bytes, control: bytes, frames: Sequence[bytes]
+    mesh: bytes, control: Mapping[bytes, ScopeKey], frames: Sequence[bytes]
 ) -> list[AdoptedEntry]:
     """Every entry of the membership log, chains and signatures verified, decrypted."""
     scope = Scope(0, CONTROL_SCOPE, "", 0)
@@ -123,9 +130,10 @@ def _open_log(
             for arrived in verdict.entries:
                 heading, segment = headings[arrived.heading], run.segments[arrived.heading]
                 body = None
-                if heading.key_id == key_id:
+                key = control.get(heading.key_id)
+                if key is not None:
                     with suppress(CryptoError):
-                        body = open_sealed(control, arrived.ad, arrived.nonce, arrived.ciphertext)
+                        body = open_sealed(key.key, arrived.ad, arrived.nonce, arrived.ciphertext)
                 opened.append(
                     AdoptedEntry(
                         run.author, run.instance, segment.key_id, segment.heads, arrived, body
@@ -169,7 +177,8 @@ def _replace_mesh(conn: Conn, adoption: Adoption, instance: bytes) -> None:
     renew_instance(conn, instance)
     meta_rows.set_meta(conn, MESH_ID, adoption.mesh)
     scope = log_rows.ensure_scope(conn, CONTROL_SCOPE, "", 0)
-    membership_rows.add_scope_key(conn, adoption.control)
+    for control in adoption.control:
+        membership_rows.add_scope_key(conn, control)
     by_log: dict[int, list[NewEntry]] = {}
     for entry in adoption.entries:
         log = log_rows.ensure_log(conn, scope, entry.instance, entry.author)

@@ -6,9 +6,10 @@ Spec: docs/protocol.md, section 4 (`grant`). Who may be granted what is `Registr
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..crypto.entry import key_id
+from ..crypto.entry import CONTROL_SCOPE, key_id
 from ..crypto.grants import seal_key
 from ..sync.registry import Device, Registry
+from .pairing_frames import CONTROL_KEYS_MAX
 from .ports import Entropy
 
 GrantName = tuple[bytes, str, int, int]
@@ -61,3 +62,24 @@ def missing_grants(
         for lack in registry.missing_grants(keys)
         if first_granter in (None, granters[lack.key_id])
     ]
+
+
+def control_keys(
+    registry: Registry, keys: Mapping[bytes, bytes], device: Device, entropy: Entropy
+) -> tuple[tuple[int, bytes, bytes], ...]:
+    """Every control key we hold, sealed to a device, oldest first: epoch, key id, box."""
+    names = {(g.epoch, g.key_id) for g in registry.grants if g.scope == CONTROL_SCOPE}
+    held = sorted(name for name in names if name[1] in keys)
+    sealed = []
+    for epoch, id in held[:CONTROL_KEYS_MAX]:
+        box = seal_key(
+            keys[id],
+            registry.mesh,
+            CONTROL_SCOPE,
+            epoch,
+            device.sig_pk,
+            device.seal_pk,
+            entropy.draw,
+        )
+        sealed.append((epoch, id, box))
+    return tuple(sealed)

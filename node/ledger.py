@@ -58,6 +58,7 @@ class Ledger:
         self._by_number: dict[int, Scope] = {}
         self._logs: dict[tuple[bytes, bytes], Log] = {}
         self._log_by_number: dict[int, Log] = {}
+        self._authors: dict[bytes, bytes] = {}
 
     def add_scope(self, scope: Scope, database_tag: bytes) -> None:
         self._by_tag[scope.tag] = scope
@@ -69,6 +70,7 @@ class Ledger:
     def add_log(self, log: Log) -> None:
         self._logs[log.scope.tag, log.instance] = log
         self._log_by_number[log.number] = log
+        self._authors.setdefault(log.instance, log.author)
         if log.head_seq:
             self._publish(log)
 
@@ -87,6 +89,10 @@ class Ledger:
 
     def log(self, scope: bytes, instance: bytes) -> Log | None:
         return self._logs.get((scope, instance))
+
+    def author_of(self, instance: bytes) -> bytes | None:
+        """Whose instance this is, as far as any log here tells. An instance has one author."""
+        return self._authors.get(instance)
 
     def log_numbered(self, number: int) -> Log:
         return self._log_by_number[number]

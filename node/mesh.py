@@ -30,7 +30,6 @@ from ..crypto.grants import (
     discovery_key,
     open_key,
     scope_tag,
-    seal_key,
     tag_key,
 )
 from ..crypto.identity import DeviceKeys
@@ -42,7 +41,7 @@ from ..sync.hlc import tick
 from ..sync.membership import Membership, Operation, decode_operation, encode_operation
 from ..sync.registry import Device, Grant, Registry, may_hold
 from .committer import Committer, Outlet, Staged
-from .granting import grant_details, missing_grants
+from .granting import control_keys, grant_details, missing_grants
 from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
 from .outgoing import whole_log
 from .ports import Clock, Entropy
@@ -292,20 +291,20 @@ class Mesh:
         staged = await self._append([("enroll", details)], with_grants=True)
         await self._settle(staged)
 
-    async def welcome(self, device: bytes) -> tuple[bytes, int, bytes, bytes, list[bytes]]:
-        """What a new device needs: genesis id, control epoch, key id, its box, and the log.
+    async def welcome(
+        self, device: bytes
+    ) -> tuple[bytes, tuple[tuple[int, bytes, bytes], ...], list[bytes]]:
+        """What a new device needs: genesis id, every control key sealed to it, and the log.
 
-        The log comes as batch frames, in order of arrival.
+        The log comes as batch frames, in order of arrival; its oldest entries are under the oldest
+        key.
         """
-        epoch, id, key = self.control_key()
         newcomer = self.registry.devices[device]
-        box = seal_key(
-            key, self.id, CONTROL_SCOPE, epoch, device, newcomer.seal_pk, self._entropy.draw
-        )
+        keys = control_keys(self.registry, self._scope_keys, newcomer, self._entropy)
         vector = self._ledger.holdings.heads(CONTROL_SCOPE)
         ranges = tuple((instance, 1, head.seq) for instance, head in sorted(vector.items()))
         frames = await whole_log(self._database, self._ledger, CONTROL_SCOPE, ranges)
-        return self.registry.genesis, epoch, id, box, frames
+        return self.registry.genesis, keys, frames
 
     # Learning ----------------------------------------------------------------------------------
 

@@ -216,8 +216,8 @@ class PairingWindow:
             raise PairingRefusedError(Refusal.EXPIRED, "the command was ended: nobody was admitted")
         if already is None:
             await engine.mesh.enroll(answer, newcomer.name, newcomer.type, self._level)
-        genesis, epoch, key_id, box, frames = await engine.mesh.welcome(newcomer.sig)
-        await channel.send(Welcome(genesis, epoch, key_id, box, len(frames)).encode())
+        genesis, keys, frames = await engine.mesh.welcome(newcomer.sig)
+        await channel.send(Welcome(genesis, keys, len(frames)).encode())
         for frame in frames:
             await channel.send(bytes((TYPE_LOG,)) + frame)
         self._admitting = False

@@ -129,18 +129,15 @@ class Welcome:
     """Step 8: how to open the membership log, which follows in `frames` frames."""
 
     genesis: bytes
-    epoch: int
-    key_id: bytes
-    box: bytes
+    keys: tuple[tuple[int, bytes, bytes], ...]
+    """Every control key, oldest first: epoch, key id, box."""
     frames: int
 
     def encode(self) -> bytes:
         return bytes((TYPE_WELCOME,)) + pack(
             {
                 "genesis": self.genesis,
-                "epoch": self.epoch,
-                "key_id": self.key_id,
-                "box": self.box,
+                "keys": [list(key) for key in self.keys],
                 "frames": self.frames,
             }
         )
@@ -148,16 +145,31 @@ class Welcome:
     @classmethod
     def decode(cls, content: bytes) -> "Welcome":
         """Raises PairingRefusedError."""
-        fields = _fields(
-            content, {"genesis": 32, "key_id": 32, "box": 164}, (), ("epoch", "frames")
-        )
-        welcome = cls(**fields)  # type: ignore[arg-type]
-        if not 1 <= welcome.epoch < 1 << 32 or not 1 <= welcome.frames <= LOG_FRAMES_MAX:
+        try:
+            fields = unpack(content)
+        except DecodeError:
+            raise PairingRefusedError(Refusal.MALFORMED) from None
+        match fields:
+            case {"genesis": bytes(genesis), "keys": list(keys), "frames": int(frames)}:
+                pass
+            case _:
+                raise PairingRefusedError(Refusal.MALFORMED)
+        fits = len(fields) == 3 and len(genesis) == 32 and not isinstance(frames, bool)
+        if not fits or not 1 <= frames <= LOG_FRAMES_MAX or not 1 <= len(keys) <= CONTROL_KEYS_MAX:
             raise PairingRefusedError(Refusal.MALFORMED)
-        return welcome
+        return cls(genesis, tuple(_control_key(key) for key in keys), frames)
 
 
 LOG_FRAMES_MAX = 256
+CONTROL_KEYS_MAX = 256
+
+
+def _control_key(row: object) -> tuple[int, bytes, bytes]:
+    match row:
+        case [int(epoch), bytes(key_id), bytes(box)] if not isinstance(epoch, bool):
+            if 1 <= epoch < 1 << 32 and len(key_id) == 32 and len(box) == 164:
+                return epoch, key_id, box
+    raise PairingRefusedError(Refusal.MALFORMED)
 
 
 def refusal_frame(refusal: Refusal) -> bytes:

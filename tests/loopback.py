@@ -203,8 +203,8 @@ async def enroll(admin: Device, keys: DeviceKeys, name: str, level: str = "full"
 async def admit(admin: Device, device: Device, level: str = "full") -> None:
     """Make a device a member of the admin's mesh without the network."""
     await enroll(admin, device.keys, device.engine.our_device().name, level)
-    genesis, epoch, key_id, box, frames = await admin.engine.mesh.welcome(device.keys.sig_pk)
-    welcome = Welcome(genesis, epoch, key_id, box, len(frames))
+    genesis, keys, frames = await admin.engine.mesh.welcome(device.keys.sig_pk)
+    welcome = Welcome(genesis, keys, len(frames))
     mesh = admin.engine.mesh.id
     adoption = check_adoption(device.keys, mesh, admin.keys.sig_pk, welcome, frames)
     await device.engine.adopt(adoption)

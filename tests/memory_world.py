@@ -200,8 +200,8 @@ async def admit(admin: Device, device: Device, level: str = "full") -> None:
     mesh = admin.engine.mesh
     certificate = make_certificate(device.engine.keys, mesh.id, admin.clock.wall_ms())
     await mesh.enroll(certificate, device.engine.our_device().name, "phone", level)
-    genesis, epoch, key_id, box, frames = await mesh.welcome(device.id)
-    welcome = Welcome(genesis, epoch, key_id, box, len(frames))
+    genesis, keys, frames = await mesh.welcome(device.id)
+    welcome = Welcome(genesis, keys, len(frames))
     adoption = check_adoption(device.engine.keys, mesh.id, admin.id, welcome, frames)
     await device.engine.adopt(adoption)
 

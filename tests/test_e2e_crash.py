@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from covey.crypto.entry import ZERO_ID, entry_id, verify_entry
 from covey.node.api import Node
 from covey.node.stored import split_heads
 from covey.storage import log_rows
+from covey.storage.store import Conn
 from covey.sync.session_limits import CREDIT_BYTES
 
 from .doomed import DATABASE, LANES, Job, State, empty_state, found, step_of
@@ -136,17 +138,7 @@ async def check_chains(node: Node) -> int:
     """Every log hashes from its first entry to its signed last one; returns how many entries."""
     count = 0
     for log in node.engine.ledger.logs():
-        entries = await node.engine.database.read(
-            lambda conn, n=log.number: conn.execute(
-                "SELECT seq, heading_no, salt, ct, entry_id, signature FROM entries"
-                " WHERE log_no = ? ORDER BY seq",
-                (n,),
-            ).fetchall()
-        )
-        numbers = {row[1] for row in entries}
-        headings = await node.engine.database.read(
-            lambda conn, n=numbers: log_rows.headings_by_no(conn, n)
-        )
+        entries, headings = await node.engine.database.read(partial(_entries_of, log.number))
         prev = ZERO_ID
         for at, (seq, number, salt, ct, id, _) in enumerate(entries, start=1):
             row = headings[number]
@@ -298,3 +290,13 @@ def test_a_killed_receiver_resumes_and_is_sent_again_only_what_was_in_flight(
     assert phone.run("db", "show", DATABASE)["records"] == RECEIVED_RECORDS
     assert all(went <= lacked for went, lacked in zip(sent, missing, strict=True)), (held, sent)
     assert max(again) * entry_bytes <= CREDIT_BYTES * 1.01, (held, sent, again, entry_bytes)
+
+
+def _entries_of(number: int, conn: Conn) -> tuple[list[Any], dict[int, log_rows.Heading]]:
+    """All entries of a log in order, and their headings."""
+    entries = conn.execute(
+        "SELECT seq, heading_no, salt, ct, entry_id, signature FROM entries"
+        " WHERE log_no = ? ORDER BY seq",
+        (number,),
+    ).fetchall()
+    return entries, log_rows.headings_by_no(conn, {row[1] for row in entries})

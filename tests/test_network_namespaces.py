@@ -67,12 +67,8 @@ def lan(tmp_path: Path) -> Iterator[Lan]:
 
 def block_multicast(machine: Namespace) -> None:
     """What many access points do: the network works, and nobody hears a multicast."""
-    subprocess.run(
-        ["ip", "-n", machine.switch, "link", "set", machine.port]
-        + ["type", "bridge_slave", "mcast_flood", "off"],
-        check=True,
-        capture_output=True,
-    )
+    port = ("ip", "-n", machine.switch, "link", "set", machine.port, "type", "bridge_slave")
+    subprocess.run([*port, "mcast_flood", "off"], check=True, capture_output=True)
 
 
 def move(machine: Namespace, address: str) -> None:

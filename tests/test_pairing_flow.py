@@ -681,10 +681,10 @@ async def sponsored(world: Both, change: Callable[[Offer, Welcome, list[bytes]],
     """A pairing with someone who knows the code and shows a changed copy of the true mesh."""
     engine = world.admin.engine
     await enroll(world.admin, world.joiner.keys, "joiner")
-    genesis, epoch, key_id, box, frames = await engine.mesh.welcome(world.joiner.keys.sig_pk)
+    genesis, keys, frames = await engine.mesh.welcome(world.joiner.keys.sig_pk)
     us = engine.our_device()
     true = Offer(engine.mesh.id, us.name, us.sig_pk, "full")
-    welcome = Welcome(genesis, epoch, key_id, box, len(frames))
+    welcome = Welcome(genesis, keys, len(frames))
     offer, welcome, frames = change(true, welcome, frames)
 
     async def script(channel: SecureChannel) -> None:
@@ -707,7 +707,7 @@ def _other_mesh(offer: Offer, welcome: Welcome, frames: list[bytes]) -> Any:
 
 
 def _other_genesis(offer: Offer, welcome: Welcome, frames: list[bytes]) -> Any:
-    changed = Welcome(bytes(32), welcome.epoch, welcome.key_id, welcome.box, welcome.frames)
+    changed = Welcome(bytes(32), welcome.keys, welcome.frames)
     return offer, changed, frames
 
 
@@ -716,7 +716,8 @@ def _sponsor_is_nobody(offer: Offer, welcome: Welcome, frames: list[bytes]) -> A
 
 
 def _box_for_another(offer: Offer, welcome: Welcome, frames: list[bytes]) -> Any:
-    changed = Welcome(welcome.genesis, welcome.epoch, welcome.key_id, bytes(164), welcome.frames)
+    epoch, key_id, _ = welcome.keys[0]
+    changed = Welcome(welcome.genesis, ((epoch, key_id, bytes(164)),), welcome.frames)
     return offer, changed, frames
 
 
