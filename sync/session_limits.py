@@ -35,8 +35,9 @@ FEATURE_BYTES_MAX = 32
 TEXT_BYTES_MAX = 256
 DEVICE_STATE_BYTES_MAX = 4_096
 
-# Flow control: what we let a peer send ahead of our disk, and believe it lets us send.
-CREDIT_BYTES = 4_194_304
+# Flow control: what we let a peer send ahead of our disk, and believe it lets us send. One batch of
+# the largest size, because that is what a crash makes a peer send again.
+CREDIT_BYTES = 1_048_576
 CREDIT_BYTES_MAX = 67_108_864
 # Below this a read would make batches too small to be worth a signature.
 READ_CREDIT_BYTES_MIN = 65_536
