@@ -33,7 +33,7 @@ from covey.storage.store_file import create_store, open_store
 
 STORE_KEY = bytes(range(32))
 LOOPBACK = Address("127.0.0.1", 0)
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 """When a test that waits for something gives up; never how long it takes."""
 
 

@@ -669,7 +669,8 @@ async def test_control_digests_that_change_for_ever_are_not_remembered_for_ever(
 async def test_a_peer_that_wants_everything_and_reads_nothing_is_dropped(tmp_path: Path) -> None:
     """What waits for a slow reader is held in memory."""
     async with world(tmp_path) as there:
-        for number in range(18):
+        # More than the buffers of any system hold: nothing but the bound can end this.
+        for number in range(40):
             await there.victim.facts.put({"text": "x" * 900_000}, id=f"large-{number}")
         async with unharmed(there):
             rogue = await there.enter(credit=CREDIT_BYTES_MAX)
