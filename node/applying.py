@@ -1,6 +1,7 @@
 """Applying: stored entries become records, by way of the CRDT, when all they rest on is here.
 
-An entry waits for its key or for entries that its author had seen. Whoever crashes the process is
+An entry waits for its key and for whatever its changes rest on (`waiting.py`); only what can never
+be right is quarantined, so that all devices come to the same. Whoever crashes the process is
 tried once more after a restart and then quarantined: the attempt is on the disk before the entry is
 handed on. What arrived together is applied together and committed together; what is tried again
 after a start goes one by one, so that a poisonous entry takes no other with it.
@@ -11,7 +12,7 @@ The caller holds the turn (`turns.py`): nobody else reads or writes records mean
 import asyncio
 from collections.abc import Sequence
 
-from ..crypto.entry import KIND_MEMBERSHIP
+from ..crypto.entry import CONTROL_SCOPE, KIND_MEMBERSHIP
 from ..crypto.errors import CryptoError
 from ..storage import log_rows, membership_rows
 from ..storage.errors import StorageError
@@ -20,7 +21,7 @@ from ..storage.store import Conn, Store
 from ..sync import crdt
 from ..sync.changeset import decode_change_set
 from ..sync.chunk import decode_tail
-from ..sync.errors import DecodeError
+from ..sync.errors import DecodeError, GateError, GateRefusal
 from ..sync.record_state import RecordState
 from .counters import Counters
 from .happenings import Board, RecordChanged
@@ -31,15 +32,12 @@ from .projection import Key, project
 from .receiving import Arrived
 from .shelf import Shelf
 from .stored import stored_entry
+from .waiting import Missing, Place, Waiting
 
 ATTEMPTS_MAX = 2
 WAITING_ENTRIES_MAX = 100_000
 ENTRIES_PER_APPLY = 256
 """Entries handed to the CRDT before what came of them is committed."""
-
-
-_Missing = bytes | tuple[bytes, bytes, int]
-"""What a waiting entry waits for first: a key id, or scope, instance and seq of another entry."""
 
 
 class Applier:
@@ -60,8 +58,7 @@ class Applier:
         self._shelf = shelf
         self._board = board
         self._counters = counters
-        self._waiting: dict[tuple[int, int], _Missing | None] = {}
-        """By log number and seq; None if nobody has looked yet what is missing."""
+        self._waiting = Waiting()
 
     @property
     def waiting(self) -> int:
@@ -71,7 +68,24 @@ class Applier:
     def await_turn(self, opened: Opened) -> None:
         """A pending entry was stored. Beyond the bound it is taken up at the next start."""
         if len(self._waiting) < WAITING_ENTRIES_MAX:
-            self._waiting[opened.log.number, opened.arrived.seq] = None
+            self._waiting.add(_place(opened), _records(opened))
+
+    def hold_back(self, entries: Sequence[Opened]) -> None:
+        """Of entries that are about to be stored: none may overtake an earlier one of its log."""
+        unread: set[Log] = set()
+        for opened in entries:
+            if opened.state == PENDING and not opened.changes:
+                unread.add(opened.log)
+            if not opened.rows:
+                continue
+            records = _records(opened) or ()
+            if opened.log in unread or self._waiting.stands_before(opened.log.number, records):
+                opened.state, opened.attempts, opened.rows = PENDING, 1, []
+                opened.log.unapplied.add(opened.arrived.seq)
+
+    def came(self, entries: Sequence[Opened]) -> None:
+        """These were applied in the transaction that stored them: others may rest on them."""
+        self._waiting.came(change.hash for opened in entries for _, change in opened.changes)
 
     async def resume(self) -> None:
         """After a start: quarantine what crashed us twice, take up what was left pending."""
@@ -90,14 +104,15 @@ class Applier:
                         self._counters.add("ingest.poison")
                         await self._quarantine(log, row.seq, "handing it on ended the node twice")
                     else:
-                        self._waiting[log.number, row.seq] = None
+                        control = log.scope.tag == CONTROL_SCOPE
+                        self._waiting.add((log.number, row.seq), () if control else None)
 
     async def apply_waiting(self, fresh: Sequence[Opened]) -> None:
         """Apply pending entries until none of those left has all it needs.
 
         `fresh` was just stored, with its first attempt counted; others are read again.
         """
-        slow = [e for e in fresh if e.changes and (e.log.number, e.arrived.seq) in self._waiting]
+        slow = [e for e in fresh if e.changes and _place(e) in self._waiting]
         try:
             for start in range(0, len(slow), ENTRIES_PER_APPLY):
                 await self._apply(slow[start : start + ENTRIES_PER_APPLY])
@@ -105,23 +120,23 @@ class Applier:
             for opened in slow:
                 self._forgive(opened.log.number, opened.arrived.seq)
             raise
-        at_hand = {(e.log.number, e.arrived.seq): e for e in slow}
+        at_hand = {_place(e): e for e in slow}
         progress = True
         while progress and self._waiting:
             progress = False
-            for place, missing in list(self._waiting.items()):
+            for place, missing in self._waiting.places():
                 if missing is not None and not self._has_come(missing):
+                    continue
+                if place not in self._waiting or not self._waiting.is_next(place):
                     continue
                 try:
                     found = at_hand.get(place) or await self._reopen(*place)
-                    if found is None or not self._ready(found):
-                        continue
-                    await self._apply([found])
+                    if found is not None and self._ready(found):
+                        await self._apply([found])
                 except (asyncio.CancelledError, StorageError):
                     self._forgive(*place)
                     raise
-                self._waiting.pop(place, None)
-                progress = True
+                progress = progress or place not in self._waiting
 
     def _forgive(self, log_number: int, seq: int) -> None:
         """We were closed, or the disk failed: that attempt says nothing about the entry."""
@@ -130,21 +145,27 @@ class Applier:
         )
         undone.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def _has_come(self, missing: _Missing) -> bool:
+    def _has_come(self, missing: Missing) -> bool:
         """Asked for every waiting entry whenever a batch was stored, so it reads nothing."""
         if isinstance(missing, bytes):
             return self._mesh.key(missing) is not None
+        if isinstance(missing, frozenset):
+            return False  # `came` forgets it when one of them has.
         scope, instance, seq = missing
         log = self._ledger.log(scope, instance)
         return log is not None and log.has_applied(seq)
 
     def _ready(self, opened: Opened) -> bool:
-        """All entries that the writer had seen of these records are applied here."""
+        """All that the writer had seen of these records, and its own entries, are applied here."""
+        place = _place(opened)
+        self._waiting.read(place, _records(opened) or ())
+        if not self._waiting.is_next(place):
+            return False
         for record_change, _ in opened.changes:
             for instance, seq in record_change.past:
                 missing = (opened.log.scope.tag, instance, seq)
                 if not self._has_come(missing):
-                    self._waiting[opened.log.number, opened.arrived.seq] = missing
+                    self._waiting.wait_for(place, missing)
                     return False
         return True
 
@@ -157,7 +178,7 @@ class Applier:
         try:
             body = self._mesh.open_entry(log, stored)
             if body is None:
-                self._waiting[log_number, seq] = stored.key_id
+                self._waiting.wait_for((log_number, seq), stored.key_id)
                 return None
             if stored.kind == KIND_MEMBERSHIP:
                 await self._take_operation(log, row, body)
@@ -184,7 +205,7 @@ class Applier:
 
         await self._database.write(write)
         log.unapplied.discard(row.seq)
-        self._waiting.pop((log.number, row.seq), None)
+        self._waiting.remove((log.number, row.seq))
         await self._mesh.learned([(row.entry_id, log.author, body)])
 
     async def _apply(self, entries: Sequence[Opened]) -> None:
@@ -204,25 +225,43 @@ class Applier:
                 try:
                     states.update(self._merged(opened, states))
                 except DecodeError as error:
-                    refused.append((opened, str(error)))
+                    if not self._waits_after(opened, error):
+                        refused.append((opened, str(error)))
                     continue
+                self._waiting.remove(_place(opened))
                 # From here on those behind it may rest on it; undone below if the disk fails.
                 opened.log.unapplied.discard(opened.arrived.seq)
                 applied.append(opened)
-            try:
-                await self._database.write(lambda conn: write_applied(conn, applied))
-            except BaseException:
-                for opened in applied:
-                    opened.log.unapplied.add(opened.arrived.seq)
-                raise
+            await self._commit(applied, [opened for opened, _ in refused])
             for key, state in states.items():
                 self._shelf.put(key, state)
+        self.came(applied)
         for opened in applied:
-            self._waiting.pop((opened.log.number, opened.arrived.seq), None)
             self.post(opened)
         for opened, why in refused:
             self._counters.add("ingest.quarantined")
             await self._quarantine(opened.log, opened.arrived.seq, why)
+
+    async def _commit(self, applied: Sequence[Opened], refused: Sequence[Opened]) -> None:
+        """Make the rows of what was applied durable. If that fails, all of it waits again."""
+        try:
+            await self._database.write(lambda conn: write_applied(conn, applied))
+        except BaseException:
+            for opened in applied:
+                opened.log.unapplied.add(opened.arrived.seq)
+            for opened in (*applied, *refused):
+                self._waiting.add(_place(opened), _records(opened))
+            raise
+
+    def _waits_after(self, opened: Opened, error: DecodeError) -> bool:
+        """Whether the change rests on another that may still come; else it waits no longer."""
+        if not (isinstance(error, GateError) and error.refusal is GateRefusal.UNKNOWN_DEPENDENCY):
+            self._waiting.remove(_place(opened))
+            return False
+        deps = frozenset(dep for _, change in opened.changes for dep in change.deps)
+        self._waiting.wait_for(_place(opened), deps)
+        self._forgive(opened.log.number, opened.arrived.seq)
+        return True
 
     def _merged(self, opened: Opened, states: dict[Key, RecordState]) -> dict[Key, RecordState]:
         """The states of its records after an entry, which gets its rows. Raises DecodeError."""
@@ -240,7 +279,7 @@ class Applier:
 
     async def _quarantine(self, log: Log, seq: int, why: str) -> None:
         """Set an entry aside for good; it stays stored and is passed on."""
-        self._waiting.pop((log.number, seq), None)
+        self._waiting.remove((log.number, seq))
         log.unapplied.add(seq)
         await self._database.write(
             lambda conn: log_rows.set_entry_state(conn, log.number, [(seq, QUARANTINED, why)])
@@ -255,3 +294,15 @@ class Applier:
             self._board.post(
                 RecordChanged(log.scope.database, row.collection, row.id, log.author, row.fields)
             )
+
+
+def _place(opened: Opened) -> Place:
+    return opened.log.number, opened.arrived.seq
+
+
+def _records(opened: Opened) -> list[Key] | None:
+    """The records that an entry touches; None if it cannot be read yet."""
+    log = opened.log
+    if not opened.changes:
+        return [] if log.scope.tag == CONTROL_SCOPE else None
+    return [(log.scope.number, c.collection, c.id) for c, _ in opened.changes]

@@ -173,6 +173,7 @@ class Ingest:
             try:
                 if not prepared.continues():
                     raise StoreMovedError
+                self._applier.hold_back(prepared.entries)
                 slow, numbers = await self._database.write(
                     lambda conn: write_batch(conn, prepared, self._heading_numbers)
                 )
@@ -189,6 +190,7 @@ class Ingest:
                         if e.operation is not None
                     ]
                 )
+            self._applier.came([e for e in prepared.entries if e.state is APPLIED])
             await self._applier.apply_waiting(prepared.entries)
 
     async def retry_waiting(self) -> None:
