@@ -236,10 +236,19 @@ def _on_scopes_changed(turn: Turn, privacies: frozenset[int]) -> None:
         if turn.knowledge.complete.issuperset(shared):
             return
         turn.tell()
-        if turn.ours.root(turn.privacies) == turn.knowledge.root:
-            prove(turn)
-        else:
-            open_round(turn)
+        # What changed the sharing may be an operation that they do not have yet.
+        settle_control(turn)
+        _compare_anew(turn)
+
+
+def _compare_anew(turn: Turn) -> None:
+    """There is something new to share: once membership is the same, compare."""
+    if turn.phase is Phase.MEMBERSHIP:
+        turn.comparison = replace(turn.comparison, disturbed=True)
+    elif turn.ours.root(turn.privacies) == turn.knowledge.root:
+        prove(turn)
+    else:
+        open_round(turn)
 
 
 def _on_timer(turn: Turn, timer: Timer) -> None:

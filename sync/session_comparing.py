@@ -135,6 +135,7 @@ def send_vector(turn: Turn, scope: bytes) -> None:
 
 def prove(turn: Turn) -> None:
     """Both digests match: what they hold is what we hold, in every shared scope."""
+    assert turn.ours.control_digest() == turn.knowledge.control, "membership is settled first"
     scopes = (CONTROL_SCOPE, *turn.ours.scopes(turn.privacies))
     digests = (turn.ours.control_digest(), turn.ours.root(turn.privacies))
     turn.knowledge = replace(

@@ -26,6 +26,7 @@ from covey.sync.session_events import (
     HeadsAdvanced,
     ReadEntries,
     SendFrame,
+    SharedScopesChanged,
     StopTimer,
     Timer,
     TimerFired,
@@ -269,3 +270,15 @@ def test_table_of_phases_can_be_walked_and_ends_closed() -> None:
     assert all(
         f"{a.name} --> {b.name}: {why.value}" in diagram() for a, why, b in transition_table()
     )
+
+
+def test_nothing_is_proved_while_the_peer_lacks_the_operation_that_changed_the_sharing() -> None:
+    """A new scope is learned before the peer has heard of it; "in sync" would be a lie."""
+    machine = Machine()
+    machine.meet()
+    machine.hold(CONTROL_SCOPE, LOGS[0], 1)
+    machine.ours.add_scope(b"n" * 16, DATABASE, 2)
+    effects = machine.happen(SharedScopesChanged(ALL))
+
+    assert not [effect for effect in effects if isinstance(effect, DeclareProof)]
+    assert machine.state.phase is Phase.MEMBERSHIP
