@@ -52,7 +52,7 @@ from .ledger import Ledger, Log, Scope
 from .mesh import Mesh
 from .ports import Clock
 from .projection import Key, project
-from .receiving import Forked, Fresh, Gap, Known, Unsigned, check_run
+from .receiving import Forked, Fresh, Gap, Known, Unsigned, Verdict, check_run
 from .shelf import Shelf
 from .turns import Turns
 
@@ -118,10 +118,7 @@ class Ingest:
         fresh_keys: set[Key] = set()
         for run in batch.runs:
             headings, names = self._headings(scope, run)
-            log = self._ledger.log(batch.scope, run.instance)
-            if self._ledger.author_of(run.instance) not in (None, run.author):
-                raise BatchRefusedError("an instance has one author")
-            verdict = check_run(run, headings, log)
+            log, verdict = await self._judge(scope, run, headings)
             if isinstance(verdict, Unsigned):
                 raise BatchRefusedError(verdict.why)
             if isinstance(verdict, Gap):  # Whoever sent it will be asked again from where we are.
@@ -140,10 +137,23 @@ class Ingest:
                 assert log is not None
                 await self._forked(log)
                 continue
-            if log is None:
-                log = await self._mesh.new_log(scope, run.instance, run.author)
+            assert log is not None
             prepared.touched.append(log)
             self._open_run(prepared, log, verdict, headings, names, fresh_keys)
+
+    async def _judge(
+        self, scope: Scope, run: Run, headings: list[Heading]
+    ) -> tuple[Log | None, Verdict]:
+        """What a run is to us, and its log, made if the run begins it. Raises BatchRefusedError."""
+        while True:
+            log = self._ledger.log(scope.tag, run.instance)
+            if self._ledger.author_of(run.instance) not in (None, run.author):
+                raise BatchRefusedError("an instance has one author")
+            verdict = check_run(run, headings, log)
+            if log is not None or not isinstance(verdict, Fresh):
+                return log, verdict
+            # While the log is made, another peer may bring the same entries: judge anew.
+            await self._mesh.new_log(scope, run.instance, run.author)
 
     async def _holds(self, log: Log, known: Known) -> bool:
         """Whether the run that seems to be known is what we hold, and no branch of it."""
