@@ -3,12 +3,15 @@
 Spec: docs/protocol.md, section 4 (`grant`). Who may be granted what is `Registry.entitled`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 from ..crypto.entry import CONTROL_SCOPE, key_id
-from ..crypto.grants import seal_key
-from ..sync.registry import Device, Registry
+from ..crypto.errors import CryptoError
+from ..crypto.grants import open_key, seal_key
+from ..crypto.identity import DeviceKeys
+from ..storage.membership_rows import ScopeKey
+from ..sync.registry import Device, Grant, Registry
 from .pairing_frames import CONTROL_KEYS_MAX
 from .ports import Entropy
 
@@ -83,3 +86,23 @@ def control_keys(
         )
         sealed.append((epoch, id, box))
     return tuple(sealed)
+
+
+def granted_keys(
+    registry: Registry,
+    keys: DeviceKeys,
+    held: Container[bytes],
+    is_rightly_named: Callable[[Grant], bool],
+) -> list[ScopeKey]:
+    """Every key that is sealed to us, opens, and is not held yet."""
+    fresh = []
+    for grant in registry.grants:
+        box = grant.sealed.get(keys.sig_pk)
+        if box is None or grant.key_id in held or not is_rightly_named(grant):
+            continue
+        try:
+            key = open_key(box, keys, registry.mesh, grant.scope, grant.epoch, grant.key_id)
+        except CryptoError:
+            continue
+        fresh.append(ScopeKey(grant.scope, grant.epoch, grant.key_id, key))
+    return fresh

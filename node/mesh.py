@@ -11,6 +11,7 @@ Spec: docs/protocol.md, sections 2 (tags) and 4.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from .. import CoveyError
@@ -24,16 +25,10 @@ from ..crypto.entry import (
     key_id,
     open_sealed,
 )
-from ..crypto.errors import CryptoError
-from ..crypto.grants import (
-    database_tag,
-    discovery_key,
-    open_key,
-    scope_tag,
-    tag_key,
-)
+from ..crypto.grants import database_tag, discovery_key, scope_tag, tag_key
 from ..crypto.identity import DeviceKeys
 from ..storage import log_rows, membership_rows
+from ..storage.errors import StorageError
 from ..storage.membership_rows import ScopeKey
 from ..storage.store import Store
 from ..sync.errors import DecodeError
@@ -41,7 +36,7 @@ from ..sync.hlc import tick
 from ..sync.membership import Membership, Operation, decode_operation, encode_operation
 from ..sync.registry import Device, Grant, Registry, may_hold
 from .committer import Committer, Outlet, Staged
-from .granting import control_keys, grant_details, missing_grants
+from .granting import control_keys, grant_details, granted_keys, missing_grants
 from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
 from .outgoing import whole_log
 from .ports import Clock, Entropy
@@ -91,6 +86,7 @@ class Mesh:
         self._headings: dict[tuple[bytes, ...], Heading] = {}
         self._outlets: dict[bytes, Outlet] = {}
         self._granting = False
+        self._is_behind = False
         self._opening = asyncio.Lock()
         self.instance = instance
         self.committer: Committer
@@ -320,9 +316,20 @@ class Mesh:
         self._add(operations)
 
     async def learned(self, operations: Iterable[tuple[bytes, bytes, bytes]]) -> None:
-        """New operations are durable: fold, and draw the consequences."""
+        """New operations are durable: fold, and draw the consequences, now or when the disk can."""
         self._add(operations)
-        await self._draw_consequences()
+        with suppress(StorageError):
+            await self._draw_consequences()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something follows from the operations that the disk did not take yet."""
+        return self._is_behind
+
+    async def catch_up(self) -> None:
+        """Draw the consequences that are left. Raises StorageError; then some still are."""
+        if self._is_behind:
+            await self._draw_consequences()
 
     def _add(self, operations: Iterable[tuple[bytes, bytes, bytes]]) -> None:
         decoded: dict[bytes, tuple[bytes, Operation]] = {}
@@ -334,32 +341,27 @@ class Mesh:
         self._membership.add(decoded)
 
     async def _draw_consequences(self) -> None:
-        await self._take_keys()
-        for grant in self.registry.grants:
-            if self._ledger.scope(grant.scope) is None and self._is_rightly_named(grant):
-                await self._know_scope(grant.scope, grant.database, grant.privacy)
-        self._changed()
+        """Whatever happens meanwhile, what was not done is known to be left (`is_behind`)."""
+        self._is_behind = True
+        try:
+            await self._take_keys()
+            for grant in self.registry.grants:
+                if self._ledger.scope(grant.scope) is None and self._is_rightly_named(grant):
+                    await self._know_scope(grant.scope, grant.database, grant.privacy)
+            self._is_behind = False
+        finally:
+            self._changed()
         await self._grant_missing()
 
     async def _take_keys(self) -> None:
-        """Open every key that is sealed to us and that we do not have."""
-        fresh = []
-        for grant in self.registry.grants:
-            box = grant.sealed.get(self._keys.sig_pk)
-            if box is None or grant.key_id in self._scope_keys:
-                continue
-            if not self._is_rightly_named(grant):
-                continue
-            try:
-                key = open_key(box, self._keys, self.id, grant.scope, grant.epoch, grant.key_id)
-            except CryptoError:
-                continue
-            self._scope_keys[grant.key_id] = key
-            fresh.append(ScopeKey(grant.scope, grant.epoch, grant.key_id, key))
+        """Keep every key that is sealed to us and that we do not have."""
+        fresh = granted_keys(self.registry, self._keys, self._scope_keys, self._is_rightly_named)
         if fresh:
             await self._database.write(
                 lambda conn: [membership_rows.add_scope_key(conn, key) for key in fresh]
             )
+            # Not before: a key that is in memory alone would be missing after a crash.
+            self._scope_keys.update((key.key_id, key.key) for key in fresh)
 
     async def _know_scope(self, tag: bytes, database: str, privacy: int) -> Scope:
         number = await self._database.write(
