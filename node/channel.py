@@ -49,6 +49,7 @@ __all__ = [
 ]
 
 VERSIONS = (1,)
+"""Protocol versions that this program speaks, ascending."""
 HANDSHAKE_MS_MAX = 5_000
 UNPROVED_BYTES_MAX = 1024
 CLOSE_NO_SHARED_VERSION = 4000
@@ -119,13 +120,16 @@ async def open_channel(
     clock: Clock,
     entropy: Entropy,
     counters: Counters,
+    versions: tuple[int, ...] = VERSIONS,
     features: tuple[str, ...] = (),
 ) -> SecureChannel:
     """Open a channel as the side that dialled. `remote_static` is None for PAIRING only.
 
+    `versions` are the protocol versions to offer, ascending.
+
     Raises: ChannelRefused, after which the connection is closed.
     """
-    opening = _Opening(connection, clock, entropy, counters, features, initiator=True)
+    opening = _Opening(connection, clock, entropy, counters, versions, features, initiator=True)
     return await opening.run(opening.initiate(purpose, keys, remote_static))
 
 
@@ -137,17 +141,18 @@ async def accept_channel(
     clock: Clock,
     entropy: Entropy,
     counters: Counters,
+    versions: tuple[int, ...] = VERSIONS,
     features: tuple[str, ...] = (),
 ) -> SecureChannel:
     """Open a channel as the side that was dialled, for one of the purposes it `offers` now.
 
     `knows(static)` says whether that X25519 key is an active member's; it is asked for MEMBER
     only. For MEMBER and QR this waits for the initiator's first message, which `receive` then
-    returns.
+    returns. `versions` are the protocol versions to offer, ascending.
 
     Raises: ChannelRefused, after which the connection is closed.
     """
-    opening = _Opening(connection, clock, entropy, counters, features, initiator=False)
+    opening = _Opening(connection, clock, entropy, counters, versions, features, initiator=False)
     return await opening.run(opening.respond(offers, knows))
 
 
@@ -165,6 +170,7 @@ class _Opening:
         clock: Clock,
         entropy: Entropy,
         counters: Counters,
+        versions: tuple[int, ...],
         features: tuple[str, ...],
         *,
         initiator: bool,
@@ -173,6 +179,7 @@ class _Opening:
         self._clock = clock
         self._entropy = entropy
         self._counters = counters
+        self._versions = versions
         self._features = tuple(sorted(set(features)))
         self._initiator = initiator
         self._sent = 0
@@ -200,13 +207,13 @@ class _Opening:
     async def initiate(
         self, purpose: Purpose, keys: ChannelKeys, remote_static: bytes | None
     ) -> SecureChannel:
-        ours = encode_hello(Hello(purpose, VERSIONS, self._features))
+        ours = encode_hello(Hello(purpose, self._versions, self._features))
         await self._send(ours)
         theirs = await self._receive()
         hello = _read_hello(theirs)
         if hello.purpose is not purpose:
             raise _Refuse(Refusal.WRONG_PURPOSE)
-        version = _agree(hello)
+        version = self._agree(hello)
         handshake = self._handshake(purpose, keys, remote_static, ours, theirs)
         await self._shake(handshake)
         return self._channel(handshake, hello, version)
@@ -219,9 +226,9 @@ class _Opening:
         keys = offers.get(hello.purpose)
         if keys is None:
             raise _Refuse(Refusal.WRONG_PURPOSE)
-        ours = encode_hello(Hello(hello.purpose, VERSIONS, self._features))
+        ours = encode_hello(Hello(hello.purpose, self._versions, self._features))
         await self._send(ours)
-        version = _agree(hello)
+        version = self._agree(hello)
         handshake = self._handshake(hello.purpose, keys, None, theirs, ours)
         await self._shake(handshake)
         channel = self._channel(handshake, hello, version)
@@ -239,6 +246,12 @@ class _Opening:
         if channel.purpose is Purpose.MEMBER and not knows(channel.remote_static):
             raise _Refuse(Refusal.UNKNOWN_DEVICE)
         channel.admit()
+
+    def _agree(self, hello: Hello) -> int:
+        version = shared_version(self._versions, hello.versions)
+        if version is None:
+            raise _Refuse(Refusal.NO_SHARED_VERSION)
+        return version
 
     def _handshake(
         self,
@@ -310,13 +323,6 @@ def _read_hello(data: bytes) -> Hello:
         return decode_hello(data)
     except DecodeError:
         raise _Refuse(Refusal.BAD_HELLO) from None
-
-
-def _agree(hello: Hello) -> int:
-    version = shared_version(VERSIONS, hello.versions)
-    if version is None:
-        raise _Refuse(Refusal.NO_SHARED_VERSION)
-    return version
 
 
 def _prologue(hello_of_initiator: bytes, hello_of_responder: bytes) -> bytes:

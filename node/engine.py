@@ -10,6 +10,7 @@ every link, keys that arrived wake waiting entries, a changed membership closes 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from ..crypto.grants import mesh_id
 from ..crypto.identity import DeviceKeys, check_name, read_certificate, short_id, shown_id
 from ..crypto.secret import Secret
 from ..storage import event_rows, log_rows, membership_rows, meta_rows
+from ..storage.errors import StorageError
 from ..storage.peer_rows import AddressSource
 from ..storage.store import Conn, Store
 from ..sync.fetch import FetchPlan
@@ -26,7 +28,8 @@ from ..sync.membership import Membership
 from ..sync.registry import Device
 from .addresses import parse_address
 from .adopting import Adoption, adopt_mesh, take_carried
-from .channel import SecureChannel
+from .background import finish
+from .channel import VERSIONS, SecureChannel
 from .committer import HLC_RESERVED, Committer, Staged
 from .counters import Counters
 from .directory import Directory
@@ -58,6 +61,9 @@ from .turns import Turns
 from .writer import Writer
 
 T = TypeVar("T")
+
+AGAIN_MS = 1_000
+"""Before something that the disk refused is tried again."""
 
 
 class WindowOpenError(CoveyError):
@@ -93,10 +99,14 @@ class Engine:
         self.discovery = discovery
         self.counters = counters
         self.look = look
+        self.versions: tuple[int, ...] = VERSIONS
+        """Protocol versions to offer, ascending; others only where old and new nodes are mixed."""
+        self.features: tuple[str, ...] = ()
         self.board = Board()
         self.switchboard = Switchboard(self)
         self._window: PairingWindow | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        """In the order of their start: a set would end them in the order of their addresses."""
         self.closing = False
         self.turns = Turns()
         self.patience = Patience(self)
@@ -108,6 +118,8 @@ class Engine:
     async def start(self) -> None:
         """Load what the store holds and take up what was left undone."""
         await self._load()
+        # Drawn again at each start: a crash may have come between an operation and what follows.
+        await self.mesh.learned(())
         await self.ingest.resume()
         await take_carried(self)
 
@@ -222,12 +234,22 @@ class Engine:
                 await self.committer.settle()
                 await change()
                 before = self.writer
-                await self._load()
+                await self._load_again()
                 before.successor = self.writer
             await self.ingest.resume()
         finally:
             self.switchboard.is_off = False
             self.links_changed()
+
+    async def _load_again(self) -> None:
+        """Load what has just been changed. Until it can be read, nobody may write: what is in
+        memory is of the time before."""
+        while True:
+            try:
+                return await self._load()
+            except StorageError as error:
+                self.board.post(NodeEvent("disk_trouble", {"message": str(error)}))
+                await self.clock.sleep_ms(AGAIN_MS)
 
     async def go_online(self) -> None:
         """Listen, announce and dial, if we do not yet. Raises PortInUseError."""
@@ -238,9 +260,10 @@ class Engine:
         if self.closing:
             return
         self.closing = True
+        self.switchboard.is_off = True
         await self.reach.close()
         self.switchboard.hang_up()
-        await self._finish_tasks()
+        await finish(self._tasks, self.clock)
         await self.reach.close_listener()
         await self.committer.settle()
         self.board.close()
@@ -253,24 +276,9 @@ class Engine:
         task = asyncio.ensure_future(work)
         if isinstance(task, asyncio.Task):
             task.set_name(name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
         return task
-
-    async def _finish_tasks(self) -> None:
-        """Links end by themselves after their goodbye; everything else is cancelled."""
-        linking = [t for t in self._tasks if t.get_name().startswith("link")]
-        if linking:
-            timer = asyncio.ensure_future(self.clock.sleep_ms(500))
-            while any(not t.done() for t in linking) and not timer.done():
-                await asyncio.wait([timer, *linking], return_when=asyncio.FIRST_COMPLETED)
-                linking = [t for t in linking if not t.done()]
-            timer.cancel()
-        current = asyncio.current_task()
-        rest = [t for t in self._tasks if t is not current]
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
 
     # News between the parts --------------------------------------------------------------------
 
@@ -290,7 +298,15 @@ class Engine:
             self.spawn(self._retry_waiting(), "retry")
 
     async def _retry_waiting(self) -> None:
-        await self.ingest.retry_waiting()
+        """What waited may be readable now; what the disk refused is tried again, later."""
+        with suppress(StorageError):
+            await self.ingest.retry_waiting()
+        if self.mesh.is_behind:
+            await self.clock.sleep_ms(AGAIN_MS)
+            with suppress(StorageError):
+                await self.mesh.catch_up()
+                # Peers have given up comparing with a device that did not know what they hold.
+                self.switchboard.hang_up()
 
     def links_changed(self) -> None:
         """Somebody came or went: look whom to dial, and wake who waits."""

@@ -101,6 +101,35 @@ class LinkTraffic:
     received_bytes: int = 0
     sent_entries: int = 0
     received_entries: int = 0
+    sent_by_type: dict[int, int] = field(default_factory=dict)
+    """The sent bytes by the type of their frame, its first byte (docs/protocol.md, section 7)."""
+    received_by_type: dict[int, int] = field(default_factory=dict)
+
+    def sent(self, frame: bytes) -> None:
+        self.sent_bytes += len(frame)
+        _count(self.sent_by_type, frame)
+
+    def received(self, frame: bytes) -> None:
+        self.received_bytes += len(frame)
+        _count(self.received_by_type, frame)
+
+    def add(self, other: "LinkTraffic") -> None:
+        """Take what went over another link as well into these totals."""
+        self.sent_bytes += other.sent_bytes
+        self.received_bytes += other.received_bytes
+        self.sent_entries += other.sent_entries
+        self.received_entries += other.received_entries
+        for ours, theirs in (
+            (self.sent_by_type, other.sent_by_type),
+            (self.received_by_type, other.received_by_type),
+        ):
+            for kind, size in theirs.items():
+                ours[kind] = ours.get(kind, 0) + size
+
+
+def _count(totals: dict[int, int], frame: bytes) -> None:
+    if frame:
+        totals[frame[0]] = totals.get(frame[0], 0) + len(frame)
 
 
 @dataclass(slots=True, eq=False)
@@ -126,7 +155,8 @@ class Link:
     _sendable: asyncio.Event = field(default_factory=asyncio.Event)
     _batches: asyncio.Queue[StoreBatch] = field(default_factory=asyncio.Queue)
     _timers: dict[Timer, asyncio.Task[None]] = field(default_factory=dict)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: dict[asyncio.Task[None], None] = field(default_factory=dict)
+    """In the order of their start, so that they end in an order that can be repeated."""
     _ending: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, opening: Event) -> None:
@@ -205,7 +235,7 @@ class Link:
                 frame = self._outgoing.popleft()
                 self._outgoing_bytes -= len(frame)
                 await self.channel.send(frame)
-                self.traffic.sent_bytes += len(frame)
+                self.traffic.sent(frame)
             if self._ending.is_set():
                 return
             self._sendable.clear()
@@ -214,7 +244,7 @@ class Link:
     async def _receive_loop(self) -> None:
         while not self._ending.is_set():
             frame = await self.channel.receive()
-            self.traffic.received_bytes += len(frame)
+            self.traffic.received(frame)
             self.deliver(FrameReceived(frame))
             if frame[:1] == VECTOR_TYPE:
                 self.office.vectors_told(self, frame[VECTOR_SCOPE])
@@ -270,8 +300,8 @@ class Link:
         task = asyncio.ensure_future(self._guard(work))
         # A task that is cancelled before its first step never awaits what it was to do.
         task.add_done_callback(lambda _: work.close())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         return task
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:

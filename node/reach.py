@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 7654
 LABEL_BYTES = 4
+RUN_BYTES = 16
 IDLE_LOOK_MS = 60_000
 """How long the dialer sleeps when nothing is due and nothing wakes it."""
 
@@ -78,6 +79,8 @@ class Reach:
         self._announcement: Announcement | None = None
         self._browsing: Browsing | None = None
         self._label = engine.entropy.draw(LABEL_BYTES).hex()
+        self._run = engine.entropy.draw(RUN_BYTES)
+        """Tells this process from another one that runs on a copy of our store."""
         self._mdns_told = False
 
     # Being found -------------------------------------------------------------------------------
@@ -142,6 +145,8 @@ class Reach:
                 clock=engine.clock,
                 entropy=engine.entropy,
                 counters=engine.counters,
+                versions=engine.versions,
+                features=engine.features,
             )
             if channel.purpose is not Purpose.PAIRING:
                 await engine.spawn(engine.switchboard.run_link(channel), "link accepted")
@@ -335,6 +340,8 @@ class Reach:
             clock=engine.clock,
             entropy=engine.entropy,
             counters=engine.counters,
+            versions=engine.versions,
+            features=engine.features,
         )
 
     def _failed(self, attempt: Attempt, failure: Failure) -> None:
@@ -352,7 +359,7 @@ class Reach:
 
     def opening(self, link: Link, privacies: frozenset[int]) -> Opened:
         """How a session begins: what we tell of ourselves to a member."""
-        state = {"instance": self._engine.instance, "port": self.port or 0}
+        state = {"instance": self._engine.instance, "port": self.port or 0, "run": self._run}
         return Opened(link.key, privacies, state)
 
     def path_of(self, address: Address) -> str:
@@ -385,4 +392,6 @@ class Reach:
             clock=engine.clock,
             entropy=engine.entropy,
             counters=engine.counters,
+            versions=engine.versions,
+            features=engine.features,
         )

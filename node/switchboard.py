@@ -30,7 +30,7 @@ from .channel import SecureChannel
 from .committer import Staged
 from .ingest_rows import Prepared
 from .ledger import Log
-from .links import BatchHeads, Link, Office
+from .links import BatchHeads, Link, LinkTraffic, Office
 from .outgoing import read_entries, staged_frame
 from .ports import Address
 from .ties import newcomer_stays, store_key
@@ -54,6 +54,8 @@ class Switchboard(Office):
         self._comparing: set[tuple[bytes, bytes]] = set()
         self.latest: dict[bytes, Link] = {}
         """The last link to each device of this run; after its end it tells how things stood."""
+        self.traffic_ended = LinkTraffic()
+        """What went over all links of this run that have ended."""
         self.is_off = False
         """Set while the store changes under us: a session begun now would tell what is no more."""
 
@@ -88,6 +90,7 @@ class Switchboard(Office):
             )
         finally:
             self.links.pop(key, None)
+            self.traffic_ended.add(link.traffic)
             self._engine.links_changed()
             reason = link.closed_for.name.lower() if link.closed_for else "closed"
             self._engine.counters.add(f"link.ended.{reason}")
@@ -220,12 +223,19 @@ class Switchboard(Office):
         self._keep_one(link, state.get("instance"))
 
     def _keep_one(self, link: Link, instance: Any) -> None:
-        """Two links to one store of one device are one too many."""
+        """Two links to one process of one device are one too many.
+
+        Two processes with one instance are two machines that run copies of one store. They would
+        push each other out for ever, as long as neither writes and so shows that there are two.
+        """
         if not isinstance(instance, bytes) or len(instance) != 16:
             return
+        run = link.remote_state.get("run")
         ours = store_key(self._engine.keys.sig_pk, self._engine.instance)
         for other in self.links_to(link.device):
             if other is link or other.remote_state.get("instance") != instance:
+                continue
+            if other.remote_state.get("run") != run:
                 continue
             stays = newcomer_stays(
                 ours,

@@ -91,7 +91,7 @@ class Waiting:
         self._forget_changes(place, line.missing[place[1]])
         line.missing[place[1]] = missing
         if isinstance(missing, frozenset):
-            for change in missing:
+            for change in sorted(missing):
                 self._for_changes.setdefault(change, set()).add(place)
 
     def came(self, changes: Iterable[bytes]) -> None:
@@ -134,7 +134,7 @@ class Waiting:
 
     def _forget_changes(self, place: Place, missing: Missing | None) -> None:
         if isinstance(missing, frozenset):
-            for change in missing:
+            for change in sorted(missing):
                 places = self._for_changes[change]
                 places.discard(place)
                 if not places:

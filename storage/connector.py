@@ -68,6 +68,24 @@ def reader_connector(path: Path, key: bytes, key_checked: bool) -> Callable[[], 
     return connect
 
 
+def settings(mode: str, cache: str) -> tuple[str, ...]:
+    """What is set on every connection, as the texts of PRAGMAs, in this order.
+
+    `mode` is `rw` or `ro`, `cache` the PRAGMA that sizes its cache. A simulated store sets the
+    same, so that a setting which is wrong here loses data there.
+    """
+    return (
+        *(("journal_mode=WAL",) if mode == "rw" else ()),
+        "synchronous=FULL",
+        "temp_store=MEMORY",
+        "secure_delete=ON",
+        "trusted_schema=OFF",
+        "foreign_keys=ON",
+        f"wal_autocheckpoint={WAL_PAGES_MAX}",
+        cache,
+    )
+
+
 def _connect(path: Path, key: bytes, key_checked: bool, cache: str, mode: str) -> Any:
     assert len(key) == KEY_BYTES
     _refuse_plaintext(path)
@@ -90,16 +108,7 @@ def _connect(path: Path, key: bytes, key_checked: bool, cache: str, mode: str) -
             raise PlaintextStoreError(path, "the SQLite library here cannot encrypt")
         conn.execute(f"PRAGMA key=\"x'{key.hex()}'\"")
         conn.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        for setting in (
-            *(("journal_mode=WAL",) if mode == "rw" else ()),
-            "synchronous=FULL",
-            "temp_store=MEMORY",
-            "secure_delete=ON",
-            "trusted_schema=OFF",
-            "foreign_keys=ON",
-            f"wal_autocheckpoint={WAL_PAGES_MAX}",
-            cache,
-        ):
+        for setting in settings(mode, cache):
             conn.execute(f"PRAGMA {setting}").fetchall()
     except BaseException as error:
         conn.close()

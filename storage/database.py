@@ -2,7 +2,7 @@
 
 Two connections to one SQLCipher file in write-ahead mode, each with a thread of its own under
 aiosqlite: one writes, one reads, and reading never waits for writing. A job crosses into its thread
-once, as a whole, together with all the jobs that wait with it (`group_commit.py`). An acknowledged
+once, as a whole, together with all the jobs that wait with it (`commit_queue.py`). An acknowledged
 write survives the loss of power: the future of a job resolves after COMMIT with synchronous=FULL.
 
 It does not lock the home (`home.py`), check the key against the vault, or know what the rows mean.
@@ -15,8 +15,8 @@ until the reserve could be taken again.
 
 import asyncio
 import os
+import time
 from asyncio import Future
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,9 +25,16 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from .commit_queue import CommitQueue
 from .connector import DATABASE_ERRORS, reader_connector, translate, writer_connector
-from .errors import HomeExistsError, StorageError, StoreDamagedError, StoreFullError
-from .group_commit import GROUP_JOBS_MAX, Job, Outcome, run_group, run_read
+from .errors import (
+    HomeExistsError,
+    StorageError,
+    StoreClosedError,
+    StoreDamagedError,
+    StoreFullError,
+)
+from .group_commit import Job, Outcome, run_group, run_read
 from .home import translate_os_error
 from .migrations import migrate
 from .reserve import Reserve
@@ -53,27 +60,19 @@ class Database:
         self._reader = reader
         self._reserve = reserve
         self._refusing = False
-        self._queue: deque[tuple[Job, Future[Any]]] = deque()
-        self._in_flight: list[tuple[Job, Future[Any]]] = []
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._queue = CommitQueue(self._submit_group)
         self._closed = False
 
     def write(self, job: Callable[[Conn], T]) -> Future[T]:
         """As `Store.write`. Jobs run strictly in the order of the calls."""
-        assert not self._closed, "write after close"
-        loop = asyncio.get_running_loop()
-        future: Future[T] = loop.create_future()
-        self._queue.append((job, future))
-        if self._idle.is_set():
-            self._idle.clear()
-            # Not at once: what else is ready to write in this turn of the loop joins the group.
-            loop.call_soon(self._start_group)
-        return future
+        if self._closed:
+            raise StoreClosedError(self.path)
+        return self._queue.write(job)
 
     def read(self, job: Callable[[Conn], T]) -> Future[T]:
         """As `Store.read`. Reads run one after the other, beside the writes."""
-        assert not self._closed, "read after close"
+        if self._closed:
+            raise StoreClosedError(self.path)
         connection, path = self._reader, self.path
 
         def run() -> T:
@@ -95,7 +94,7 @@ class Database:
         if self._closed:
             return
         self._closed = True
-        await self._idle.wait()
+        await self._queue.settle()
         await _end(self._reader)
         # The last connection copies the write-ahead log into the file and removes it.
         await _end(self._writer)
@@ -111,15 +110,11 @@ class Database:
     ) -> None:
         await self.close()
 
-    def _start_group(self) -> None:
-        queue = self._queue
-        self._in_flight = [queue.popleft() for _ in range(min(GROUP_JOBS_MAX, len(queue)))]
-        jobs = [job for job, _ in self._in_flight]
-
+    def _submit_group(self, jobs: Sequence[Job]) -> Future[list[Outcome]]:
         def run() -> list[Outcome]:
             return self._run_group(jobs)
 
-        _submit(self._writer, run).add_done_callback(self._finish_group)
+        return _submit(self._writer, run)
 
     def _run_group(self, jobs: Sequence[Job]) -> list[Outcome]:
         """In the thread of the writer."""
@@ -128,7 +123,7 @@ class Database:
             if not reserve.regain():
                 return [(StoreFullError(self.path), None)] * len(jobs)
             self._refusing = False
-        outcomes = run_group(_raw(self._writer), jobs, self.path)
+        outcomes = run_group(_raw(self._writer), jobs, self.path, time.monotonic_ns)
         if reserve is not None and any(isinstance(error, StoreFullError) for error, _ in outcomes):
             # Without a reserve to regain, SQLite itself finds out when there is room again.
             self._refusing = reserve.held_bytes > 0
@@ -136,24 +131,6 @@ class Database:
         if any(isinstance(error, StoreDamagedError) for error, _ in outcomes):
             _renew(self._writer)
         return outcomes
-
-    def _finish_group(self, group: "Future[list[Outcome]]") -> None:
-        broken = group.exception()
-        # What is not the fault of one job (a defect of ours) must still reach every caller.
-        outcomes = [(broken, None)] * len(self._in_flight) if broken else group.result()
-        for (_, future), (error, value) in zip(self._in_flight, outcomes, strict=False):
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(value)
-            else:
-                future.set_exception(error)
-        self._queue.extendleft(reversed(self._in_flight[len(outcomes) :]))
-        if self._queue:
-            self._start_group()
-        else:
-            self._in_flight = []
-            self._idle.set()
 
 
 async def create_database(

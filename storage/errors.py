@@ -81,6 +81,13 @@ class StoreFullError(StorageError):
         super().__init__(path, "the disk is full, nothing was written: free some space")
 
 
+class StoreClosedError(StorageError):
+    """The store was closed, by whoever owns it, before this call. Nothing was read or written."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "it was closed: open the node again")
+
+
 class ReadOnlyHomeError(StorageError):
     """The home may not be written by this user, or its file system is mounted read-only."""
 

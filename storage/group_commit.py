@@ -7,13 +7,13 @@ What breaks the transaction itself (a full disk, a damaged page, a failed commit
 group: nothing of it is durable, and nobody was told otherwise.
 
 A group ends after `GROUP_MS_MAX` milliseconds, so that the first caller does not wait for
-the work of hundreds. This module knows no thread and no queue; `database.py` has both.
+the work of hundreds. This module knows no thread, no queue (`commit_queue.py`) and no clock: the
+caller hands one in.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic_ns
 from typing import Any
 
 from .connector import translate
@@ -27,16 +27,19 @@ Outcome = tuple[BaseException | None, Any]
 """The exception of a job, or None and what it returned."""
 
 
-def run_group(conn: Any, jobs: Sequence[Job], path: Path) -> list[Outcome]:
+def run_group(
+    conn: Any, jobs: Sequence[Job], path: Path, now_ns: Callable[[], int]
+) -> list[Outcome]:
     """Run the jobs, or a first part of them, in one transaction; return when it is durable.
 
-    The outcomes are those of the jobs that were run, in order: fewer than `jobs` if time ran out.
+    The outcomes are those of the jobs that were run, in order: fewer than `jobs` if time ran out
+    on `now_ns`, a monotonic clock in nanoseconds.
     """
     try:
         conn.execute("BEGIN IMMEDIATE")
         # Alone, a job needs no savepoint: the transaction is its own.
         alone = len(jobs) == 1
-        outcomes = [_success(jobs[0](conn))] if alone else _run_each(conn, jobs, path)
+        outcomes = [_success(jobs[0](conn))] if alone else _run_each(conn, jobs, path, now_ns)
         conn.execute("COMMIT")
     except BaseException as error:
         _roll_back(conn)
@@ -59,9 +62,11 @@ def run_read(conn: Any, job: Job, path: Path) -> Any:
         _roll_back(conn)
 
 
-def _run_each(conn: Any, jobs: Sequence[Job], path: Path) -> list[Outcome]:
+def _run_each(
+    conn: Any, jobs: Sequence[Job], path: Path, now_ns: Callable[[], int]
+) -> list[Outcome]:
     outcomes: list[Outcome] = []
-    deadline_ns = monotonic_ns() + GROUP_MS_MAX * 1_000_000
+    deadline_ns = now_ns() + GROUP_MS_MAX * 1_000_000
     for job in jobs:
         conn.execute("SAVEPOINT job")
         try:
@@ -73,7 +78,7 @@ def _run_each(conn: Any, jobs: Sequence[Job], path: Path) -> list[Outcome]:
             conn.execute("ROLLBACK TO job")
             outcomes.append((_presentable(error, path), None))
         conn.execute("RELEASE job")
-        if monotonic_ns() >= deadline_ns:
+        if now_ns() >= deadline_ns:
             break
     return outcomes
 

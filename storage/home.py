@@ -30,7 +30,9 @@ from .errors import (
     StorageError,
     StoreFullError,
 )
+from .files import Files
 from .reserve import Reserve
+from .system_files import SYSTEM_FILES
 
 SOCKET_PATH_BYTES_MAX = 100
 """Unix socket paths are bounded: 107 bytes on Linux, 103 on macOS."""
@@ -165,24 +167,17 @@ def _make_private(folder: Path, follow_symlinks: bool = False) -> None:
         raise translate_os_error(error, folder) from error
 
 
-def write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes, files: Files = SYSTEM_FILES) -> None:
     """Replace a small file of mode 0600 as a whole: after a crash it is the old or the new one.
 
     Raises: StoreFullError, ReadOnlyHomeError, DiskFailedError, NotInitialisedError.
     """
     beside = path.with_name(path.name + ".new")
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, content)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(beside, path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        files.write(beside, content)
+        # Before it gets the name: else a crash may leave the name on an empty file.
+        files.sync(beside)
+        files.replace(beside, path)
+        files.sync_folder(path.parent)
     except OSError as error:
         raise translate_os_error(error, path) from error

@@ -19,9 +19,11 @@ found by peers.
 from dataclasses import dataclass
 from pathlib import Path
 
+from .files import Files
 from .home import translate_os_error, write_durably
 from .meta_rows import get_meta, set_meta
 from .store import Conn
+from .system_files import SYSTEM_FILES
 
 INSTANCE_BYTES = 16
 TOKEN_BYTES = 16
@@ -71,10 +73,10 @@ def renew_instance(conn: Conn, new_instance: bytes) -> None:
     set_meta(conn, _INSTANCE, new_instance)
 
 
-def read_token(path: Path) -> bytes:
+def read_token(path: Path, files: Files = SYSTEM_FILES) -> bytes:
     """What stands in the token file; empty if there is none or it is not a token."""
     try:
-        token = path.read_bytes()
+        token = files.read(path, TOKEN_BYTES + 1)
     except FileNotFoundError:
         return b""
     except OSError as error:
@@ -82,6 +84,6 @@ def read_token(path: Path) -> bytes:
     return token if len(token) == TOKEN_BYTES else b""
 
 
-def write_token(path: Path, token: bytes) -> None:
+def write_token(path: Path, token: bytes, files: Files = SYSTEM_FILES) -> None:
     """Replace the token file, durably. Raises what `write_durably` raises."""
-    write_durably(path, token)
+    write_durably(path, token, files)

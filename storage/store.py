@@ -51,6 +51,7 @@ class Store(Protocol):
 
         Raises (through the future): StoreFullError, StoreDamagedError, DiskFailedError,
         ReadOnlyHomeError, HomeBusyError, and whatever the job itself raises.
+        At once: StoreClosedError.
         """
 
     def read(self, job: Callable[[Conn], T]) -> Future[T]:

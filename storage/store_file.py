@@ -8,13 +8,13 @@ the entries of the old one stay and are synced like anyone's.
 `now_ms` is wall time in milliseconds since 1970; `draw` gives random bytes fit for keys.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from .database import Database, create_database, open_database
 from .errors import StoreFullError
-from .file_identity import identify
+from .files import Files
 from .home import Home, translate_os_error
 from .instance_rule import (
     INSTANCE_BYTES,
@@ -24,6 +24,8 @@ from .instance_rule import (
     read_token,
     write_token,
 )
+from .store import Store
+from .system_files import SYSTEM_FILES
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class OpenStore:
 
 
 async def create_store(
-    home: Home, key: bytes, now_ms: int, draw: Callable[[int], bytes] = os.urandom
+    home: Home, key: bytes, now_ms: int, draw: Callable[[int], bytes]
 ) -> OpenStore:
     """Make the store of a new home and open it. `key` is 32 bytes.
 
@@ -51,7 +53,7 @@ async def open_store(
     home: Home,
     key: bytes,
     now_ms: int,
-    draw: Callable[[int], bytes] = os.urandom,
+    draw: Callable[[int], bytes],
     key_checked: bool = True,
 ) -> OpenStore:
     """Open the store of a home, brought up to date. `key` is 32 bytes.
@@ -73,25 +75,34 @@ async def open_store(
     return await _claimed(home, database, draw)
 
 
-async def _claimed(home: Home, database: Database, draw: Callable[[int], bytes]) -> OpenStore:
-    try:
-        claim = await _claim(home, database, draw)
-    except BaseException:
-        await database.close()
-        raise
-    return OpenStore(database, claim.instance, claim.kept)
+async def claim(
+    store: Store, files: Files, store_path: Path, token_path: Path, draw: Callable[[int], bytes]
+) -> Claim:
+    """Decide under which instance an open store may write, and make that durable.
 
+    `store` is the one in the file `store_path`. After an error, and after a crash at any moment,
+    the next claim finds its way by the rule (`instance_rule.py`).
 
-async def _claim(home: Home, database: Database, draw: Callable[[int], bytes]) -> Claim:
+    Raises: what `Store.write` and `write_token` raise.
+    """
     try:
-        identity = identify(home.store).to_bytes()
+        identity = files.identity(store_path)
     except OSError as error:
-        raise translate_os_error(error, home.store) from error
-    found_token = read_token(home.token)
+        raise translate_os_error(error, store_path) from error
+    found_token = read_token(token_path, files)
     new_token, new_instance = draw(TOKEN_BYTES), draw(INSTANCE_BYTES)
-    claim = await database.write(
+    claimed = await store.write(
         lambda conn: claim_instance(conn, identity, found_token, new_token, new_instance)
     )
     # Only now: instance_rule.py says why this order survives a crash in between.
-    write_token(home.token, new_token)
-    return claim
+    write_token(token_path, new_token, files)
+    return claimed
+
+
+async def _claimed(home: Home, database: Database, draw: Callable[[int], bytes]) -> OpenStore:
+    try:
+        claimed = await claim(database, SYSTEM_FILES, home.store, home.token, draw)
+    except BaseException:
+        await database.close()
+        raise
+    return OpenStore(database, claimed.instance, claimed.kept)

@@ -11,13 +11,14 @@ What the bytes mean is not known here but for one question: is this a whole head
 Both files have mode 0600 and at most `HEADER_BYTES_MAX` bytes. The caller owns the home.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..crypto.vault import HEADER_BYTES_MAX, VaultDamagedError, slots
 from .errors import DiskFailedError, NotInitialisedError, StorageError
+from .files import Files
 from .home import translate_os_error, write_durably
+from .system_files import SYSTEM_FILES
 
 
 class VaultFileDamagedError(StorageError):
@@ -45,7 +46,7 @@ def copy_path(path: Path) -> Path:
     return path.with_name(path.name + ".bak")
 
 
-def write_vault(path: Path, header: bytes) -> None:
+def write_vault(path: Path, header: bytes, files: Files = SYSTEM_FILES) -> None:
     """Replace the vault file and its copy. When it returns, both are on the disk.
 
     After an error the old header or the new one is there, whole.
@@ -55,12 +56,12 @@ def write_vault(path: Path, header: bytes) -> None:
     # A header that is not whole is a defect of ours and must not replace one that is.
     slots(header)
     for target in (copy_path(path), path):
-        write_durably(target, header)
-        if _read(target) != header:
+        write_durably(target, header, files)
+        if _read(target, files) != header:
             raise DiskFailedError(target, "what was written cannot be read back")
 
 
-def read_vault(path: Path) -> StoredVault:
+def read_vault(path: Path, files: Files = SYSTEM_FILES) -> StoredVault:
     """Return the header from the file or, if that is gone or damaged, from its copy.
 
     Raises: NotInitialisedError if there is neither; VaultFileDamagedError if neither is whole;
@@ -69,7 +70,7 @@ def read_vault(path: Path) -> StoredVault:
     problems: list[StorageError | VaultDamagedError] = []
     for candidate in (path, copy_path(path)):
         try:
-            header = _read(candidate)
+            header = _read(candidate, files)
             slots(header)
         except (StorageError, VaultDamagedError) as problem:
             problems.append(problem)
@@ -83,12 +84,8 @@ def read_vault(path: Path) -> StoredVault:
     raise VaultFileDamagedError(path)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, files: Files) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            return os.read(descriptor, HEADER_BYTES_MAX + 1)
-        finally:
-            os.close(descriptor)
+        return files.read(path, HEADER_BYTES_MAX + 1)
     except OSError as error:
         raise translate_os_error(error, path) from error

@@ -11,6 +11,7 @@ from covey.crypto.noise import Handshake, Pattern
 from covey.crypto.secret import Secret
 from covey.node.channel import (
     ABORT,
+    VERSIONS,
     ChannelClosed,
     ChannelKeys,
     ChannelRefused,
@@ -61,6 +62,7 @@ class Pair:
         *,
         expect: bytes = THEIR_KEY,
         psk: bytes = PSK,
+        versions: tuple[int, ...] = VERSIONS,
         features: tuple[str, ...] = (),
     ) -> SecureChannel:
         keys = ChannelKeys(Secret(OUR_KEY), Secret(psk) if purpose is Purpose.QR else None)
@@ -72,10 +74,13 @@ class Pair:
             clock=self.clock,
             entropy=self.entropy,
             counters=self.our_counters,
+            versions=versions,
             features=features,
         )
 
-    async def accept(self, features: tuple[str, ...] = ()) -> SecureChannel:
+    async def accept(
+        self, features: tuple[str, ...] = (), versions: tuple[int, ...] = VERSIONS
+    ) -> SecureChannel:
         return await accept_channel(
             self.theirs,
             self.offers,
@@ -83,6 +88,7 @@ class Pair:
             clock=self.clock,
             entropy=self.entropy,
             counters=self.their_counters,
+            versions=versions,
             features=features,
         )
 
@@ -157,6 +163,32 @@ async def test_only_features_of_both_sides_are_used() -> None:
     theirs = await accepting
 
     assert ours.features == theirs.features == ("old",)
+
+
+@pytest.mark.parametrize(
+    ("our_versions", "their_versions", "agreed"),
+    [((1,), (1,), 1), ((1, 2), (1,), 1), ((1,), (1, 2), 1), ((1, 2), (1, 2, 3), 2)],
+)
+async def test_both_sides_speak_the_highest_version_that_both_offer(
+    our_versions: tuple[int, ...], their_versions: tuple[int, ...], agreed: int
+) -> None:
+    """Devices of one mesh are never updated all at once."""
+    pair = Pair()
+    accepting = asyncio.ensure_future(pair.accept(versions=their_versions))
+    ours = await pair.open(versions=our_versions)
+    await ours.send(b"")
+    theirs = await accepting
+
+    assert (ours.version, theirs.version) == (agreed, agreed)
+
+
+async def test_versions_that_share_nothing_lead_to_no_channel_on_either_side() -> None:
+    """A node that offers only what is new must not fall back to what is old."""
+    pair = Pair()
+    accepting = asyncio.ensure_future(refusal_of(pair.accept(versions=(1,))))
+
+    assert await refusal_of(pair.open(versions=(2, 3))) is Refusal.NO_SHARED_VERSION
+    assert await accepting is Refusal.NO_SHARED_VERSION
 
 
 async def test_a_member_is_admitted_only_after_its_first_message() -> None:

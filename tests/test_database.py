@@ -16,7 +16,7 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from covey.storage import connector, database
+from covey.storage import commit_queue, connector, database
 from covey.storage.database import Database, create_database, open_database
 from covey.storage.errors import (
     HomeBusyError,
@@ -142,7 +142,7 @@ async def test_a_large_group_is_split_into_several_commits(
     store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first of ten thousand callers must not wait for the last one's work."""
-    monkeypatch.setattr(database, "GROUP_JOBS_MAX", 10)
+    monkeypatch.setattr(commit_queue, "GROUP_JOBS_MAX", 10)
     monkeypatch.setattr("covey.storage.group_commit.GROUP_MS_MAX", 60_000)
     statements = await traced(store)
     order: list[int] = []
@@ -159,7 +159,7 @@ async def test_a_slow_group_ends_early_and_the_rest_keeps_its_order(
 ) -> None:
     """One heavy job must not hold back the acknowledgement of those before it."""
     monkeypatch.setattr("covey.storage.group_commit.GROUP_MS_MAX", 0)
-    monkeypatch.setattr(database, "GROUP_JOBS_MAX", 3)
+    monkeypatch.setattr(commit_queue, "GROUP_JOBS_MAX", 3)
     statements = await traced(store)
     order: list[int] = []
     jobs = [store.write(noting(order, n)) for n in range(8)]
@@ -201,7 +201,7 @@ async def test_closing_finishes_what_is_queued_and_leaves_no_thread_and_no_log(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that cannot end, or a change that waits in memory, is found too late."""
-    monkeypatch.setattr(database, "GROUP_JOBS_MAX", 1)
+    monkeypatch.setattr(commit_queue, "GROUP_JOBS_MAX", 1)
     before = threading.active_count()
     store = await new_store(path)
     queued = [store.write(setting(str(n))) for n in range(5)]

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -113,12 +114,14 @@ def test_a_runtime_folder_that_is_a_link_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a folder for all, another user could lay a link there before us."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / f"covey-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    # Not below `tmp_path`: a runtime folder whose path is too long itself is passed over.
+    with tempfile.TemporaryDirectory(dir="/tmp") as runtime:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        (tmp_path / "elsewhere").mkdir()
+        (Path(runtime) / f"covey-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(ReadOnlyHomeError):
-        _ = Home(tmp_path / ("d" * 120)).socket_path
+        with pytest.raises(ReadOnlyHomeError):
+            _ = Home(tmp_path / ("d" * 120)).socket_path
 
 
 def test_a_small_file_is_replaced_as_a_whole(home: Home) -> None:

@@ -10,6 +10,7 @@ from covey.storage import store_file
 from covey.storage.database import open_database
 from covey.storage.errors import StoreFullError
 from covey.storage.file_identity import identify
+from covey.storage.files import Files
 from covey.storage.home import Home
 from covey.storage.instance_rule import INSTANCE_BYTES, renew_instance
 from covey.storage.store_file import OpenStore, create_store, open_store
@@ -22,13 +23,13 @@ async def home(tmp_path: Path) -> Home:
     made = Home(tmp_path / "home")
     made.create()
     made.reserve.release()
-    await (await create_store(made, KEY, 0)).database.close()
+    await (await create_store(made, KEY, 0, os.urandom)).database.close()
     return made
 
 
 async def start(home: Home) -> OpenStore:
     """One run of a node that writes something and ends."""
-    opened = await open_store(home, KEY, 0)
+    opened = await open_store(home, KEY, 0, os.urandom)
     await opened.database.write(setting("a"))
     await opened.database.close()
     return opened
@@ -115,14 +116,14 @@ async def test_crashes_between_the_two_writes_of_the_token_cost_nothing(
     """A laptop that dies in the wrong millisecond, even three times, keeps its log."""
     original = await start(home)
 
-    def crash(path: Path, token: bytes) -> None:
+    def crash(path: Path, token: bytes, files: Files) -> None:
         raise SystemExit
 
     with monkeypatch.context() as patch:
         patch.setattr(store_file, "write_token", crash)
         for _ in range(3):
             with pytest.raises(SystemExit):
-                await open_store(home, KEY, 0)
+                await open_store(home, KEY, 0, os.urandom)
 
     assert (await start(home)).instance == original.instance
     assert (await start(home)).instance == original.instance
@@ -140,7 +141,7 @@ async def test_a_start_that_fails_in_the_store_costs_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(store_file, "claim_instance", full_disk)
         with pytest.raises(StoreFullError):
-            await open_store(home, KEY, 0)
+            await open_store(home, KEY, 0, os.urandom)
 
     assert (await start(home)).instance == original.instance
 
@@ -152,20 +153,20 @@ async def test_a_crash_right_after_a_new_instance_does_not_bring_the_old_one_bac
     original = await start(home)
     copy = Home(shutil.copytree(home.path, tmp_path / "copy"))
 
-    def crash(path: Path, token: bytes) -> None:
+    def crash(path: Path, token: bytes, files: Files) -> None:
         raise SystemExit
 
     with monkeypatch.context() as patch:
         patch.setattr(store_file, "write_token", crash)
         with pytest.raises(SystemExit):
-            await open_store(copy, KEY, 0)
+            await open_store(copy, KEY, 0, os.urandom)
 
     assert (await start(copy)).instance != original.instance
 
 
 async def test_an_instance_renewed_while_running_is_the_one_of_the_next_start(home: Home) -> None:
     """After a fork was proved, nothing more may be written under the old one."""
-    opened = await open_store(home, KEY, 0)
+    opened = await open_store(home, KEY, 0, os.urandom)
     await opened.database.write(lambda conn: renew_instance(conn, b"n" * 16))
     await opened.database.close()
 

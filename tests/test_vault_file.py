@@ -12,6 +12,7 @@ from covey.crypto.secret import Secret
 from covey.crypto.vault import FileKey, VaultDamagedError, create_vault, open_vault, remove_slot
 from covey.storage import vault_file
 from covey.storage.errors import DiskFailedError, NotInitialisedError, ReadOnlyHomeError
+from covey.storage.files import Files
 from covey.storage.home import write_durably
 from covey.storage.vault_file import (
     StoredVault,
@@ -148,12 +149,12 @@ def test_a_crash_between_the_two_writes_leaves_a_whole_header(
     write_vault(path, HEADER)
     real, calls = write_durably, 0
 
-    def crash(target: Path, content: bytes) -> None:
+    def crash(target: Path, content: bytes, files: Files) -> None:
         nonlocal calls
         calls += 1
         if calls == fails_at:
             raise DiskFailedError(target, "power cut")
-        real(target, content)
+        real(target, content, files)
 
     monkeypatch.setattr(vault_file, "write_durably", crash)
     with pytest.raises(DiskFailedError):
@@ -169,7 +170,7 @@ def test_a_short_write_is_noticed_before_the_file_itself_is_touched(
     """A disk that is nearly full can take a part of a write and call it a success."""
     write_vault(path, HEADER)
 
-    def short(target: Path, content: bytes) -> None:
+    def short(target: Path, content: bytes, files: Files) -> None:
         target.write_bytes(content[:10])
 
     monkeypatch.setattr(vault_file, "write_durably", short)

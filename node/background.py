@@ -1,0 +1,27 @@
+"""Background: the tasks of a node that outlive the call that started them, and how they end."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from .ports import Clock
+
+FAREWELL_MS = 500
+"""How long links may take to say goodbye before they are cut off."""
+
+
+async def finish(tasks: Iterable[asyncio.Task[Any]], clock: Clock) -> None:
+    """Links end by themselves after their goodbye; everything else is cancelled."""
+    tasks = list(tasks)
+    linking = [task for task in tasks if task.get_name().startswith("link")]
+    if linking:
+        timer = asyncio.ensure_future(clock.sleep_ms(FAREWELL_MS))
+        while any(not task.done() for task in linking) and not timer.done():
+            await asyncio.wait([timer, *linking], return_when=asyncio.FIRST_COMPLETED)
+            linking = [task for task in linking if not task.done()]
+        timer.cancel()
+    current = asyncio.current_task()
+    rest = [task for task in tasks if task is not current]
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
