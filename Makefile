@@ -9,6 +9,8 @@ PIP := $(PY) -m pip --disable-pip-version-check -qq
 CANDIDATES = $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3 python)
 PYTEST_ARGS ?= -q
 BENCH_ARGS ?=
+MUTANT_SEEDS ?= 2000
+MUTANT_JOBS ?= 1
 
 CODE := cli crypto node simulations storage sync
 TYPED := __init__.py $(CODE) tests benchmarks docs
@@ -16,7 +18,7 @@ TYPED := __init__.py $(CODE) tests benchmarks docs
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check bench format format-check lint layers types docs clean
+.PHONY: help setup demo test check bench mutants format format-check lint layers types docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +30,9 @@ test: $(VENV)/installed-dev ## all tests (PYTEST_ARGS="-q -k pairing" picks some
 	@PYTHONSAFEPATH=1 $(PY) -m pytest $(PYTEST_ARGS)
 
 check: format-check lint layers types test ## everything that must hold before a commit
+
+mutants: $(VENV)/installed-dev ## plant bugs that the simulator must find (MUTANT_SEEDS=2000)
+	@$(PY) -m covey.simulations.mutants --seeds $(MUTANT_SEEDS) --jobs $(MUTANT_JOBS)
 
 bench: $(VENV)/installed-dev ## measure the budgets (BENCH_ARGS are passed on)
 	@$(PY) -m benchmarks $(BENCH_ARGS)

@@ -34,6 +34,7 @@ COMMANDS = {
     "sync": "sync_commands",
     "status": "sync_commands",
     "log": "sync_commands",
+    "simulate": "simulate_commands",
     "demo": "node_commands",
     "completion": "completion",
 }

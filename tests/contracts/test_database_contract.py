@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from covey.storage.errors import StoreClosedError
 from covey.storage.memory import MemoryDatabase
 from covey.storage.meta_rows import set_meta
 from covey.storage.record_queries import find
@@ -134,6 +135,15 @@ async def test_closing_twice_is_harmless(store: Store) -> None:
     """Shutting down happens on several paths at once."""
     await store.close()
     await store.close()
+
+
+async def test_a_closed_store_says_so(store: Store) -> None:
+    """Whoever still holds a node that was closed must be told, and nothing may seem written."""
+    await store.close()
+
+    for run in (store.write, store.read):
+        with pytest.raises(StoreClosedError):
+            run(lambda conn: None)
 
 
 async def test_the_image_of_a_memory_store_is_what_a_crash_leaves() -> None:

@@ -23,6 +23,9 @@ from covey.node.ports import (
 )
 from covey.node.system_clock import SystemClock
 from covey.node.websocket import WebSocketTransport
+from covey.simulations.dice import Dice
+from covey.simulations.sim_connection import SimTransport
+from covey.simulations.sim_network import SimNetwork
 
 MESSAGE_BYTES_MAX = 65_535
 ABORT = 1006
@@ -66,8 +69,15 @@ async def websocket() -> AsyncIterator[tuple[Transport, str]]:
     await transport.close()
 
 
+@asynccontextmanager
+async def sim() -> AsyncIterator[tuple[Transport, str]]:
+    network = SimNetwork(Dice(1), "instant")
+    machine = network.add("here")
+    yield SimTransport(network, machine, None), machine.host
+
+
 Opener = Callable[[], AbstractAsyncContextManager[tuple[Transport, str]]]
-TRANSPORTS: dict[str, Opener] = {"websocket": websocket}
+TRANSPORTS: dict[str, Opener] = {"websocket": websocket, "sim": sim}
 
 
 @pytest.fixture(params=TRANSPORTS)

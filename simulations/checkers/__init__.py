@@ -1,0 +1,33 @@
+"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I15.
+
+A checker looks and never touches: `at_tick` now and then while the plan runs, `at_message` at
+each message that leaves a machine, `at_start` when a device has come up, `at_rest` when the world
+is mended and has settled. What must not be so goes to `World.violate`.
+"""
+
+from .authority import AuthorityChecker
+from .bounds import BoundsChecker
+from .checker import Checker
+from .convergence import ConvergenceChecker
+from .idempotence import IdempotenceChecker
+from .levels import LevelChecker
+from .order import OrderChecker
+from .stores import StoreChecker
+from .truth import TruthChecker
+from .wire import WireChecker
+from .writes import WriteChecker
+
+CHECKERS: tuple[type[Checker], ...] = (
+    ConvergenceChecker,
+    WriteChecker,
+    WireChecker,
+    LevelChecker,
+    OrderChecker,
+    AuthorityChecker,
+    IdempotenceChecker,
+    BoundsChecker,
+    StoreChecker,
+    TruthChecker,
+)
+
+__all__ = ["CHECKERS", "Checker"]

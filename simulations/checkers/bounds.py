@@ -1,0 +1,64 @@
+"""I11: nothing that a peer can fill holds more than its limit; the high-water marks."""
+
+from typing import ClassVar
+
+from ...node.applying import WAITING_ENTRIES_MAX
+from ...node.links import OUTGOING_BYTES_MAX
+from ...node.shelf import RECORDS_KEPT_MAX
+from ...node.switchboard import LINKS_PER_DEVICE_MAX
+from ...sync.session_limits import CREDIT_BYTES, FRAME_BYTES_MAX, IGNORED_MAX, VECTOR_ROWS_MAX
+from ..run import Run
+from ..sim_device import SimDevice
+from .checker import Checker
+
+TASKS_MAX = 64
+"""Of a device without links; each link may add `TASKS_PER_LINK_MAX`."""
+TASKS_PER_LINK_MAX = 24
+
+
+class BoundsChecker(Checker):
+    """Looks at the queues of every running device."""
+
+    claims: ClassVar[dict[str, str]] = {
+        "I11": "queues, credit, waiting entries, links and tasks stay within their limits",
+    }
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._count = 0
+
+    def at_message(self, source: str, target: str, message: bytes) -> None:
+        self._count += 1
+        if self._count % 16 == 0:
+            device = self.run.device(source)
+            if device is not None:
+                self._look(device)
+
+    def at_tick(self) -> None:
+        for device in self.run.world.running():
+            self._look(device)
+
+    def _look(self, device: SimDevice) -> None:
+        engine, process = device.engine, device.process
+        assert process is not None
+        links = list(engine.switchboard.links.values())
+        members = len(engine.mesh.registry.devices)
+        self._bound(device, "tasks", len(process), TASKS_MAX + TASKS_PER_LINK_MAX * len(links))
+        self._bound(device, "links", len(links), (LINKS_PER_DEVICE_MAX + 1) * members)
+        self._bound(device, "waiting entries", engine.ingest.waiting(), WAITING_ENTRIES_MAX)
+        self._bound(device, "records in memory", len(engine.shelf._records), RECORDS_KEPT_MAX * 2)
+        for link in links:
+            queued = OUTGOING_BYTES_MAX + FRAME_BYTES_MAX
+            self._bound(device, "bytes to send", link._outgoing_bytes, queued)
+            to_store = sum(asked.frame_bytes for asked in link._batches._queue)  # type: ignore[attr-defined]
+            self._bound(device, "bytes to store", to_store, CREDIT_BYTES)
+            self._bound(device, "tasks of a link", len(link._tasks), TASKS_PER_LINK_MAX)
+            self._bound(device, "ignored", link.state.ignored, IGNORED_MAX)
+            rows = max(map(len, link.state.knowledge.theirs.values()), default=0)
+            self._bound(device, "rows of a vector", rows, VECTOR_ROWS_MAX)
+
+    def _bound(self, device: SimDevice, what: str, value: int, limit: int) -> None:
+        marks = self.run.high_water.setdefault(device.name, {})
+        marks[what] = max(marks.get(what, 0), value)
+        if value > limit:
+            self.violate("I11", device.name, f"{what}: {value}, allowed {limit}")

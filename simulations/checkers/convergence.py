@@ -1,0 +1,119 @@
+"""I1 and I2: everybody comes to the same, in time, and then is quiet."""
+
+from typing import Any, ClassVar
+
+from ...node.ledger import PRIVACY_NAMES
+from ..run import Run
+from ..sim_device import SimDevice
+from .checker import Checker
+
+SETTLE_MS_MAX = 900_000
+"""After the last fault is mended. The longest wait between two dials is five minutes, and a dial
+may have been tried in vain just before the end."""
+LOOK_MS = 500
+QUIET_MS = 60_000
+QUIET_MESSAGES_PER_LINK = 4
+Digests = tuple[bytes, bytes]
+
+
+class ConvergenceChecker(Checker):
+    """Equal sets of entries are equal records, equal members, equal keys."""
+
+    claims: ClassVar[dict[str, str]] = {
+        "I1": "devices that hold the same entries have the same records, members and digests",
+        "I2": "after the last fault everything converges in time, and then nobody says anything",
+    }
+
+    async def at_rest(self) -> None:
+        await self._quiet()
+        self._equal_members()
+        await self._equal_records()
+
+    async def _quiet(self) -> None:
+        """Nobody has anything to say when nothing happens."""
+        before = self.run.world.trace.messages
+        await self.run.world.wait_ms(QUIET_MS)
+        said = self.run.world.trace.messages - before
+        links = sum(len(d.engine.switchboard.links) for d in self.run.world.running())
+        if said > QUIET_MESSAGES_PER_LINK * max(links, 1):
+            self.violate("I2", "", f"{said} messages in a minute in which nothing happened")
+
+    def _equal_members(self) -> None:
+        devices = list(self.sound())
+        for device in devices[1:]:
+            if members(device) != members(devices[0]):
+                self.violate("I1", device.name, f"other members than {devices[0].name} knows")
+
+    async def _equal_records(self) -> None:
+        """For each privacy level, among those who may read it."""
+        found: dict[str, dict[Any, Any]] = {}
+        devices = list(self.sound())
+        for device in devices:
+            found[device.name] = await records(device)
+        for level in range(1, len(PRIVACY_NAMES)):
+            readers = [d for d in devices if may_read(d, level)]
+            views = {d.name: _of_level(found[d.name], level) for d in readers}
+            for device in readers[1:]:
+                first = readers[0].name
+                if views[device.name] != views[first]:
+                    self.violate("I1", device.name, _difference(views, device.name, first))
+
+
+async def records(device: SimDevice) -> dict[Any, tuple[int, Any]]:
+    """Everything an application could read: (database, collection, id) -> (privacy, fields)."""
+    return {
+        (database, found.collection, found.id, found.privacy): (found.privacy, found.value)
+        async for database, found in device.engine.reader.export(None)
+    }
+
+
+def _of_level(found: dict[Any, tuple[int, Any]], level: int) -> dict[Any, Any]:
+    return {name: value for name, (privacy, value) in found.items() if privacy == level}
+
+
+def _difference(views: dict[str, dict[Any, Any]], one: str, other: str) -> str:
+    """Where two views differ, by name only; contents are nobody's business."""
+    a, b = views[one], views[other]
+    only_one, only_other = sorted(a.keys() - b.keys()), sorted(b.keys() - a.keys())
+    unlike = sorted(name for name in a.keys() & b.keys() if a[name] != b[name])
+    return f"unlike {other}: more {only_one[:3]}, less {only_other[:3]}, other {unlike[:3]}"
+
+
+def may_read(device: SimDevice, level: int) -> bool:
+    engine = device.engine
+    return engine.mesh.registry.entitled(engine.our_device(), level)
+
+
+def members(device: SimDevice) -> list[tuple[Any, ...]]:
+    """The registry as far as all devices must agree on it."""
+    registry = device.engine.mesh.registry
+    return sorted((d.sig_pk, d.name, d.level, d.role, d.active) for d in registry.devices.values())
+
+
+def digests(device: SimDevice, privacies: frozenset[int]) -> Digests:
+    holdings = device.engine.ledger.holdings
+    return holdings.control_digest(), holdings.root(privacies)
+
+
+def unsettled(run: Run) -> str:
+    """Why the world has not settled yet; empty if it has."""
+    sound = [d for d in run.devices.values() if d.name not in run.spoiled]
+    down = [d.name for d in sound if not d.is_up]
+    if down:
+        return f"not up: {down}"
+    for device in sound[1:]:
+        first = sound[0]
+        if digests(device, frozenset()) != digests(first, frozenset()):
+            return f"{device.name} and {first.name} hold different membership logs"
+    for one in sound:
+        for other in sound:
+            if one is other or one.engine.keys.sig_pk == other.engine.keys.sig_pk:
+                continue
+            shared = one.engine.mesh.shared_privacies(other.engine.keys.sig_pk)
+            if digests(one, shared) != digests(other, shared):
+                return f"{one.name} and {other.name} hold different entries"
+        if one.engine.ingest.waiting() and not run.leaves_waiting:
+            return f"{one.name} has {one.engine.ingest.waiting()} entries waiting"
+        if one.engine.committer._running is not None:
+            return f"{one.name} is writing"
+    return ""

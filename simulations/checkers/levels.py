@@ -1,0 +1,47 @@
+"""I6: a device holds no key and no record beyond its level, and `device` never leaves."""
+
+from typing import ClassVar
+
+from ...crypto.entry import CONTROL_SCOPE
+from ...storage import membership_rows
+from ...sync.registry import may_hold
+from ..sim_device import SimDevice
+from .checker import Checker
+from .convergence import records
+
+
+class LevelChecker(Checker):
+    """Looks into every store for what must not be there."""
+
+    claims: ClassVar[dict[str, str]] = {
+        "I6": "no device holds a key or a record beyond its level, or another's of level device",
+    }
+
+    async def at_rest(self) -> None:
+        for device in self.sound():
+            self._keys(device)
+            await self._records(device)
+
+    def _keys(self, device: SimDevice) -> None:
+        engine = device.engine
+        level = engine.our_device().level
+        for held in device.store.look(membership_rows.scope_keys):
+            scope = engine.ledger.scope(held.scope_tag)
+            if scope is None or scope.tag == CONTROL_SCOPE or scope.privacy == 0:
+                continue
+            if not may_hold(level, scope.tag, scope.privacy):
+                told = f"a device of level {level} has a key of privacy {scope.privacy}"
+                self.violate("I6", device.name, told)
+
+    async def _records(self, device: SimDevice) -> None:
+        level = device.engine.our_device().level
+        written = {w.record for w in self.run.witness.writes if w.device == device.name}
+        for name, (privacy, _) in (await records(device)).items():
+            if privacy and not may_hold(level, b"", privacy):
+                self.violate("I6", device.name, f"a record of privacy {privacy} at level {level}")
+            if not privacy and name[:3] not in written and not _is_copy(device):
+                self.violate("I6", device.name, "a record of level device of another device")
+
+
+def _is_copy(device: SimDevice) -> bool:
+    return device.name.endswith("-copy")

@@ -1,0 +1,65 @@
+"""I7 and I9: logs have no gap, nothing is applied before what it rests on, no nonce comes twice."""
+
+from typing import Any, ClassVar
+
+from ...crypto.entry import CONTROL_SCOPE
+from ...storage.store import Conn
+from ..run import Run
+from ..sim_device import SimDevice
+from .checker import Checker
+
+_GAPS = """
+SELECT l.instance, count(*), min(e.seq), max(e.seq) FROM entries e JOIN logs l USING (log_no)
+GROUP BY l.log_no HAVING min(e.seq) != 1 OR max(e.seq) != count(*)
+"""
+
+_ENTRIES = """
+SELECT s.tag, l.instance, e.seq, h.key_id, e.salt, e.entry_id FROM entries e
+JOIN logs l USING (log_no) JOIN scopes s USING (scope_no) JOIN headings h USING (heading_no)
+"""
+
+
+class OrderChecker(Checker):
+    """Reads the entries of every store."""
+
+    claims: ClassVar[dict[str, str]] = {
+        "I7": "every log is without a gap, and nothing is applied before what it rests on",
+        "I9": "no place, salt and key come together twice for different entries",
+    }
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._nonces: dict[tuple[object, ...], tuple[str, bytes]] = {}
+
+    def at_start(self, device: SimDevice) -> None:
+        """What a crash has left is looked at before anything is added to it."""
+        self._look(device)
+
+    async def at_rest(self) -> None:
+        for device in self.sound():
+            self._look(device)
+            self._applied(device)
+
+    def _look(self, device: SimDevice) -> None:
+        def read(conn: Conn) -> tuple[list[Any], list[Any]]:
+            return conn.execute(_GAPS).fetchall(), conn.execute(_ENTRIES).fetchall()
+
+        gaps, entries = device.store.look(read)
+        for instance, count, first, last in gaps:
+            told = f"log {instance.hex()[:8]} has {count} entries from {first} to {last}"
+            self.violate("I7", device.name, told)
+        for scope, instance, seq, key, salt, id in entries:
+            # The nonce is the salt and a hash of place, author and key; the author is the log's.
+            nonce = (key, scope, instance, seq, salt)
+            known = self._nonces.setdefault(nonce, (device.name, id))
+            if known[1] != id:
+                self.violate("I9", device.name, f"a nonce of {known[0]} is used again at {seq}")
+
+    def _applied(self, device: SimDevice) -> None:
+        """The heads in memory are those on the disk, and what is not applied is known to wait."""
+        for log in device.engine.ledger.logs():
+            if log.scope.tag != CONTROL_SCOPE and any(seq > log.head_seq for seq in log.unapplied):
+                self.violate("I7", device.name, "an entry waits that the log does not have")
+            if log.tail_seq != log.head_seq:
+                told = f"at rest, a log of {log.head_seq} entries has a tail of {log.tail_seq}"
+                self.violate("I7", device.name, told)

@@ -1,0 +1,72 @@
+"""I15: a device says that it is in sync with another only if both really held the same."""
+
+from typing import ClassVar
+
+from ..run import Run
+from ..sim_device import SimDevice
+from .checker import Checker
+
+TURNS = 6
+_SHARINGS = tuple(frozenset(levels) for levels in ((1, 2, 3), (2, 3), (3,), ()))
+"""What two devices may share, by the lower of their levels."""
+
+
+class TruthChecker(Checker):
+    """Compares every proof with what the other device was seen to hold."""
+
+    claims: ClassVar[dict[str, str]] = {
+        "I15": "what is called in sync was the same on both sides; at rest everybody says so",
+    }
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._held: dict[bytes, dict[tuple[bytes, bytes, frozenset[int]], None]] = {}
+        self._told: dict[str, int] = {}
+
+    def at_start(self, device: SimDevice) -> None:
+        loop, starts = self.run.world.loop, device.starts
+
+        def look(turns: int) -> None:
+            if device.is_up and device.starts == starts:
+                self._look(device)
+                if turns:
+                    loop.call_soon(look, turns - 1)
+
+        # Whoever is told of a commit publishes new heads within a few turns of the loop.
+        device.store.committed = lambda: look(TURNS)
+        self._look(device)
+
+    def at_tick(self) -> None:
+        for device in self.run.world.running():
+            self._look(device)
+        for device in self.run.world.running():
+            self._judge(device)
+
+    async def at_rest(self) -> None:
+        self.at_tick()
+        for device in self.sound():
+            for peer in self.sound():
+                id = peer.engine.keys.sig_pk
+                if not device.engine.switchboard.links_to(id) or peer is device:
+                    continue
+                if not device.engine.standing_with(id).proved:
+                    told = f"holds the same as {peer.name}, is linked to it, and does not say so"
+                    self.violate("I15", device.name, told)
+
+    def _look(self, device: SimDevice) -> None:
+        engine = device.engine
+        held = self._held.setdefault(engine.keys.sig_pk, {})
+        holdings = engine.ledger.holdings
+        for shared in _SHARINGS:
+            held[holdings.control_digest(), holdings.root(shared), shared] = None
+
+    def _judge(self, device: SimDevice) -> None:
+        for link in device.engine.switchboard.links.values():
+            proved = link.state.knowledge.proved
+            if proved is None or device.name in self.run.spoiled:
+                continue
+            theirs = self._held.get(link.device)
+            if theirs is None:
+                continue  # No device of ours: a hostile peer may claim what it likes.
+            if (*proved, link.state.privacies) not in theirs:
+                self.violate("I15", device.name, "a proof of what the other never held")

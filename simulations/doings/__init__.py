@@ -1,0 +1,37 @@
+"""Doings: what users and fate can do in a plan, each by name.
+
+`DOINGS` has them all. A doing is a function of the run and of the step's arguments; what takes time
+goes on in a task of the device that does it, and dies with it. A doing that makes no sense now (its
+device is down, its image was never made) does nothing. `FAULTS` has the kinds of fault that a plan
+may hold, with the function that draws their steps.
+"""
+
+from .clock_doings import CLOCK_DOINGS, CLOCK_FAULTS
+from .disk_doings import DISK_DOINGS, DISK_FAULTS
+from .fault import Doing, FaultKind, Stage
+from .network_doings import NETWORK_DOINGS, NETWORK_FAULTS
+from .peer_doings import PEER_DOINGS, PEER_FAULTS
+from .process_doings import PROCESS_DOINGS, PROCESS_FAULTS
+from .user_doings import USER_DOINGS
+
+DOINGS: dict[str, Doing] = {
+    **USER_DOINGS,
+    **NETWORK_DOINGS,
+    **DISK_DOINGS,
+    **CLOCK_DOINGS,
+    **PROCESS_DOINGS,
+    **PEER_DOINGS,
+}
+
+FAULTS: dict[str, FaultKind] = {
+    kind.name: kind
+    for kind in (
+        *NETWORK_FAULTS,
+        *DISK_FAULTS,
+        *CLOCK_FAULTS,
+        *PROCESS_FAULTS,
+        *PEER_FAULTS,
+    )
+}
+
+__all__ = ["DOINGS", "FAULTS", "Doing", "FaultKind", "Stage"]

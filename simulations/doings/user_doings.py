@@ -1,0 +1,164 @@
+"""What users do: write, delete, read and search. The witness writes down what they were told."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ... import CoveyError
+from ...node.api import Node
+from ..run import Run
+from ..sim_device import SimDevice
+from ..virtual_loop import Process
+from ..witness import Write
+from .fault import Doing
+
+
+def put(run: Run, args: dict[str, Any]) -> None:
+    """Write one record. `fields`: field -> value; `replace` drops the others."""
+    database, collection, id = args["database"], args["collection"], args["id"]
+    replace, privacy = bool(args.get("replace")), args.get("privacy", "private")
+
+    def try_it(device: SimDevice) -> Write:
+        return run.witness.tries(
+            device.name,
+            device.engine,
+            (database, collection, id),
+            dict(args["fields"]),
+            removes_all=replace,
+            privacy=privacy,
+        )
+
+    async def act(node: Node) -> None:
+        target = node.database(database).collection(collection)
+        await target.put(
+            {**args["fields"], **args.get("extra", {})}, id, privacy=privacy, replace=replace
+        )
+
+    _write(run, args["device"], [try_it], act)
+
+
+def put_together(run: Run, args: dict[str, Any]) -> None:
+    """Write several records in one transaction. `records`: [id, fields] each."""
+    database, collection = args["database"], args["collection"]
+    privacy = args.get("privacy", "private")
+
+    def trying(id: str, fields: dict[str, str]) -> Callable[[SimDevice], Write]:
+        return lambda device: run.witness.tries(
+            device.name, device.engine, (database, collection, id), fields, privacy=privacy
+        )
+
+    async def act(node: Node) -> None:
+        async with node.database(database).transaction() as transaction:
+            for id, fields in args["records"]:
+                transaction.put(collection, fields, id, privacy=privacy)
+
+    _write(run, args["device"], [trying(*record) for record in args["records"]], act)
+
+
+def delete(run: Run, args: dict[str, Any]) -> None:
+    """Delete one record."""
+    record = (args["database"], args["collection"], args["id"])
+
+    def try_it(device: SimDevice) -> Write:
+        return run.witness.tries(
+            device.name,
+            device.engine,
+            record,
+            {},
+            removes_all=True,
+            is_delete=True,
+            privacy=args.get("privacy", "private"),
+        )
+
+    async def act(node: Node) -> None:
+        await node.database(record[0]).collection(record[1]).delete(record[2])
+
+    _write(run, args["device"], [try_it], act)
+
+
+def read(run: Run, args: dict[str, Any]) -> None:
+    """Read one record and search for it: neither may ever fail on a good store."""
+
+    async def act(node: Node) -> None:
+        collection = node.database(args["database"]).collection(args["collection"])
+        await collection.get(args["id"])
+        await collection.find(text="canary", limit=3)
+
+    _in_device(run, args["device"], act)
+
+
+def rename(run: Run, args: dict[str, Any]) -> None:
+    """Give the device itself another name, which writes to the membership log."""
+    device = run.device(args["device"])
+    if device is None:
+        return
+    engine = device.engine
+
+    async def act(_: Node) -> None:
+        await engine.rename(engine.keys.sig_pk, args["name"])
+
+    _in_device(run, args["device"], act)
+
+
+def sync(run: Run, args: dict[str, Any]) -> None:
+    """A person asks for a sync now."""
+    device = run.device(args["device"])
+    if device is not None:
+        device.engine.reach.hurry()
+
+
+def _write(
+    run: Run,
+    name: str,
+    trying: list[Callable[[SimDevice], Write]],
+    act: Callable[[Node], Awaitable[None]],
+) -> None:
+    async def write(node: Node) -> None:
+        device = run.device(name)
+        if device is None:
+            return
+        process, engine = device.process, device.engine
+        tried = [try_it(device) for try_it in trying]
+        try:
+            await act(node)
+        except CoveyError:
+            run.witness.refused += len(tried)
+            raise
+        if _is_still(device, process):
+            for one in tried:
+                run.witness.acknowledges(one, engine)
+
+    _in_device(run, name, write)
+
+
+def _is_still(device: SimDevice, process: Process | None) -> bool:
+    return device.is_up and device.process is process
+
+
+def _in_device(run: Run, name: str, act: Callable[[Node], Awaitable[None]]) -> None:
+    """Do it in a task of the device; what it was told goes into the trace."""
+    device = run.device(name)
+    if device is None:
+        return
+    node, process = device.node, device.process
+    assert process is not None
+
+    async def work() -> None:
+        try:
+            await act(node)
+        except CoveyError as error:
+            run.world.note(name, "refused", type(error).__name__)
+
+    def begin() -> None:
+        process.spawn(work(), "user")
+
+    process.happen(begin)
+
+
+USER_DOINGS: dict[str, Doing] = {
+    "put": put,
+    "put-together": put_together,
+    "delete": delete,
+    "read": read,
+    "rename": rename,
+    "sync": sync,
+}

@@ -1,0 +1,12 @@
+"""Registry: all mutants by name."""
+
+from .mutant import Mutant
+from .mutants_crypto import CRYPTO_MUTANTS
+from .mutants_node import NODE_MUTANTS
+from .mutants_storage import STORAGE_MUTANTS
+from .mutants_sync import SYNC_MUTANTS
+
+MUTANTS: dict[str, Mutant] = {
+    mutant.name: mutant
+    for mutant in (*STORAGE_MUTANTS, *CRYPTO_MUTANTS, *SYNC_MUTANTS, *NODE_MUTANTS)
+}

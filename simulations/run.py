@@ -1,0 +1,54 @@
+"""Run: what the doings, the checkers and the runner of one plan share."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from .plan import Plan
+from .sim_device import SimDevice
+from .sim_disk import SimDisk
+from .witness import Witness
+from .world import World
+
+NO_SESSION = "NO SESSION"
+
+
+@dataclass(eq=False)
+class Run:
+    """One plan under way. Made by `runner.py`."""
+
+    plan: Plan
+    world: World
+    witness: Witness = field(default_factory=Witness)
+    spoiled: dict[str, str] = field(default_factory=dict)
+    """Devices that can be expected to hold nothing right any more, and why."""
+    hostile: list[str] = field(default_factory=list)
+    """Names of misbehaviours that were committed."""
+    leaves_waiting: bool = False
+    """Entries of a hostile peer may rightly wait for ever."""
+    images: dict[str, SimDisk] = field(default_factory=dict)
+    """Copies of disks, by the name that the plan gave them."""
+    coverage: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(kind of fault, phase of a session it met) -> how often."""
+    done: Counter[str] = field(default_factory=Counter)
+    """How often each doing was done."""
+    high_water: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Device -> what -> the most that was seen of it."""
+    over: bool = False
+    """The world is being mended: nothing that fate planned happens any more."""
+
+    @property
+    def devices(self) -> dict[str, SimDevice]:
+        return self.world.devices
+
+    def device(self, name: str) -> SimDevice | None:
+        """A device that runs now, by name."""
+        device = self.world.devices.get(name)
+        return device if device is not None and device.is_up else None
+
+    def phases(self, name: str) -> list[str]:
+        """The phases of the sessions of a device, or that it has none."""
+        device = self.device(name)
+        if device is None:
+            return [NO_SESSION]
+        links = device.engine.switchboard.links.values()
+        return [link.state.phase.name for link in links] or [NO_SESSION]

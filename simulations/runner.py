@@ -1,0 +1,282 @@
+"""Runner: one plan from its start to its verdict.
+
+The devices of the cast start from copies of a template; the steps are done at their moments; then
+the world is mended (cuts undone, disks healed, everybody started and at home) and has to settle;
+then every checker looks. The same plan gives the same run, whatever the process.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..node.links import LinkTraffic
+from .checkers import CHECKERS, Checker
+from .checkers.convergence import LOOK_MS, SETTLE_MS_MAX, unsettled
+from .doings import DOINGS, FAULTS
+from .doings.process_doings import begin
+from .outcome import Outcome
+from .plan import Plan, PlanError, Step
+from .run import Run
+from .sim_device import SimDevice
+from .sim_disk import SimDisk
+from .templates import VARIANTS, mesh_disks
+from .virtual_loop import DeadlockError, LivelockError
+from .world import World, collect_garbage
+
+TICKS = 40
+TICK_MS_MIN = 500
+ALONE_MS = 1_000
+"""Between mending the world and looking whether it has settled."""
+
+Progress = Callable[[int, int], None]
+"""Told of virtual milliseconds done and to do."""
+
+_FAULT_OF_DOING = {
+    "cut": "one-way", "split": "partition", "reset": "reset", "tamper": "tamper",
+    "slow-reader": "slow-reader", "law": "law", "move": "address", "multicast": "no-multicast",
+    "doom-commit": "crash-at-commit", "doom-call": "crash-at-file", "full": "disk-full",
+    "rot": "bit-rot", "set-wall": "clock-jump", "drift": "clock-drift", "sleep": "sleep",
+    "crash": "crash", "stop": "restart", "put-back": "put-back", "clone": "clone",
+    "version": "version", "attack": "hostile",
+}  # fmt: skip
+_UNDOING = ("mend", "mend-all")
+_UNTOLD = ("device", "group", "when")
+"""Arguments of a fault that the trace tells otherwise, or not."""
+
+
+def run_plan(plan: Plan, progress: Progress | None = None) -> Outcome:
+    """Run a plan. Never raises for what the program under test does; that is a violation."""
+    unknown = sorted({step.do for step in plan.steps} - DOINGS.keys())
+    if unknown:
+        raise PlanError(f"the plan asks for what this version cannot do: {', '.join(unknown)}")
+    began_s = time.process_time()
+    # Before the world: a template is made in a world of its own.
+    disks = mesh_disks(
+        plan.cast, plan.seed % VARIANTS, hostile=any(s.do == "attack" for s in plan.steps)
+    )
+    with World(plan.seed, plan.law) as world:
+        running = _Running(Run(plan, world), disks, progress)
+        try:
+            world.run(running.go())
+        except (DeadlockError, LivelockError) as stuck:
+            world.violate("I2", "", f"{type(stuck).__name__}: {stuck}")
+        outcome = running.outcome()
+    collect_garbage()
+    # What was found while the world was closed counts as well.
+    outcome.violations = world.violations
+    outcome.digest = world.trace.digest
+    outcome.cpu_s = time.process_time() - began_s
+    return outcome
+
+
+class _Running:
+    """A plan under way."""
+
+    def __init__(self, run: Run, disks: dict[str, SimDisk], progress: Progress | None) -> None:
+        self.run = run
+        self._disks = disks
+        self.world = run.world
+        self.checkers: list[Checker] = [kind(run) for kind in CHECKERS]
+        self._progress = progress
+        self._waiting: list[Step] = []
+        """Steps whose moment has come and whose phase has not."""
+        self._instances: dict[str, bytes] = {}
+        self._kinds: dict[int, int] = {}
+        self._settled_ms: int | None = None
+
+    async def go(self) -> None:
+        self._set_up()
+        # Looked up once: most runs have one checker or two that want every message.
+        hooks = [
+            c.at_message for c in self.checkers if type(c).at_message is not Checker.at_message
+        ]
+        self.world.watchers += hooks
+        self.world.watchers.append(self._at_message)
+        ticking = asyncio.ensure_future(self._tick())
+        for step in sorted(self.run.plan.steps, key=lambda step: step.at_ms):
+            await self.world.wait_until_ms(step.at_ms)
+            self._come(step)
+        await self.world.wait_until_ms(self.run.plan.end_ms)
+        await self._mend()
+        ticking.cancel()
+        for checker in self.checkers:
+            checker.at_tick()
+        self._count_traffic()
+        if self._settled_ms is not None:
+            for checker in self.checkers:
+                await checker.at_rest()
+            await self._close()
+
+    def _set_up(self) -> None:
+        plan, world = self.run.plan, self.world
+        for part, place in zip(plan.cast, plan.places, strict=True):
+            disk = self._disks[part.name].copy(part.name, 1)
+            disk.dice = world.dice
+            disk.commit_ms_max, disk.read_ms_max = 3.0, 1.0
+            world.add(part.name, disk, place)
+        world.added = self._watch_device
+        for device in list(world.devices.values()):
+            self._watch_device(device)
+            device.begin()
+
+    def _watch_device(self, device: SimDevice) -> None:
+        device.started.append(self._at_start)
+
+    def _at_start(self, device: SimDevice) -> None:
+        self._instances[device.name] = device.engine.instance
+        for checker in self.checkers:
+            checker.at_start(device)
+
+    # Steps -------------------------------------------------------------------------------------
+
+    def _come(self, step: Step) -> None:
+        """The moment of a step has come."""
+        if self.run.over:
+            return
+        phase = step.args.get("when")
+        device = self.run.device(str(step.args.get("device")))
+        if phase is None or device is None or phase in self.run.phases(device.name):
+            self._do(step)
+        else:
+            self._waiting.append(step)
+
+    def _do(self, step: Step) -> None:
+        if step.do in _FAULT_OF_DOING:
+            for name in self._touched(step):
+                for phase in self.run.phases(name):
+                    self.run.coverage[_FAULT_OF_DOING[step.do], phase] += 1
+        if step.do in _FAULT_OF_DOING or step.do in _UNDOING:
+            self._note_fault(step)
+        self.run.done[step.do] += 1
+        DOINGS[step.do](self.run, step.args)
+
+    def _note_fault(self, step: Step) -> None:
+        told = [f"{key}={value}" for key, value in step.args.items() if key not in _UNTOLD]
+        for name in [*self._touched(step)] or [""]:
+            self.world.note(name, "fault", " ".join([step.do, *told]))
+
+    @staticmethod
+    def _touched(step: Step) -> Iterator[str]:
+        for key in ("device", "source", "one"):
+            if isinstance(step.args.get(key), str):
+                yield step.args[key]
+                return
+        yield from step.args.get("group", ())
+
+    def _at_message(self, source: str, target: str, message: bytes) -> None:
+        if not self._waiting or self.run.over:
+            return
+        for step in list(self._waiting):
+            name = step.args["device"]
+            if name in (source, target) and step.args["when"] in self.run.phases(name):
+                self._waiting.remove(step)
+                # Not now: a message is just being sent, and its sender must not die inside of it.
+                self.world.loop.call_soon(self._do, step)
+
+    async def _tick(self) -> None:
+        pause_ms = max(self.run.plan.end_ms // TICKS, TICK_MS_MIN)
+        while True:
+            await self.world.wait_ms(pause_ms)
+            self._note_instances()
+            for checker in self.checkers:
+                checker.at_tick()
+            if self._progress is not None:
+                self._progress(min(self.world.now_ms, self.run.plan.end_ms), self.run.plan.end_ms)
+
+    def _note_instances(self) -> None:
+        """A store that went over to another instance has taken its old log out."""
+        for device in self.world.running():
+            before = self._instances.get(device.name)
+            if before is not None and before != device.engine.instance:
+                self.run.witness.forget_places(device.name, before)
+            self._instances[device.name] = device.engine.instance
+
+    # The end -----------------------------------------------------------------------------------
+
+    async def _mend(self) -> None:
+        """Everything that fate did is over; wait until everybody has everything."""
+        run, world = self.run, self.world
+        run.over = True
+        world.note("", "mended")
+        world.network.mend()
+        world.network.tampered.clear()
+        world.network.set_law(None, "lan")
+        world.end_outsiders()
+        for device in list(world.devices.values()):
+            device.disk.heal()
+            device.wake()
+            self._restore_program(device)
+            device.machine.reads_bytes_per_ms, device.machine.mdns = None, True
+            if device.machine.place != "home":
+                world.network.move(device.name, "home")
+        mended_ms = world.now_ms
+        why = ""
+        while world.now_ms < mended_ms + SETTLE_MS_MAX:
+            for device in list(world.devices.values()):
+                if device.name not in run.spoiled:
+                    begin(device)
+            await world.wait_ms(ALONE_MS if not why else LOOK_MS)
+            why = unsettled(run)
+            if not why:
+                self._settled_ms = world.now_ms - mended_ms
+                world.note("", "settled")
+                self._note_instances()
+                return
+        world.violate("I2", "", f"not settled after {SETTLE_MS_MAX // 1000} s: {why}")
+
+    def _restore_program(self, device: SimDevice) -> None:
+        """Everybody runs this version again."""
+        if device.versions is not None and 1 not in device.versions:
+            device.crash()
+            device.versions, device.features = None, ()
+
+    async def _close(self) -> None:
+        for device in self.world.running():
+            await device.stop()
+
+    def _count_traffic(self) -> None:
+        for device in self.world.running():
+            board = device.engine.switchboard
+            sums: list[LinkTraffic] = [board.traffic_ended]
+            sums += [link.traffic for link in board.links.values()]
+            for traffic in sums:
+                for kind, count in traffic.sent_by_type.items():
+                    self._kinds[kind] = self._kinds.get(kind, 0) + count
+
+    def outcome(self) -> Outcome:
+        run, world = self.run, self.world
+        writes = run.witness.writes
+        return Outcome(
+            run.plan,
+            world.violations,
+            world.trace.digest,
+            world.loop.turns_total,
+            world.now_ms,
+            self._settled_ms,
+            world.trace.messages,
+            world.trace.message_bytes,
+            {KINDS.get(kind, str(kind)): count for kind, count in sorted(self._kinds.items())},
+            len(writes),
+            sum(write.acknowledged for write in writes),
+            run.witness.refused,
+            run.witness.conflicts(),
+            run.high_water,
+            run.coverage,
+            run.done,
+            world.trace.events,
+        )
+
+
+KINDS = {
+    1: "greeting", 2: "digests", 3: "vector", 4: "want", 5: "batch",
+    6: "ack", 7: "have", 8: "root", 9: "goodbye",
+}  # fmt: skip
+"""Session frames by their type byte (docs/protocol.md, section 7)."""
+
+
+def empty_cells(coverage: Any) -> list[tuple[str, str]]:
+    """Pairs of a fault and a phase of a session that never met."""
+    phases = ("NO SESSION", "GREETING", "MEMBERSHIP", "COMPARING", "STREAMING")
+    kinds = sorted(set(_FAULT_OF_DOING.values()) & FAULTS.keys())
+    return [(kind, phase) for kind in kinds for phase in phases if not coverage[kind, phase]]

@@ -1,0 +1,172 @@
+"""Scenarios that `covey simulate` knows by name, and the habits that some of them have.
+
+A scenario says what is likely; the seed says what happens. Habits are drawn from a stream of their
+own, so they are the same whatever else a plan holds. A day of a habit is 24 hours of virtual time,
+or the whole run where that is shorter, so that a quick look at a scenario still shows its point.
+"""
+
+from random import Random
+
+from .doings import FAULTS, Stage
+from .plan import Step
+from .planning import Scenario
+
+DAY_MS = 86_400_000
+DEFAULT_SCENARIO = "two-devices"
+
+_ALL = tuple(FAULTS)
+_ACCIDENTS = tuple(kind for kind in FAULTS if kind != "hostile")
+"""Everything that goes wrong without anybody's ill will."""
+
+
+def _commute(random: Random, stage: Stage) -> list[Step]:
+    """The second device leaves home each morning and comes back each evening.
+
+    It works at the office, where the third device always is: what the two places know of each
+    other, it carries. The lid of the first is closed at night. A run starts at six in the morning.
+    """
+    if len(stage.names) < 2:
+        return []
+    home, phone, *rest = stage.names
+    steps = [Step(0, "move", {"device": name, "place": "office"}) for name in rest[:1]]
+    steps += _every_morning(stage)
+    day_ms = min(DAY_MS, stage.end_ms)
+    for morning_ms in range(0, stage.end_ms, day_ms):
+
+        def at(share: float, start_ms: int = morning_ms) -> int:
+            return start_ms + int((share + random.uniform(-0.01, 0.01)) * day_ms)
+
+        steps += [
+            Step(at(0.07), "move", {"device": phone, "place": None}),
+            Step(at(0.10), "move", {"device": phone, "place": "office"}),
+            Step(at(0.45), "move", {"device": phone, "place": None}),
+            Step(at(0.48), "move", {"device": phone, "place": "home"}),
+            Step(at(0.70), "sleep", {"device": home}),
+            Step(at(0.97), "wake", {"device": home}),
+        ]
+    return steps
+
+
+def _long_journey(random: Random, stage: Stage) -> list[Step]:
+    """The second device is out of reach for nearly all of the time, and comes back in the end."""
+    traveller = stage.names[min(1, len(stage.names) - 1)]
+    leaves_ms = int(stage.end_ms * random.uniform(0.02, 0.08))
+    returns_ms = int(stage.end_ms * random.uniform(0.90, 0.97))
+    return [
+        Step(leaves_ms, "move", {"device": traveller, "place": None}),
+        Step(returns_ms, "move", {"device": traveller, "place": "home"}),
+        *_every_morning(stage),
+    ]
+
+
+def _every_morning(stage: Stage) -> list[Step]:
+    """Whatever crashed is switched on again the next day: somebody wants to use it."""
+    mornings = range(DAY_MS, stage.end_ms, DAY_MS)
+    return [Step(at_ms, "start", {"device": name}) for at_ms in mornings for name in stage.names]
+
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(
+            "two-devices",
+            "A laptop and a phone of one person, and every kind of accident.",
+            nodes=2,
+            hours=0.05,
+            operations=40,
+            faults=_ACCIDENTS,
+        ),
+        Scenario(
+            "family",
+            "Six devices of a household, some of which may not read everything.",
+            nodes=6,
+            hours=0.1,
+            operations=80,
+            faults=("away", "sleep", "crash", "restart", "partition", "address", "law", "io-error"),
+            level_of=("full", "full", "full", "limited", "guest", "limited"),
+        ),
+        Scenario(
+            "commuter",
+            "A phone carries changes between home and office, day after day.",
+            nodes=3,
+            hours=72,
+            operations=90,
+            faults=("crash", "restart", "reset", "half-open", "law", "no-multicast", "clock-drift"),
+            levels=False,
+            extra=_commute,
+            scales=True,
+        ),
+        Scenario(
+            "flaky-wifi",
+            "Three devices on a network that loses, breaks and garbles.",
+            nodes=3,
+            hours=0.05,
+            operations=50,
+            faults=("reset", "tamper", "slow-reader", "half-open", "one-way", "no-multicast"),
+            fault_share=0.6,
+            law="flaky-wifi",
+        ),
+        Scenario(
+            "long-offline",
+            "A device is away for weeks, everybody goes on writing, and it comes back.",
+            nodes=3,
+            hours=336,
+            operations=100,
+            faults=("crash", "restart", "sleep", "clock-drift", "law", "io-error"),
+            levels=False,
+            extra=_long_journey,
+            scales=True,
+        ),
+        Scenario(
+            "hostile-peer",
+            "Three devices, and a peer that breaks every rule.",
+            3,
+            0.02,
+            20,
+            ("hostile",),
+            1.0,
+        ),
+        Scenario(
+            "restore",
+            "Homes are put back from old images and run in two copies, and processes die.",
+            nodes=3,
+            hours=0.05,
+            operations=40,
+            faults=("put-back", "clone", "crash", "crash-at-commit"),
+            fault_share=0.3,
+        ),
+        Scenario(
+            "disk",
+            "Disks fill up, fail, forget what was not synced, and rot.",
+            nodes=3,
+            hours=0.05,
+            operations=50,
+            faults=(
+                *("crash-at-commit", "crash-at-file", "io-error"),
+                *("unsure-commit", "disk-full", "bit-rot"),
+            ),
+            fault_share=0.4,
+        ),
+        Scenario(
+            "clocks",
+            "Clocks are years off, jump, run fast or slow, and stand still.",
+            nodes=4,
+            hours=0.1,
+            operations=60,
+            faults=("clock-jump", "clock-drift", "sleep", "crash"),
+            fault_share=0.4,
+        ),
+        Scenario(
+            "crowd",
+            "Fifty devices and few writes: what does not grow, and what does.",
+            nodes=50,
+            hours=0.005,
+            operations=15,
+            faults=("crash", "restart", "address", "reset"),
+            fault_share=0.2,
+            law="wifi",
+            levels=False,
+        ),
+        Scenario("mixed", "Five devices and every kind of fault.", 5, 0.05, 60, _ALL),
+    )
+}

@@ -1,0 +1,107 @@
+"""Simulated clock: the Clock port of one device on virtual time, with everything clocks do wrong.
+
+The wall clock may be years off and may jump. Monotonic time never jumps; it may run a little fast
+or slow, and it stands still while the device sleeps, as that of Linux does. Then sleepers sleep on,
+and the wall clock is ahead when the device wakes.
+"""
+
+import asyncio
+
+from .virtual_loop import Process
+
+WALL_START_MS = 1_780_000_000_000
+"""The true wall time at the start of every run, since 1970."""
+MONOTONIC_START_MS = 1_000_000
+
+
+class SimClock:
+    """Implements `covey.node.ports.Clock`. The wall clock outlives processes; sleepers do not."""
+
+    def __init__(self, drift_ppm: int = 0, wall_error_ms: int = 0) -> None:
+        """`drift_ppm`: millionths that this clock gains; `wall_error_ms`: how far it is ahead."""
+        self._rate = 1 + drift_ppm / 1e6
+        self.wall_error_ms = wall_error_ms
+        self._stood_still_ms = 0.0
+        self._ahead_ms = 0
+        self._asleep_since_ms: float | None = None
+
+    def set_drift(self, ppm: int) -> None:
+        """Gain so many millionths from now on; no clock jumps for it."""
+        monotonic_ms, wall_ms = self.monotonic_ms(), self.wall_ms()
+        self._rate = 1 + ppm / 1e6
+        self._ahead_ms += monotonic_ms - self.monotonic_ms()
+        self.wall_error_ms += wall_ms - self.wall_ms()
+
+    def true_ms(self) -> float:
+        return asyncio.get_running_loop().time() * 1000
+
+    def monotonic_ms(self) -> int:
+        now_ms = self.true_ms() if self._asleep_since_ms is None else self._asleep_since_ms
+        return (
+            MONOTONIC_START_MS
+            + self._ahead_ms
+            + int((now_ms - self._stood_still_ms) * self._rate + 1e-6)
+        )
+
+    def wall_ms(self) -> int:
+        return WALL_START_MS + int(self.true_ms() * self._rate + 1e-6) + self.wall_error_ms
+
+    def sleep(self) -> None:
+        """The device goes to sleep: monotonic time stands still."""
+        if self._asleep_since_ms is None:
+            self._asleep_since_ms = self.true_ms()
+
+    def wake(self) -> None:
+        """Monotonic time goes on."""
+        if self._asleep_since_ms is not None:
+            self._stood_still_ms += self.true_ms() - self._asleep_since_ms
+            self._asleep_since_ms = None
+
+    def true_duration_s(self, duration_ms: int) -> float:
+        """How long that takes in true time, if the device stays awake."""
+        return max(duration_ms, 0) / self._rate / 1000
+
+
+class ProcessClock:
+    """The clock as one process sees it: its sleepers freeze and die with it."""
+
+    def __init__(self, clock: SimClock, process: Process) -> None:
+        self._clock = clock
+        self._process = process
+
+    def monotonic_ms(self) -> int:
+        return self._clock.monotonic_ms()
+
+    def wall_ms(self) -> int:
+        return self._clock.wall_ms()
+
+    async def sleep_ms(self, duration_ms: int) -> None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        if not self._process.alive:
+            future.cancel()
+            await future
+        handle = loop.call_later(
+            self._clock.true_duration_s(duration_ms),
+            self._fire,
+            future,
+            self.monotonic_ms() + max(duration_ms, 0),
+        )
+        try:
+            await future
+        finally:
+            handle.cancel()
+
+    def _fire(self, future: "asyncio.Future[None]", until_ms: int) -> None:
+        def wake() -> None:
+            if future.done():
+                return
+            left_ms = until_ms - self.monotonic_ms()
+            if left_ms > 1:
+                # Time stood still meanwhile; a timer of the system would not have run out either.
+                loop = asyncio.get_running_loop()
+                loop.call_later(self._clock.true_duration_s(left_ms), self._fire, future, until_ms)
+                return
+            future.set_result(None)
+
+        self._process.happen(wake)

@@ -1,0 +1,355 @@
+"""Plans: the same seed is the same plan, scenarios hold what they promise, bad files are told so.
+
+A plan may come from a file that somebody edited: what cannot be run is refused as one line, before
+anything runs.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from covey.simulations.doings import DOINGS, FAULTS
+from covey.simulations.hostile.registry import MISBEHAVIOURS
+from covey.simulations.plan import Plan, PlanError, Step, read_plan
+from covey.simulations.plan_checks import NEEDS, check_plan, load_checked
+from covey.simulations.planning import Scenario, plan_of
+from covey.simulations.scenarios import DAY_MS, DEFAULT_SCENARIO, SCENARIOS
+
+NAMES = (
+    *("two-devices", "family", "commuter", "flaky-wifi", "long-offline", "hostile-peer"),
+    *("restore", "disk", "clocks", "crowd", "mixed"),
+)
+USERS_DO = {"put", "put-together", "delete", "read", "rename", "sync"}
+SEEDS = range(20)
+
+
+def every_plan(scenario: Scenario) -> list[Plan]:
+    return [plan_of(scenario, seed) for seed in SEEDS]
+
+
+def places(plan: Plan, name: str) -> list[tuple[int, str | None]]:
+    """When a device goes where."""
+    return [
+        (step.at_ms, step.args["place"])
+        for step in plan.steps
+        if step.do == "move" and step.args["device"] == name
+    ]
+
+
+# What a seed gives -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seed_is_one_plan_and_another_seed_another(name: str) -> None:
+    """A seed in a report is worth nothing if it gives something else tomorrow."""
+    scenario = SCENARIOS[name]
+
+    assert plan_of(scenario, 7).to_json() == plan_of(scenario, 7).to_json()
+    assert len({plan.to_json() for plan in every_plan(scenario)}) == len(SEEDS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plan_comes_back_from_its_file_as_it_was(name: str) -> None:
+    """A failing plan is kept as a file, and run again from it."""
+    plan = plan_of(SCENARIOS[name], 3)
+
+    assert read_plan(plan.to_json()) == plan
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_scenario_plans_can_be_run(name: str) -> None:
+    """A step that no device can do would be left out unseen."""
+    for plan in every_plan(SCENARIOS[name]):
+        check_plan(plan)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_steps_of_a_plan_are_in_order_and_end_in_time(name: str) -> None:
+    """The world is mended at the end of a plan: nothing may come later."""
+    for plan in every_plan(SCENARIOS[name]):
+        moments = [step.at_ms for step in plan.steps]
+        assert moments == sorted(moments)
+        assert moments[-1] < plan.end_ms
+
+
+def test_no_operations_are_no_steps_of_users() -> None:
+    """Nothing is a number too: whoever asks for none must not be given the default."""
+    plan = plan_of(SCENARIOS["two-devices"], 1, operations=0)
+
+    assert plan.steps == ()
+
+
+def test_what_was_asked_for_goes_before_what_the_scenario_has() -> None:
+    """A scenario is a beginning: its size is a person's to choose."""
+    plan = plan_of(SCENARIOS["mixed"], 1, nodes=7, hours=1.5, operations=11)
+
+    assert (len(plan.cast), plan.end_ms) == (7, 5_400_000)
+    assert sum(step.do in USERS_DO for step in plan.steps) == 11
+    assert plan.cast[5].name == "laptop-2"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"nodes": 0},
+        {"nodes": 101},
+        {"hours": 0.0},
+        {"hours": -1.0},
+        {"hours": float("nan")},
+        {"hours": float("inf")},
+        {"hours": 10_000.0},
+        {"operations": -1},
+        {"operations": 20_001},
+    ],
+)
+def test_sizes_that_cannot_be_simulated_are_refused(asked: dict[str, Any]) -> None:
+    """Better one line now than a machine without memory in an hour."""
+    with pytest.raises(PlanError, match="can be simulated"):
+        plan_of(SCENARIOS["mixed"], 1, **asked)
+
+
+def test_a_plan_error_ends_a_command_as_wrong_usage() -> None:
+    """A script tells a wrong question from a violation by the exit code."""
+    assert PlanError.exit_code == 2
+
+
+# The scenarios ---------------------------------------------------------------------------------
+
+
+def test_the_scenarios_are_those_that_the_guide_names() -> None:
+    """`covey simulate NAME` is in people's scripts."""
+    assert tuple(SCENARIOS) == NAMES
+    assert DEFAULT_SCENARIO in SCENARIOS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_scenario_says_what_it_is_in_a_sentence(name: str) -> None:
+    """`--list` is where people choose."""
+    about = SCENARIOS[name].about
+
+    assert about[0].isupper() and about.endswith(".") and len(about) <= 80
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_scenario_names_only_faults_that_there_are_and_holds_no_others(name: str) -> None:
+    """A misspelt fault would be left out of every plan, and nobody would miss it."""
+    scenario = SCENARIOS[name]
+
+    assert set(scenario.faults) <= FAULTS.keys()
+    assert all(set(plan.faults) <= set(scenario.faults) for plan in every_plan(scenario))
+
+
+def test_over_some_seeds_every_fault_of_a_scenario_is_in_a_plan() -> None:
+    """A fault that no seed holds tests nothing."""
+    for scenario in SCENARIOS.values():
+        seen = {kind for seed in range(60) for kind in plan_of(scenario, seed).faults}
+        assert seen == set(scenario.faults), scenario.name
+
+
+def test_mixed_keeps_its_size() -> None:
+    """Seeds that are known to find planted bugs are seeds of this scenario."""
+    mixed = SCENARIOS["mixed"]
+
+    assert (mixed.nodes, mixed.hours, mixed.operations) == (5, 0.05, 60)
+    assert mixed.faults == tuple(FAULTS)
+
+
+def test_the_commuter_leaves_and_returns_every_day_of_a_month() -> None:
+    """What the phone carries between home and office is the point of this scenario."""
+    plan = plan_of(SCENARIOS["commuter"], 1, hours=720)
+    days = [places(plan, "phone")[4 * day : 4 * day + 4] for day in range(30)]
+
+    assert len(places(plan, "phone")) == 120
+    for day, moves in enumerate(days):
+        assert [place for _, place in moves] == [None, "office", None, "home"]
+        assert all(day * DAY_MS <= at_ms < (day + 1) * DAY_MS for at_ms, _ in moves)
+
+
+def test_somebody_is_always_at_the_office() -> None:
+    """A phone that meets nobody there carries nothing."""
+    plan = plan_of(SCENARIOS["commuter"], 1)
+
+    assert places(plan, "tablet") == [(0, "office")]
+
+
+def test_a_short_commute_still_goes_there_and_back() -> None:
+    """A quick look at a scenario must show what it is about."""
+    plan = plan_of(SCENARIOS["commuter"], 1, hours=0.1)
+
+    assert [place for _, place in places(plan, "phone")] == [None, "office", None, "home"]
+
+
+def test_habits_do_not_depend_on_how_much_is_written() -> None:
+    """Otherwise nobody could vary one thing and leave the other."""
+    few, many = (plan_of(SCENARIOS["commuter"], 5, operations=count) for count in (0, 200))
+
+    assert places(few, "phone") == places(many, "phone")
+
+
+@pytest.mark.parametrize("name", ["commuter", "long-offline"])
+def test_longer_runs_hold_more_operations_unless_a_number_is_asked_for(name: str) -> None:
+    """A month with the writes of three days would be a month of silence."""
+    scenario = SCENARIOS[name]
+    longer = plan_of(scenario, 1, hours=scenario.hours * 10)
+    asked = plan_of(scenario, 1, hours=scenario.hours * 10, operations=30)
+
+    assert sum(s.do in USERS_DO for s in longer.steps) == scenario.operations * 10
+    assert sum(s.do in USERS_DO for s in asked.steps) == 30
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_long_offline_is_away_for_weeks_and_both_sides_write(seed: int) -> None:
+    """What comes back after weeks must meet what was written meanwhile."""
+    plan = plan_of(SCENARIOS["long-offline"], seed)
+    (leaves_ms, away), (returns_ms, back) = places(plan, "phone")
+    meanwhile = [
+        step.args["device"]
+        for step in plan.steps
+        if step.do == "put" and leaves_ms < step.at_ms < returns_ms
+    ]
+
+    assert (away, back) == (None, "home")
+    assert returns_ms - leaves_ms > 10 * DAY_MS
+    assert "phone" in meanwhile and set(meanwhile) - {"phone"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_family_has_members_who_may_not_read_everything(seed: int) -> None:
+    """Levels are what this scenario is about; chance must not leave them out."""
+    levels = [part.level for part in plan_of(SCENARIOS["family"], seed).cast]
+
+    assert levels[:2] == ["full", "full"]
+    assert {"limited", "guest"} <= set(levels)
+
+
+def test_flaky_wifi_is_always_flaky_and_a_crowd_is_fifty() -> None:
+    """The name says so."""
+    assert {plan.law for plan in every_plan(SCENARIOS["flaky-wifi"])} == {"flaky-wifi"}
+    assert len(plan_of(SCENARIOS["crowd"], 1).cast) == 50
+
+
+# Plans from files ------------------------------------------------------------------------------
+
+
+def edited(**changes: Any) -> str:
+    """The text of a good plan with other values in it."""
+    document = json.loads(plan_of(SCENARIOS["two-devices"], 1).to_json())
+    return json.dumps({**document, **changes})
+
+
+BAD_PLANS = {
+    "nothing": "",
+    "no JSON": "hello",
+    "a list": "[1]",
+    "very deep": "[" * 100_000,
+    "another format": edited(covey_plan=2),
+    "no steps": edited(steps=None),
+    "half a step": edited(steps=[[1, "sync"]]),
+    "an infinite end": edited().replace('"end_ms": 180000', '"end_ms": 1e999'),
+    "an end before the start": edited(end_ms=-1),
+    "an end in a thousand years": edited(end_ms=10**15),
+    "nobody": edited(cast=[], places=[]),
+    "one place too few": edited(places=["home"]),
+    "a place that is a number": edited(places=["home", 7]),
+    "one name twice": edited(cast=[{"name": "phone"}, {"name": "phone"}]),
+    "a name that is a number": edited(cast=[{"name": 1}, {"name": "phone"}]),
+    "an unknown level": edited(cast=[{"name": "a", "level": "deity"}, {"name": "phone"}]),
+    "an unknown kind": edited(cast=[{"name": "a", "kind": "toaster"}, {"name": "phone"}]),
+    "a part with more": edited(cast=[{"name": "a", "colour": "red"}, {"name": "phone"}]),
+    "an unknown law": edited(law="string and cans"),
+    "an unknown doing": edited(steps=[[1, "fly", {}]]),
+    "a step before the start": edited(steps=[[-1, "sync", {"device": "phone"}]]),
+    "a step after the end": edited(steps=[[180_000, "sync", {"device": "phone"}]]),
+    "a stranger": edited(steps=[[1, "sync", {"device": "fridge"}]]),
+    "a device that is a list": edited(steps=[[1, "crash", {"device": ["phone"]}]]),
+    "a phase that there is not": edited(
+        steps=[[1, "crash", {"device": "phone", "when": "DREAMING"}]]
+    ),
+    "a fate that there is not": edited(
+        steps=[[1, "doom-commit", {"device": "phone", "ahead": 1, "fate": "sings"}]]
+    ),
+    "an attack that there is not": edited(
+        steps=[[1, "attack", {"device": "phone", "name": "politeness"}]]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PLANS)
+def test_a_plan_that_cannot_be_run_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    """Plans are edited by hand, and come from other versions."""
+    file = tmp_path / "plan.json"
+    file.write_text(BAD_PLANS[name], encoding="utf-8")
+
+    with pytest.raises(PlanError) as refused:
+        load_checked(file)
+
+    assert str(file) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_plan_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """A misspelt name is no defect of the program."""
+    with pytest.raises(PlanError, match=r"nowhere\.json"):
+        load_checked(tmp_path / "nowhere.json")
+
+
+@given(
+    st.sampled_from(["seed", "cast", "law", "places", "faults", "end_ms", "steps", "covey_plan"]),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+        max_leaves=8,
+    ),
+)
+def test_whatever_stands_in_a_plan_it_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, key: str, value: Any
+) -> None:
+    """No text makes the program fall over."""
+    file = tmp_path_factory.mktemp("plans") / "plan.json"
+    file.write_text(edited(**{key: value}), encoding="utf-8")
+
+    try:
+        plan = load_checked(file)
+    except PlanError:
+        return
+
+    assert read_plan(plan.to_json()) == plan
+
+
+def test_every_doing_has_a_row_that_says_what_it_needs() -> None:
+    """A doing without a row would be run with whatever a file holds."""
+    assert NEEDS.keys() == DOINGS.keys()
+
+
+@pytest.mark.parametrize("do", NEEDS)
+def test_a_step_without_what_it_needs_is_refused_by_name(do: str) -> None:
+    """It would end the run in the middle as a defect."""
+    plan = plan_of(SCENARIOS["two-devices"], 1)
+    samples: dict[str, Any] = {
+        **{"device": "phone", "source": "phone", "target": "laptop", "one": "phone"},
+        **{"other": "laptop", "group": ["phone"], "database": "memory", "collection": "facts"},
+        **{"id": "private-1", "fields": {"text": "x"}, "records": [["private-1", {"text": "x"}]]},
+        **{
+            "law": "lan",
+            "how": "flip",
+            "on": True,
+            "ahead": 1,
+            "fate": "fails",
+            "file": "store.db",
+        },
+        **{"error_ms": 5, "ppm": 5, "image": "one", "versions": [1], "name": "desk"},
+    }
+    args = {key: samples[key] for key in NEEDS[do]}
+    if do == "attack":
+        args["name"] = next(iter(MISBEHAVIOURS))
+    check_plan(replace(plan, steps=(Step(1, do, args),)))
+
+    for key in args:
+        for broken in ({k: v for k, v in args.items() if k != key}, {**args, key: [[]]}):
+            with pytest.raises(PlanError, match=f"step 1 \\({do}\\).*{key}"):
+                check_plan(replace(plan, steps=(Step(1, do, broken),)))
