@@ -13,7 +13,7 @@ from .durations import duration
 from .outcome import Outcome
 from .report import Section, coverage_section, sections, verdict
 from .timeline_drawing import SHAPES, draw
-from .timeline_lanes import picture_of
+from .timeline_lanes import Picture, picture_of
 from .trace import EVENTS_MAX
 
 _STYLE = """
@@ -93,15 +93,16 @@ def timeline(outcome: Outcome, replay: str = "") -> str:
     title = f"{plan.scenario}, seed {plan.seed}"
     state = "ok" if outcome.ok else "failed"
     kinds = ", ".join(plan.faults) or "none"
+    picture = picture_of(outcome)
     body = [
         f"<h1>{_text(title)}</h1>",
         f'<p class="verdict {state}">{_text(verdict(summary))}</p>',
         f'<p class="muted">{len(plan.cast)} devices over {duration(plan.end_ms)} on '
         f"{_text(plan.law)}; {len(plan.steps):,} steps; faults: {_text(kinds)}</p>",
         f"<p><code>{_text(replay)}</code></p>" if replay else "",
-        f'<div class="picture">{draw(picture_of(outcome))}</div>',
+        f'<div class="picture">{draw(picture)}</div>',
         _legend(),
-        _cut_short(outcome),
+        _cut_short(outcome, picture),
         _violations(outcome),
         '<div class="tables">',
         *(_table(section) for section in sections(summary)),
@@ -133,10 +134,14 @@ def _legend() -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def _cut_short(outcome: Outcome) -> str:
-    if len(outcome.timeline) < EVENTS_MAX:
-        return ""
-    return f"<p>Only the first {EVENTS_MAX:,} events were kept; what came later is not shown.</p>"
+def _cut_short(outcome: Outcome, picture: Picture) -> str:
+    told = []
+    if picture.is_cut_short:
+        until = duration(picture.until_ms)
+        told.append(f"The picture ends at {until}; what came later stands at its right edge.")
+    if len(outcome.timeline) >= EVENTS_MAX:
+        told.append(f"Only the first {EVENTS_MAX:,} events were kept; later ones are not shown.")
+    return "".join(f'<p class="muted">{line}</p>' for line in told)
 
 
 def _violations(outcome: Outcome) -> str:

@@ -19,6 +19,10 @@ HOME = "home"
 NOWHERE = "None"
 """What the trace calls the place of a device that is out of reach."""
 
+AFTERWARDS_MS_MIN = 120_000
+"""So much is shown of the time after the world was mended, or half as much as before it. A world
+that never settles is waited for much longer, and nothing is to be seen in that."""
+
 WRITES = frozenset({"put", "put-together", "delete"})
 MARKS = (
     "attacked",
@@ -71,6 +75,8 @@ class Picture:
     """One run. See the module."""
 
     until_ms: int
+    """What came later stands at the right edge."""
+    is_cut_short: bool
     lanes: list[Lane]
     laws: list[Bar]
     """Kinds are names of laws."""
@@ -85,8 +91,10 @@ class Picture:
 def picture_of(outcome: Outcome) -> Picture:
     """What happened in a run, sorted by where it is shown."""
     plan, events = outcome.plan, outcome.timeline
-    until_ms = max(outcome.virtual_ms, plan.end_ms, 1)
+    whole_ms = until_ms = max(outcome.virtual_ms, plan.end_ms, 1)
     mended = next((event.at_ms for event in events if event.kind == "mended"), None)
+    if mended is not None:
+        until_ms = min(whole_ms, mended + max(AFTERWARDS_MS_MIN, plan.end_ms // 2))
     settled = next((event.at_ms for event in events if event.kind == "settled"), None)
     lanes = _lanes(outcome, until_ms)
     numbered = list(enumerate(outcome.violations, 1))
@@ -95,6 +103,7 @@ def picture_of(outcome: Outcome) -> Picture:
             lanes[violation.device].violations.append((number, violation))
     return Picture(
         until_ms,
+        until_ms < whole_ms,
         list(lanes.values()),
         _laws(plan, mended, until_ms),
         _splits(plan, mended, until_ms),
@@ -116,7 +125,8 @@ def _lanes(outcome: Outcome, until_ms: int) -> dict[str, Lane]:
         if event.kind == "mended":
             for life in lives.values():
                 life.goes(event.at_ms, HOME)
-        if not event.device:
+        # Whoever still runs when a run is over is ended with it, and that is no crash.
+        if not event.device or (event.kind == "crash" and event.at_ms >= outcome.virtual_ms):
             continue
         if event.kind == "cloned from":
             original = lives.get(event.detail)

@@ -196,6 +196,26 @@ def test_the_kind_of_network_is_shown_until_it_changes() -> None:
     ]
 
 
+def test_being_ended_with_the_run_is_no_crash() -> None:
+    """A world that never settled would seem to have killed everybody at last."""
+    lane = lane_of([Event(50_000, "phone", "crash"), Event(100_000, "phone", "crash")])
+
+    assert [mark.at_ms for mark in lane.marks] == [50_000]
+
+
+def test_a_long_wait_for_a_world_that_never_settles_is_not_drawn_in_full() -> None:
+    """It would leave a sixth of the picture for all that happened."""
+    late = Violation("I2", 1_000_000, "", "never settled")
+    outcome = outcome_of([Event(100_000, "", "mended")], violations=(late,))
+    outcome.virtual_ms = 1_000_000
+    picture = picture_of(outcome)
+    page = Page(timeline(outcome))
+
+    assert (picture.until_ms, picture.is_cut_short) == (220_000, True)
+    assert "The picture ends at 3 min 40 s" in page.text
+    assert "never settled" in page.text
+
+
 def test_what_undoes_a_fault_is_no_fault() -> None:
     """The row of faults would show twice as many."""
     events = [

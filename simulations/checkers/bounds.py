@@ -53,7 +53,9 @@ class BoundsChecker(Checker):
             to_store = sum(asked.frame_bytes for asked in link._batches._queue)  # type: ignore[attr-defined]
             self._bound(device, "bytes to store", to_store, CREDIT_BYTES)
             self._bound(device, "tasks of a link", len(link._tasks), TASKS_PER_LINK_MAX)
-            self._bound(device, "ignored", link.state.ignored, IGNORED_MAX)
+            # The message that goes beyond the limit still counts in full; then the session ends.
+            ignored = IGNORED_MAX + VECTOR_ROWS_MAX
+            self._bound(device, "ignored", link.state.ignored, ignored)
             rows = max(map(len, link.state.knowledge.theirs.values()), default=0)
             self._bound(device, "rows of a vector", rows, VECTOR_ROWS_MAX)
 

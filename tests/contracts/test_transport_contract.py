@@ -97,6 +97,15 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
         await listener.close()
 
 
+async def send_all(connection: Connection, messages: list[bytes]) -> None:
+    for message in messages:
+        await connection.send(message)
+
+
+async def receive_some(connection: Connection, count: int) -> list[bytes]:
+    return [await connection.receive() for _ in range(count)]
+
+
 async def close_both(pair: tuple[Connection, Connection], first: int) -> None:
     """Close one side while the other listens, as it does in real life."""
     listening = asyncio.ensure_future(pair[1 - first].receive())
@@ -109,12 +118,10 @@ async def test_messages_arrive_whole_and_in_order(stage: Stage) -> None:
     """The ciphers count messages: one lost, doubled or out of order ends a channel."""
     ours, theirs = await stage.connect()
     messages = [bytes([n % 256]) * size for n, size in enumerate([1, 0, 5, MESSAGE_BYTES_MAX] * 5)]
-    for message in messages:
-        await ours.send(message)
-    forth = [await theirs.receive() for _ in messages]
-    for message in messages:
-        await theirs.send(message)
-    back = [await ours.receive() for _ in messages]
+
+    # Both at once: all of them together are more than a link need hold.
+    _, forth = await asyncio.gather(send_all(ours, messages), receive_some(theirs, len(messages)))
+    _, back = await asyncio.gather(send_all(theirs, messages), receive_some(ours, len(messages)))
 
     assert forth == messages
     assert back == messages
