@@ -1,10 +1,11 @@
 """Applying: stored entries become records, by way of the CRDT, when all they rest on is here.
 
 An entry waits for its key and for whatever its changes rest on (`waiting.py`); only what can never
-be right is quarantined, so that all devices come to the same. Whoever crashes the process is
-tried once more after a restart and then quarantined: the attempt is on the disk before the entry is
-handed on. What arrived together is applied together and committed together; what is tried again
-after a start goes one by one, so that a poisonous entry takes no other with it.
+be right is quarantined, so that all devices come to the same. Whoever crashes the process is tried
+once more after a restart, then after ever longer times of quiet, and then quarantined: the attempt
+is on the disk before the entry is handed on. What arrived together is applied together and
+committed together; what is tried again after a start goes one by one, so that a poisonous entry
+takes no other with it.
 
 The caller holds the turn (`turns.py`): nobody else reads or writes records meanwhile.
 """
@@ -28,13 +29,18 @@ from .happenings import Board, RecordChanged
 from .ingest_rows import APPLIED, PENDING, QUARANTINED, Opened, write_applied
 from .ledger import Ledger, Log
 from .mesh import Mesh
+from .ports import Clock
 from .projection import Key, project
 from .receiving import Arrived
 from .shelf import Shelf
 from .stored import stored_entry
 from .waiting import Missing, Place, Waiting
 
-ATTEMPTS_MAX = 2
+ATTEMPTS_AT_ONCE = 2
+"""After so many crashes at an entry it is tried again only when the node has run for a while."""
+ATTEMPTS_MAX = 6
+SUSPECT_MS = 60_000
+"""The first such while; each further crash doubles it."""
 WAITING_ENTRIES_MAX = 100_000
 ENTRIES_PER_APPLY = 256
 """Entries handed to the CRDT before what came of them is committed."""
@@ -51,6 +57,7 @@ class Applier:
         shelf: Shelf,
         board: Board,
         counters: Counters,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._ledger = ledger
@@ -58,6 +65,7 @@ class Applier:
         self._shelf = shelf
         self._board = board
         self._counters = counters
+        self._clock = clock
         self._waiting = Waiting()
 
     @property
@@ -100,12 +108,31 @@ class Applier:
                     log.unapplied.add(row.seq)
                     if state is QUARANTINED:
                         continue
-                    if row.attempts >= ATTEMPTS_MAX:
-                        self._counters.add("ingest.poison")
-                        await self._quarantine(log, row.seq, "handing it on ended the node twice")
-                    else:
-                        control = log.scope.tag == CONTROL_SCOPE
-                        self._waiting.add((log.number, row.seq), () if control else None)
+                    await self._take_up(log, row)
+
+    async def _take_up(self, log: Log, row: Entry) -> None:
+        """Line up an entry that was left pending; one that we crashed at often, for later.
+
+        A crash says little: the power may have gone. Only who is crashed at again and again, after
+        ever longer times of quiet, is set aside for good.
+        """
+        if row.attempts >= ATTEMPTS_MAX:
+            self._counters.add("ingest.poison")
+            await self._quarantine(
+                log, row.seq, f"handing it on ended the node {row.attempts} times"
+            )
+            return
+        place = (log.number, row.seq)
+        self._waiting.add(place, () if log.scope.tag == CONTROL_SCOPE else None)
+        if row.attempts >= ATTEMPTS_AT_ONCE:
+            self._counters.add("ingest.suspect")
+            quiet_ms = SUSPECT_MS << (row.attempts - ATTEMPTS_AT_ONCE)
+            self._waiting.wait_for(place, self._clock.monotonic_ms() + quiet_ms)
+
+    def next_suspect_ms(self) -> int | None:
+        """When an entry that we crashed at is due again, in monotonic time; None if none is."""
+        due = [missing for _, missing in self._waiting.places() if isinstance(missing, int)]
+        return min(due, default=None)
 
     async def apply_waiting(self, fresh: Sequence[Opened]) -> None:
         """Apply pending entries until none of those left has all it needs.
@@ -149,6 +176,8 @@ class Applier:
         """Asked for every waiting entry whenever a batch was stored, so it reads nothing."""
         if isinstance(missing, bytes):
             return self._mesh.key(missing) is not None
+        if isinstance(missing, int):
+            return self._clock.monotonic_ms() >= missing
         if isinstance(missing, frozenset):
             return False  # `came` forgets it when one of them has.
         scope, instance, seq = missing

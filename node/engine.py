@@ -122,6 +122,15 @@ class Engine:
         await self.mesh.learned(())
         await self.ingest.resume()
         await take_carried(self)
+        if self.ingest.next_suspect_ms() is not None:
+            self.spawn(self._try_suspects(), "suspects")
+
+    async def _try_suspects(self) -> None:
+        """Entries that we crashed at are tried again after a time of quiet."""
+        while (due_ms := self.ingest.next_suspect_ms()) is not None:
+            await self.clock.sleep_ms(max(due_ms - self.clock.monotonic_ms(), AGAIN_MS))
+            with suppress(StorageError):
+                await self.ingest.retry_waiting()
 
     async def _load(self) -> None:
         rows = await self.database.read(
@@ -242,8 +251,7 @@ class Engine:
             self.links_changed()
 
     async def _load_again(self) -> None:
-        """Load what has just been changed. Until it can be read, nobody may write: what is in
-        memory is of the time before."""
+        """Load what was just changed. Until it can be read nobody may write: memory is older."""
         while True:
             try:
                 return await self._load()
@@ -305,8 +313,7 @@ class Engine:
             await self.clock.sleep_ms(AGAIN_MS)
             with suppress(StorageError):
                 await self.mesh.catch_up()
-                # Peers have given up comparing with a device that did not know what they hold.
-                self.switchboard.hang_up()
+                self.switchboard.hang_up()  # Peers have given up comparing with who knew nothing.
 
     def links_changed(self) -> None:
         """Somebody came or went: look whom to dial, and wake who waits."""

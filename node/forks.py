@@ -38,6 +38,11 @@ class ForkKeeper:
         self._engine = engine
         self._known: set[tuple[bytes, bytes]] = set()
 
+    @property
+    def known(self) -> frozenset[tuple[bytes, bytes]]:
+        """(scope, instance) of every log of which two branches were seen in this run."""
+        return frozenset(self._known)
+
     async def claims(
         self, scope: bytes, theirs: Mapping[bytes, LogHead]
     ) -> list[tuple[bytes, int]]:

@@ -99,7 +99,7 @@ class Ingest:
         self._counters = counters
         self._heading_numbers = headings
         self._forked = forked
-        self._applier = Applier(database, ledger, mesh, shelf, board, counters)
+        self._applier = Applier(database, ledger, mesh, shelf, board, counters, clock)
 
     async def prepare(self, batch: Batch) -> Prepared:
         """Verify and decode a batch. Raises BatchRefusedError; then nothing was changed."""
@@ -214,6 +214,10 @@ class Ingest:
         """After a start: quarantine what crashed us twice, take up what was left pending."""
         await self._applier.resume()
         await self.retry_waiting()
+
+    def next_suspect_ms(self) -> int | None:
+        """When an entry that we crashed at is to be tried again; `retry_waiting` does it."""
+        return self._applier.next_suspect_ms()
 
     def waiting(self) -> int:
         """Entries held that wait for a key, a device or other entries."""

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Sequence
 from .projection import Key
 
 Place = tuple[int, int]
-Missing = bytes | tuple[bytes, bytes, int] | frozenset[bytes]
-"""A key id; scope, instance and seq of another entry; or hashes of changes, one of which will do
-to look again."""
+Missing = int | bytes | tuple[bytes, bytes, int] | frozenset[bytes]
+"""A moment of monotonic time in milliseconds; a key id; scope, instance and seq of another entry;
+or hashes of changes, one of which will do to look again."""
 
 
 class _Line:

@@ -12,7 +12,12 @@ from typing import Any
 
 from ..node.links import LinkTraffic
 from .checkers import CHECKERS, Checker
-from .checkers.convergence import LOOK_MS, SETTLE_MS_MAX, unsettled
+from .checkers.convergence import (
+    LOOK_MS,
+    SETTLE_MS_MAX,
+    spoil_forked_members,
+    unsettled,
+)
 from .doings import DOINGS, FAULTS
 from .doings.process_doings import begin
 from .outcome import Outcome
@@ -200,7 +205,7 @@ class _Running:
         run.over = True
         world.note("", "mended")
         world.network.mend()
-        world.network.tampered.clear()
+        world.network.end_tampering()
         world.network.set_law(None, "lan")
         world.end_outsiders()
         for device in list(world.devices.values()):
@@ -217,6 +222,7 @@ class _Running:
                 if device.name not in run.spoiled:
                     begin(device)
             await world.wait_ms(ALONE_MS if not why else LOOK_MS)
+            spoil_forked_members(run)
             why = unsettled(run)
             if not why:
                 self._settled_ms = world.now_ms - mended_ms

@@ -103,6 +103,7 @@ class SimNetwork:
         self.watch: Watch = lambda *_: None
         self.tampered: dict[tuple[str, str], list[Tampering]] = {}
         """What happens to the next messages between two machines."""
+        self._meddled: dict[frozenset[str], None] = {}
         self.changed: list[Callable[[], None]] = []
         """Called when a machine moved or places were joined; discovery listens."""
 
@@ -195,6 +196,17 @@ class SimNetwork:
     def tamper(self, source: str, target: str, how: Tampering) -> None:
         """Do this to the next message from one machine to another."""
         self.tampered.setdefault((source, target), []).append(how)
+        self._meddled[frozenset((source, target))] = None
+
+    def end_tampering(self) -> None:
+        """Whoever was in between is gone, and so are the connections that went through it.
+
+        A message that was swallowed would else be missed only at the next one.
+        """
+        self.tampered.clear()
+        for pair in self._meddled:
+            self.break_links(*sorted(pair))
+        self._meddled.clear()
 
     def break_links(self, one: str, other: str, *, half: bool = False) -> int:
         """Reset every connection between two machines, in mid-frame; how many there were.

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covey.crypto.entry import CONTROL_SCOPE
+from covey.node.applying import ATTEMPTS_MAX, SUSPECT_MS
 from covey.node.ingest import BatchRefusedError, StoreMovedError
 from covey.storage import log_rows
 from covey.storage.errors import StoreFullError
@@ -223,15 +224,37 @@ async def with_one_waiting(world: World) -> tuple[Device, Device, Batch]:
     return b, late, first
 
 
-async def test_an_entry_that_ended_the_node_twice_is_not_tried_a_third_time() -> None:
-    """A crash must not become a loop; and it must be seen."""
+async def crashed_at(late: Device, times: int) -> None:
+    """Let the store say that the node ended so often while its waiting entry was handed on."""
+    (row,) = await late.gate.read(lambda conn: log_rows.entries_in_state(conn, EntryState.PENDING))
+    assert row.attempts == 1
+    for _ in range(times - 1):
+        await late.gate.write(lambda conn: log_rows.bump_attempts(conn, [row.arrival]))
+
+
+async def test_an_entry_that_ended_the_node_twice_is_tried_again_after_a_time_of_quiet() -> (
+    None
+):
+    """A crash must not become a loop; nor may two power cuts cost a record."""
+    async with World() as world:
+        b, late, first = await with_one_waiting(world)
+        await crashed_at(late, 2)
+        late = await world.restart(late, crash=True)
+        await take(late, first)
+        assert late.engine.counters["ingest.suspect"] == 1
+        assert await late.values() == {"memory/facts/r": {"x": 1}}
+
+        await late.clock.advance(SUSPECT_MS + 1_000)
+
+        assert late.engine.ingest.waiting() == 0
+        assert await late.values() == await b.values()
+
+
+async def test_an_entry_that_ended_the_node_again_and_again_is_set_aside_for_good() -> None:
+    """It must be seen, and must not be tried for ever."""
     async with World() as world:
         _, late, first = await with_one_waiting(world)
-        (row,) = await late.gate.read(
-            lambda conn: log_rows.entries_in_state(conn, EntryState.PENDING)
-        )
-        assert row.attempts == 1
-        await late.gate.write(lambda conn: log_rows.bump_attempts(conn, [row.arrival]))
+        await crashed_at(late, ATTEMPTS_MAX)
         late = await world.restart(late, crash=True)
 
         assert late.engine.counters["ingest.poison"] == 1
@@ -239,7 +262,7 @@ async def test_an_entry_that_ended_the_node_twice_is_not_tried_a_third_time() ->
         (aside,) = await late.gate.read(
             lambda conn: log_rows.entries_in_state(conn, EntryState.QUARANTINED)
         )
-        assert aside.why == "handing it on ended the node twice"
+        assert aside.why == f"handing it on ended the node {ATTEMPTS_MAX} times"
         await take(late, first)
         assert await late.values() == {"memory/facts/r": {"x": 1}}
 

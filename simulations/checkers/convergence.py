@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from ...crypto.entry import CONTROL_SCOPE
 from ...node.ledger import PRIVACY_NAMES
 from ..run import Run
 from ..sim_device import SimDevice
@@ -93,6 +94,22 @@ def members(device: SimDevice) -> list[tuple[Any, ...]]:
 def digests(device: SimDevice, privacies: frozenset[int]) -> Digests:
     holdings = device.engine.ledger.holdings
     return holdings.control_digest(), holdings.root(privacies)
+
+
+def spoil_forked_members(run: Run) -> None:
+    """Expect nothing of a device whose own log of the membership forked: it is not healed yet.
+
+    That happens when a whole machine is set back, or runs twice, after it wrote to the membership.
+    docs/threat-model.md names it among the known weaknesses.
+    """
+    for witness in run.world.running():
+        ledger = witness.engine.ledger
+        for scope, instance in sorted(witness.engine.forks.known):
+            author = ledger.author_of(instance)
+            for device in run.world.running():
+                if scope == CONTROL_SCOPE and device.engine.keys.sig_pk == author:
+                    run.spoiled.setdefault(device.name, "its log of the membership forked")
+                    run.witness.forget_places(device.name, lost=True)
 
 
 def unsettled(run: Run) -> str:

@@ -29,7 +29,7 @@ class WriteChecker(Checker):
     def at_tick(self) -> None:
         """Logs only grow, for as long as one process runs and its instance is no fork."""
         for device in self.run.world.running():
-            forked = {inst for _, inst in device.engine.forks._known}
+            forked = {inst for _, inst in device.engine.forks.known}
             for log in device.engine.ledger.logs():
                 key = (device.name, device.starts, log.scope.tag, log.instance)
                 before = self._heads.get(key)
