@@ -9,6 +9,9 @@ PIP := $(PY) -m pip --disable-pip-version-check -qq
 CANDIDATES = $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3 python)
 PYTEST_ARGS ?= -q
 BENCH_ARGS ?=
+SEEDS ?= 10000
+SCENARIO ?= mixed
+JOBS ?= 2
 MUTANT_SEEDS ?= 2000
 MUTANT_JOBS ?= 1
 
@@ -18,7 +21,7 @@ TYPED := __init__.py $(CODE) tests benchmarks docs
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check bench mutants format format-check lint layers types docs clean
+.PHONY: help setup demo test check bench soak mutants format format-check lint layers types docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +33,9 @@ test: $(VENV)/installed-dev ## all tests (PYTEST_ARGS="-q -k pairing" picks some
 	@PYTHONSAFEPATH=1 $(PY) -m pytest $(PYTEST_ARGS)
 
 check: format-check lint layers types test ## everything that must hold before a commit
+
+soak: $(VENV)/installed-dev ## many seeds in the simulator (SEEDS=10000 SCENARIO=mixed JOBS=2)
+	@$(VENV)/bin/covey simulate $(SCENARIO) --seeds 1-$(SEEDS) --jobs $(JOBS)
 
 mutants: $(VENV)/installed-dev ## plant bugs that the simulator must find (MUTANT_SEEDS=2000)
 	@$(PY) -m covey.simulations.mutants --seeds $(MUTANT_SEEDS) --jobs $(MUTANT_JOBS)
