@@ -56,5 +56,6 @@ BUDGETS = {
     "search_p95": Budget("full-text search, 95 of 100", "ms", 50),
     "idle_one": Budget("idle node, one peer", "% core", 0.5),
     "idle_ten": Budget("idle node, ten peers", "% core", 0.5),
+    "simulated": Budget("seeds of the simulator, five devices", "/CPU h", 20_000, None, True),
     "command": Budget("one command against a running node", "ms", 150, 80),
 }

@@ -25,10 +25,11 @@ class Sizes:
     idle_s: float
     idle_peers: int
     rounds: int
+    seeds: int
 
 
-FULL = Sizes(3_000, 10_000, 100_000, 1_000, 400, 20.0, 10, 7)
-QUICK = Sizes(300, 1_000, 5_000, 100, 100, 2.0, 3, 3)
+FULL = Sizes(3_000, 10_000, 100_000, 1_000, 400, 20.0, 10, 7, 100)
+QUICK = Sizes(300, 1_000, 5_000, 100, 100, 2.0, 3, 3, 5)
 
 
 @dataclass(frozen=True, slots=True)

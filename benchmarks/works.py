@@ -7,6 +7,10 @@ import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from covey.simulations.planning import plan_of
+from covey.simulations.runner import run_plan
+from covey.simulations.scenarios import SCENARIOS
+
 from .budgets import Measure
 from .commands import measure_command
 from .disk import measure_disk
@@ -187,6 +191,17 @@ def command(stage: Stage) -> list[Measure]:
     return measure_command(stage.homes("laptop")[0], stage.sizes.rounds * 3)
 
 
+def simulated(stage: Stage) -> list[Measure]:
+    """Whole runs of the simulator: five devices, 60 operations, every kind of fault."""
+    scenario = SCENARIOS["mixed"]
+    seeds = stage.sizes.seeds
+    outcomes = [run_plan(plan_of(scenario, seed)) for seed in range(1, seeds + 1)]
+    spent_s = sum(outcome.cpu_s for outcome in outcomes)
+    failed = sum(not outcome.ok for outcome in outcomes)
+    note = f"{seeds} seeds, {spent_s / seeds * 1e3:.0f} ms each, {failed} violated"
+    return [Measure("simulated", seeds / spent_s * 3_600, note)]
+
+
 def _link(one: PeerProcess, other: PeerProcess) -> tuple[int, list[dict[str, float]]]:
     """Let the other dial the one, until both have proved that they hold the same."""
     port = one.ask("serve")["port"]
@@ -215,4 +230,5 @@ WORKS: dict[str, Callable[[Stage], list[Measure]]] = {
     "at_rest": at_rest,
     "idle": idle,
     "command": command,
+    "simulated": simulated,
 }

@@ -168,14 +168,14 @@ NODE_MUTANTS = (
     Mutant(
         "pending-forgotten-at-restart",
         "covey.node.applying",
-        "self._waiting.add((log.number, row.seq), () if control else None)\n",
-        "log.unapplied.discard(row.seq)\n",
+        "self._waiting.add(place, () if log.scope.tag == CONTROL_SCOPE else None)\n",
+        "return log.unapplied.discard(row.seq)\n",
         "What waited when the process ended is never applied.",
     ),
     Mutant(
         "one-crash-is-enough",
         "covey.node.applying",
-        "ATTEMPTS_MAX = 2\n",
+        "ATTEMPTS_MAX = 6\n",
         "ATTEMPTS_MAX = 1\n",
         "An entry that was being applied when the process died is set aside for good.",
     ),
