@@ -94,7 +94,9 @@ class Asked:
 @json_option
 @click.pass_context
 def simulate(context: click.Context, /, **asked: Any) -> None:
-    """Run simulated devices through trouble, and check that nothing is lost, leaked or untrue.
+    """Run simulated devices through all kinds of trouble.
+
+    Afterwards nothing may be lost, leaked or untrue.
 
     The devices run the real node on virtual time, with a simulated network, disk and clock. The
     seed decides everything that users and fate do, so a seed is always the same run.

@@ -23,6 +23,7 @@ from .sim_network import DEAD_MS, Machine, Pipe, SimNetwork, Tampering, now_ms
 from .virtual_loop import Process
 
 BUFFER_BYTES = 256 * 1024
+STEP_MS = 0.001
 MESSAGE_BYTES_MAX = 65_535
 ABORT = 1006
 
@@ -104,7 +105,8 @@ class _Pipe(Pipe):
         size = len(item) if isinstance(item, bytes) else 0
         late_ms = self.network.latency_ms(self.source, self.target, self.number, self.count)
         law = self.network.law(self.source, self.target)
-        due_ms = max(now_ms() + late_ms, self._last_ms) + size / law.bytes_per_ms
+        # A little later than the one before: equal timers may fire in any order.
+        due_ms = max(now_ms() + late_ms, self._last_ms + STEP_MS) + size / law.bytes_per_ms
         self._last_ms = due_ms
         asyncio.get_running_loop().call_at(due_ms / 1000, self._come, item)
 

@@ -232,9 +232,7 @@ async def crashed_at(late: Device, times: int) -> None:
         await late.gate.write(lambda conn: log_rows.bump_attempts(conn, [row.arrival]))
 
 
-async def test_an_entry_that_ended_the_node_twice_is_tried_again_after_a_time_of_quiet() -> (
-    None
-):
+async def test_an_entry_that_ended_the_node_twice_is_tried_again_after_a_time_of_quiet() -> None:
     """A crash must not become a loop; nor may two power cuts cost a record."""
     async with World() as world:
         b, late, first = await with_one_waiting(world)

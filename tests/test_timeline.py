@@ -306,7 +306,7 @@ def test_the_moments_of_mending_and_settling_have_readable_labels(
     assert abs(boxes[0][2] - boxes[1][2]) >= 14
 
 
-@given(st.lists(st.tuples(st.integers(0, 100_000), st.sampled_from(MARKS)), max_size=60))
+@given(st.lists(st.tuples(st.integers(0, 99_999), st.sampled_from(MARKS)), max_size=60))
 def test_marks_never_lie_on_one_another_and_none_is_lost(marks: list[tuple[int, str]]) -> None:
     """A device that dies again and again is drawn once, and tells of all when pointed at."""
     svg = svg_of(outcome_of([Event(at_ms, "phone", kind, "x") for at_ms, kind in marks]))
