@@ -1,7 +1,7 @@
 """The simulator on the program as it is: every bug it ever found stays gone, and some seeds more.
 
 The plans under tests/plans/ are what was left of a failing run after everything that did not matter
-was taken away. CI runs more seeds with `make soak`.
+was taken away. `make soak` runs any number of seeds.
 """
 
 import json
