@@ -11,7 +11,7 @@ The caller holds the turn (`turns.py`): nobody else reads or writes records mean
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..crypto.entry import CONTROL_SCOPE, KIND_MEMBERSHIP
 from ..crypto.errors import CryptoError
@@ -58,7 +58,9 @@ class Applier:
         board: Board,
         counters: Counters,
         clock: Clock,
+        put_off: Callable[[], None],
     ) -> None:
+        """`put_off` is told when an entry is to be tried again at a later time."""
         self._database = database
         self._ledger = ledger
         self._mesh = mesh
@@ -66,6 +68,7 @@ class Applier:
         self._board = board
         self._counters = counters
         self._clock = clock
+        self._put_off = put_off
         self._waiting = Waiting()
 
     @property
@@ -145,7 +148,7 @@ class Applier:
                 await self._apply(slow[start : start + ENTRIES_PER_APPLY])
         except (asyncio.CancelledError, StorageError):
             for opened in slow:
-                self._forgive(opened.log.number, opened.arrived.seq)
+                self._try_later(_place(opened))
             raise
         at_hand = {_place(e): e for e in slow}
         progress = True
@@ -154,16 +157,30 @@ class Applier:
             for place, missing in self._waiting.places():
                 if missing is not None and not self._has_come(missing):
                     continue
-                if place not in self._waiting or not self._waiting.is_next(place):
+                if place not in self._waiting:
                     continue
-                try:
-                    found = at_hand.get(place) or await self._reopen(*place)
-                    if found is not None and self._ready(found):
-                        await self._apply([found])
-                except (asyncio.CancelledError, StorageError):
-                    self._forgive(*place)
-                    raise
+                self._waiting.look_again(place)
+                if not self._waiting.is_next(place):
+                    continue
+                await self._apply_one(place, at_hand.get(place))
                 progress = progress or place not in self._waiting
+
+    async def _apply_one(self, place: Place, opened: Opened | None) -> None:
+        """Apply one pending entry if it is ready; it is read again if it is not at hand."""
+        try:
+            found = opened or await self._reopen(*place)
+            if found is not None and self._ready(found):
+                await self._apply([found])
+        except (asyncio.CancelledError, StorageError):
+            self._try_later(place)
+            raise
+
+    def _try_later(self, place: Place) -> None:
+        """No fault of the entry; and nothing else may come that would make us look again."""
+        self._forgive(*place)
+        if place in self._waiting:
+            self._waiting.wait_for(place, self._clock.monotonic_ms())
+            self._put_off()
 
     def _forgive(self, log_number: int, seq: int) -> None:
         """We were closed, or the disk failed: that attempt says nothing about the entry."""

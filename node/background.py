@@ -1,13 +1,28 @@
 """Background: the tasks of a node that outlive the call that started them, and how they end."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
+from ..storage.errors import StorageError
 from .ports import Clock
 
 FAREWELL_MS = 500
 """How long links may take to say goodbye before they are cut off."""
+
+AGAIN_MS = 1_000
+"""Before something that the disk refused is tried again, at least."""
+
+
+async def retry_when_due(
+    clock: Clock, next_due_ms: Callable[[], int | None], retry: Callable[[], Awaitable[None]]
+) -> None:
+    """Call `retry` whenever something is due, until nothing is. A disk that refuses is no end."""
+    while (due_ms := next_due_ms()) is not None:
+        await clock.sleep_ms(max(due_ms - clock.monotonic_ms(), AGAIN_MS))
+        with suppress(StorageError):
+            await retry()
 
 
 async def finish(tasks: Iterable[asyncio.Task[Any]], clock: Clock) -> None:

@@ -28,7 +28,7 @@ from ..sync.membership import Membership
 from ..sync.registry import Device
 from .addresses import parse_address
 from .adopting import Adoption, adopt_mesh, take_carried
-from .background import finish
+from .background import AGAIN_MS, finish, retry_when_due
 from .channel import VERSIONS, SecureChannel
 from .committer import HLC_RESERVED, Committer, Staged
 from .counters import Counters
@@ -61,9 +61,6 @@ from .turns import Turns
 from .writer import Writer
 
 T = TypeVar("T")
-
-AGAIN_MS = 1_000
-"""Before something that the disk refused is tried again."""
 
 
 class WindowOpenError(CoveyError):
@@ -122,15 +119,13 @@ class Engine:
         await self.mesh.learned(())
         await self.ingest.resume()
         await take_carried(self)
-        if self.ingest.next_suspect_ms() is not None:
-            self.spawn(self._try_suspects(), "suspects")
+        self._put_off()
 
-    async def _try_suspects(self) -> None:
-        """Entries that we crashed at are tried again after a time of quiet."""
-        while (due_ms := self.ingest.next_suspect_ms()) is not None:
-            await self.clock.sleep_ms(max(due_ms - self.clock.monotonic_ms(), AGAIN_MS))
-            with suppress(StorageError):
-                await self.ingest.retry_waiting()
+    def _put_off(self) -> None:
+        """Entries that we crashed at, or that the disk refused to apply, are tried again later."""
+        if not self.closing and not any(t.get_name() == "put off" for t in self._tasks):
+            due, retry = self.ingest.next_suspect_ms, self.ingest.retry_waiting
+            self.spawn(retry_when_due(self.clock, due, retry), "put off")
 
     async def _load(self) -> None:
         rows = await self.database.read(
@@ -189,6 +184,7 @@ class Engine:
             self.counters,
             headings,
             self.forks.found,
+            self._put_off,
         )
         self.writer = Writer(
             self.ledger,

@@ -88,6 +88,7 @@ class Ingest:
         counters: Counters,
         headings: HeadingNumbers,
         forked: Callable[[Log], Awaitable[None]],
+        put_off: Callable[[], None],
     ) -> None:
         self._database = database
         self._ledger = ledger
@@ -99,7 +100,7 @@ class Ingest:
         self._counters = counters
         self._heading_numbers = headings
         self._forked = forked
-        self._applier = Applier(database, ledger, mesh, shelf, board, counters, clock)
+        self._applier = Applier(database, ledger, mesh, shelf, board, counters, clock, put_off)
 
     async def prepare(self, batch: Batch) -> Prepared:
         """Verify and decode a batch. Raises BatchRefusedError; then nothing was changed."""

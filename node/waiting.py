@@ -94,15 +94,19 @@ class Waiting:
             for change in sorted(missing):
                 self._for_changes.setdefault(change, set()).add(place)
 
+    def look_again(self, place: Place) -> None:
+        """What it waited for has come; what else it needs is not known yet."""
+        line = self._lines[place[0]]
+        self._forget_changes(place, line.missing[place[1]])
+        line.missing[place[1]] = None
+
     def came(self, changes: Iterable[bytes]) -> None:
         """Changes were applied: who waits for one of them may be looked at again."""
         if not self._for_changes:
             return
         for change in changes:
             for place in sorted(self._for_changes.get(change, ())):
-                line = self._lines[place[0]]
-                self._forget_changes(place, line.missing[place[1]])
-                line.missing[place[1]] = None
+                self.look_again(place)
 
     def places(self) -> list[tuple[Place, Missing | None]]:
         """Every place with what it waits for, log by log, each log in order."""
