@@ -76,32 +76,28 @@ class ProcessClock:
         return self._clock.wall_ms()
 
     async def sleep_ms(self, duration_ms: int) -> None:
+        left_ms = max(duration_ms, 0)
+        until_ms = self.monotonic_ms() + left_ms
+        while True:
+            await self._pass(left_ms)
+            left_ms = until_ms - self.monotonic_ms()
+            if left_ms <= 1:
+                return
+            # Time stood still meanwhile; a timer of the system would not have run out either.
+
+    async def _pass(self, duration_ms: int) -> None:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         if not self._process.alive:
             future.cancel()
-            await future
-        handle = loop.call_later(
-            self._clock.true_duration_s(duration_ms),
-            self._fire,
-            future,
-            self.monotonic_ms() + max(duration_ms, 0),
-        )
+
+        def wake() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        duration_s = self._clock.true_duration_s(duration_ms)
+        handle = loop.call_later(duration_s, self._process.happen, wake)
         try:
             await future
         finally:
             handle.cancel()
-
-    def _fire(self, future: "asyncio.Future[None]", until_ms: int) -> None:
-        def wake() -> None:
-            if future.done():
-                return
-            left_ms = until_ms - self.monotonic_ms()
-            if left_ms > 1:
-                # Time stood still meanwhile; a timer of the system would not have run out either.
-                loop = asyncio.get_running_loop()
-                loop.call_later(self._clock.true_duration_s(left_ms), self._fire, future, until_ms)
-                return
-            future.set_result(None)
-
-        self._process.happen(wake)

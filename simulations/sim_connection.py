@@ -1,12 +1,14 @@
 """Simulated connection: two pipes that carry whole messages in order, or break, as TCP does.
 
 Implements the Transport port (`covey.node.ports`) on a `SimNetwork`; the shared suite in
-tests/contracts holds for it. A sender waits while `BUFFER_BYTES` are on the way or unread. A
-message that meets a cut waits for it to be mended; what waits longer than the keep-alive breaks the
-connection. Addresses are hosts of the simulated network.
+tests/contracts holds for it. What is sent is on its way at once, and its sender waits while more
+than `BUFFER_BYTES` are on the way or unread. A message that meets a cut waits for it to be mended;
+what waits longer than the keep-alive breaks the connection. When a process dies, a part of what it
+sent last still arrives. Addresses are hosts of the simulated network.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +26,12 @@ from .virtual_loop import Process
 
 BUFFER_BYTES = 256 * 1024
 STEP_MS = 0.001
+TRIPS = 3
+"""Messages to and fro before a connection stands."""
+CLOSE_MS = 1_000
+"""So long an end that closes waits for the other's answer, and takes what is sent meanwhile."""
+WHOLE_SHARE = 1 / 3
+"""How often all of what a process sent last arrives after its death."""
 MESSAGE_BYTES_MAX = 65_535
 ABORT = 1006
 
@@ -42,13 +50,20 @@ class _Pipe(Pipe):
     """One direction: what one end sent and the other has not taken yet."""
 
     def __init__(
-        self, network: SimNetwork, source: Machine, target: Machine, number: int, host: str
+        self,
+        network: SimNetwork,
+        source: Machine,
+        target: Machine,
+        number: int,
+        name: tuple[str, int],
     ) -> None:
         self.network = network
         self.source = source
         self.target = target
         self.number = number
-        self._host = host
+        self._name = name
+        """Tells it from all others between the two, whatever else happens in the world."""
+        self._host = target.host
         """The address of the target when the connection was made."""
         self._source_host = source.host
         self.count = 0
@@ -60,7 +75,9 @@ class _Pipe(Pipe):
         self._readers: deque[asyncio.Future[None]] = deque()
         self._writers: deque[asyncio.Future[None]] = deque()
         self._ended: _End | None = None
-        self._dropped = False
+        self._broken = False
+        self._last_words_ms = math.inf
+        """What comes later is lost, because its sender is gone."""
         self._swapped: bytes | None = None
         self.target_process = target.process
         network.pipes[number] = self
@@ -69,41 +86,46 @@ class _Pipe(Pipe):
     # The sending end.
 
     async def send(self, message: bytes) -> None:
-        while self.bytes_waiting > BUFFER_BYTES and self._ended is None:
-            await self._wait(self._writers)
-        if self._ended is not None:
-            raise ConnectionLostError(self._ended.why, self._ended.code)
-        self.bytes_waiting += len(message)
+        self._raise_if_ended()
         self.network.watch(self.source.name, self.target.name, message)
         for each in self._tampered(message):
+            self.bytes_waiting += len(each)
             self._post(each)
+        while self.bytes_waiting > BUFFER_BYTES and self._ended is None:
+            await self._wait(self._writers)
+        self._raise_if_ended()
 
-    def _tampered(self, message: bytes) -> list[bytes | _End]:
-        held, self._swapped = self._swapped, None
+    def _raise_if_ended(self) -> None:
+        if self._ended is not None:
+            raise ConnectionLostError(self._ended.why, self._ended.code)
+
+    def _tampered(self, message: bytes) -> list[bytes]:
+        held = [] if self._swapped is None else [self._swapped]
+        self._swapped = None
         orders = self.network.tampered.get((self.source.name, self.target.name))
-        if not orders:
-            return [message] if held is None else [message, held]
-        match orders.pop(0):
+        how = orders.pop(0) if orders else None
+        match how:
+            case None:
+                return [message, *held]
             case Tampering.FLIP:
                 at = len(message) // 2
-                return [message[:at] + bytes((message[at] ^ 4,)) + message[at + 1 :]]
+                flipped = bytes(byte ^ 4 for byte in message[at : at + 1])
+                return [message[:at] + flipped + message[at + 1 :], *held]
             case Tampering.DROP:
-                self.bytes_waiting -= len(message)
-                return []
+                return held
             case Tampering.DOUBLE:
-                self.bytes_waiting += len(message)
-                return [message, message]
+                return [message, message, *held]
             case Tampering.SWAP:
                 self._swapped = message
-                return [] if held is None else [held]
+                return held
             case Tampering.CUT:
-                return [message[: len(message) // 2]]
+                return [message[: len(message) // 2], *held]
 
     def _post(self, item: bytes | _End) -> None:
         """On its way. Later ones never arrive earlier."""
         self.count += 1
         size = len(item) if isinstance(item, bytes) else 0
-        late_ms = self.network.latency_ms(self.source, self.target, self.number, self.count)
+        late_ms = self.network.latency_ms(self.source, self.target, *self._name, self.count)
         law = self.network.law(self.source, self.target)
         # A little later than the one before: equal timers may fire in any order.
         due_ms = max(now_ms() + late_ms, self._last_ms + STEP_MS) + size / law.bytes_per_ms
@@ -111,24 +133,26 @@ class _Pipe(Pipe):
         asyncio.get_running_loop().call_at(due_ms / 1000, self._come, item)
 
     def _come(self, item: bytes | _End) -> None:
-        if self._dropped:
+        if now_ms() > self._last_words_ms:
             return
         if self._stalled or not self._goes():
             self._stalled.append(item)
             return
-        process = self.target_process
-        if process is None:
-            self._take_in(item)
-        else:
-            process.happen(lambda: self._take_in(item))
+        self._in_target(lambda: self._take_in(item))
 
     def _take_in(self, item: bytes | _End) -> None:
         if self._ended_for_reader:
             return
         self.arrived.append(item)
+        self._wake(self._readers)
         if isinstance(item, _End):
             self.forget()
-        self._wake(self._readers)
+            if item.code is None:
+                self.other._stop(item.why)
+            else:
+                # Whoever closes in order hears out what is sent meanwhile, for a while.
+                loop, stop = asyncio.get_running_loop(), lambda: self.other._stop(item.why)
+                loop.call_later(CLOSE_MS / 1000, self._in_target, stop)
 
     @property
     def _ended_for_reader(self) -> bool:
@@ -157,25 +181,34 @@ class _Pipe(Pipe):
             self._wake(self._writers)
 
     def reset(self) -> None:
-        """As Pipe: what is on the way is lost."""
-        self._stop("the connection was reset")
-        self._stalled.clear()
-        self._dropped = True
-        loop = asyncio.get_running_loop()
-        late_ms = self.network.latency_ms(self.source, self.target, self.number, "reset")
-        if self._goes():
-            loop.call_later(late_ms / 1000, self._lose, "the other side reset the connection")
-        else:
-            loop.call_later(DEAD_MS / 1000, self._lose, "nothing came for too long")
+        """As Pipe: this end knows at once."""
+        self._break("the other side reset the connection", self._goes())
 
     def vanish(self) -> None:
         """As Pipe: this end knows at once, the other finds out by its keep-alive."""
-        self._stop("the connection was reset")
-        self._dropped = True
+        self._break("", False)
+
+    def _break(self, why: str, is_told: bool) -> None:
+        if self._broken:
+            return
+        self._broken = True
         self.other._lose("the connection was reset")
-        asyncio.get_running_loop().call_later(
-            DEAD_MS / 1000, self._lose, "nothing came for too long"
+        self._stop("the connection was reset")
+        self._stalled.clear()
+        self._last_words_ms = self._draw_last_words_ms()
+        late_ms = self.network.latency_ms(self.source, self.target, *self._name, "reset")
+        told_ms = max(now_ms() + late_ms, self._last_words_ms + STEP_MS)
+        if not is_told:
+            why, told_ms = "nothing came for too long", now_ms() + DEAD_MS
+        asyncio.get_running_loop().call_at(told_ms / 1000, self._lose, why)
+
+    def _draw_last_words_ms(self) -> float:
+        """Up to when what is on its way still arrives: what had left the machine."""
+        share = self.network.dice.fraction(
+            "last words", self.source.name, self.target.name, *self._name
         )
+        whole_ms = max(self._last_ms - now_ms(), 0)
+        return now_ms() + whole_ms * min(share / (1 - WHOLE_SHARE), 1)
 
     def _stop(self, why: str) -> None:
         """The sending end sends no more."""
@@ -186,15 +219,14 @@ class _Pipe(Pipe):
     def _lose(self, why: str) -> None:
         """The receiving end learns that nothing more comes; sending ends as well."""
         self.forget()
+        self._in_target(lambda: self._take_in(_End(why)))
 
-        def lose() -> None:
-            self._take_in(_End(why))
-            self.other._stop(why)
-
+    def _in_target(self, act: Callable[[], None]) -> None:
+        """It reaches the process that receives."""
         if self.target_process is None:
-            lose()
+            act()
         else:
-            self.target_process.happen(lose)
+            self.target_process.happen(act)
 
     def look(self) -> None:
         if self._goes():
@@ -204,16 +236,16 @@ class _Pipe(Pipe):
             stalled, self._stalled = self._stalled, deque()
             for item in stalled:
                 self._come(item)
-        elif self._dead_timer is None and not self._dropped:
+        elif self._dead_timer is None and not self._broken:
             loop = asyncio.get_running_loop()
             self._dead_timer = loop.call_later(DEAD_MS / 1000, self._died)
 
     def _died(self) -> None:
         """The keep-alive of both ends has run out: a ping needs both directions."""
-        self._dropped = True
-        self._lose("nothing came for too long")
-        self.other._dropped = True
-        self.other._lose("nothing came for too long")
+        for pipe in (self, self.other):
+            pipe._broken = True
+            pipe._last_words_ms = now_ms()
+            pipe._lose("nothing came for too long")
 
     other: "_Pipe"
 
@@ -300,29 +332,37 @@ class SimTransport:
     async def dial(self, address: Address, timeout_ms: int) -> SimConnection:
         """As Transport: three messages there and back, then the connection stands."""
         network, ours = self._network, self._machine
-        network.counted += 1
-        number = network.counted * 2
-        began_ms = now_ms()
-        for trip in range(3):
-            theirs = network.machine_at(address.host)
-            reached = theirs is not None and (
-                network.goes(ours, theirs) and network.goes(theirs, ours)
-            )
-            if theirs is None or not reached or _asleep(theirs):
-                await self._pass(began_ms + timeout_ms - now_ms())
-                raise UnreachableError(f"{address}: nobody answered")
-            late_ms = network.latency_ms(ours, theirs, number, "dial", trip)
-            await self._pass(min(late_ms, began_ms + timeout_ms - now_ms()))
-            if now_ms() >= began_ms + timeout_ms:
+        until_ms = now_ms() + timeout_ms
+        theirs = await self._answering(address, until_ms)
+        dial = network.count_dial(ours.name, theirs.name)
+        for trip in range(TRIPS):
+            late_ms = network.latency_ms(ours, theirs, "dial", dial, trip)
+            await self._pass(min(late_ms, until_ms - now_ms()))
+            if now_ms() >= until_ms:
                 raise UnreachableError(f"{address}: nobody answered in time")
-        if theirs is None or address.port not in theirs.listeners:
+            theirs = await self._answering(address, until_ms)
+        if address.port not in theirs.listeners:
             raise UnreachableError(f"{address}: nothing listens there")
-        return self._connect(theirs, address, number)
+        return self._connect(theirs, address, dial)
 
-    def _connect(self, theirs: Machine, address: Address, number: int) -> SimConnection:
+    async def _answering(self, address: Address, until_ms: float) -> Machine:
+        """The machine at an address. If none answers, all of the time passes."""
         network, ours = self._network, self._machine
-        forth = _Pipe(network, ours, theirs, number, theirs.host)
-        back = _Pipe(network, theirs, ours, number + 1, ours.host)
+        theirs = network.machine_at(address.host)
+        if (
+            theirs is None
+            or not (network.goes(ours, theirs) and network.goes(theirs, ours))
+            or (theirs.process is not None and theirs.process.frozen)
+        ):
+            await self._pass(until_ms - now_ms())
+            raise UnreachableError(f"{address}: nobody answered")
+        return theirs
+
+    def _connect(self, theirs: Machine, address: Address, dial: int) -> SimConnection:
+        network, ours = self._network, self._machine
+        number = network.fresh_number()
+        forth = _Pipe(network, ours, theirs, 2 * number, ("forth", dial))
+        back = _Pipe(network, theirs, ours, 2 * number + 1, ("back", dial))
         forth.other, back.other = back, forth
         back.target_process = self._process
         dialled = SimConnection(forth, back, address)
@@ -350,10 +390,6 @@ class SimTransport:
 
     async def close(self) -> None:
         """Nothing is held that the listener and the connections do not hold."""
-
-
-def _asleep(machine: Machine) -> bool:
-    return machine.process is not None and machine.process.frozen
 
 
 class SimListener:

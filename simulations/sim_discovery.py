@@ -25,6 +25,7 @@ class Air:
         self.announcements: dict[int, SimAnnouncement] = {}
         self.browsings: dict[int, SimBrowsing] = {}
         self._count = 0
+        self._told: dict[tuple[str, str], int] = {}
 
     def number(self) -> int:
         self._count += 1
@@ -39,9 +40,9 @@ class Air:
             return
         if not self.network.goes(ours, theirs):
             return
-        late_ms = MULTICAST_MS + self.network.dice.below(
-            MULTICAST_SPREAD_MS, "mdns", ours.name, theirs.name, self.number()
-        )
+        pair = ours.name, theirs.name
+        told = self._told[pair] = self._told.get(pair, 0) + 1
+        late_ms = MULTICAST_MS + self.network.dice.below(MULTICAST_SPREAD_MS, "mdns", *pair, told)
         sighting = announcement.sighting()
         asyncio.get_running_loop().call_later(late_ms / 1000, browsing.hear, sighting)
 

@@ -34,7 +34,8 @@ class Fate(Enum):
     FAILS = "fails"
     """It fails, and has not happened."""
     UNSURE = "unsure"
-    """It fails; if the process dies before the next one, it may have happened all the same."""
+    """It fails, and may have happened all the same. Of a commit that is seen if the process dies
+    before the next one; a call on a file has happened."""
 
 
 @dataclass
@@ -111,6 +112,12 @@ class SimDisk:
     def commit_ms(self) -> float:
         return self.commit_ms_max * self.dice.fraction("commit", self.name, self.commits) ** 2
 
+    def recover(self) -> None:
+        """A store is opened: what a failed commit has left in the log may be taken for whole."""
+        if self.maybe is not None and self._coin("maybe", "log"):
+            self.image = self.maybe
+        self.maybe = None
+
     def lose_power(self) -> None:
         """What was not synced is there, or not, or in part."""
         for path in sorted({*self.files, *self._linked}):
@@ -160,31 +167,37 @@ class SimFiles:
         self._die = die
 
     def read(self, path: Path, bytes_max: int) -> bytes:
-        inode = self._disk.files.get(path.name)
-        if inode is None:
-            raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
-        return inode.content[:bytes_max]
+        return self._inode(path).content[:bytes_max]
 
     def write(self, path: Path, content: bytes) -> None:
-        def act() -> None:
-            old = self._disk.files.get(path.name)
-            linked = self._disk._linked.get(path.name)
+        disk = self._disk
+
+        def put(written: bytes) -> None:
+            old = disk.files.get(path.name)
+            linked = disk._linked.get(path.name)
             if old is None:
-                old = self._disk.files[path.name] = _Inode(b"")
-            old.content = content
+                old = disk.files[path.name] = _Inode(b"")
+            old.content = written
             if linked is old and old.synced is None:
                 old.synced = b""
 
-        self._call(path, act)
+        def put_a_part() -> None:
+            size = disk.dice.below(len(content) + 1, "part", disk.name, path.name, disk.file_calls)
+            put(content[:size])
+
+        self._call(path, lambda: put(content), put_a_part)
 
     def sync(self, path: Path) -> None:
+        inode = self._inode(path)
+
         def act() -> None:
-            inode = self._disk.files[path.name]
             inode.synced = inode.content
 
         self._call(path, act)
 
     def replace(self, source: Path, target: Path) -> None:
+        self._inode(source)
+
         def act() -> None:
             self._disk.files[target.name] = self._disk.files.pop(source.name)
 
@@ -199,19 +212,35 @@ class SimFiles:
     def identity(self, path: Path) -> bytes:
         return self._disk.identity.to_bytes(24, "big")
 
-    def _call(self, path: Path, act: Callable[[], None]) -> None:
-        fate = self._disk.next_call()
-        if fate is Fate.FULL:
-            raise OSError(errno.ENOSPC, "no space left on the device", str(path))
-        if fate in (Fate.FAILS, Fate.UNSURE):
-            raise OSError(errno.EIO, "input/output error", str(path))
-        if fate is Fate.DIES_BEFORE:
-            self._die()
-            raise ProcessDied
-        act()
-        if fate is Fate.DIES_AFTER:
-            self._die()
-            raise ProcessDied
+    def _inode(self, path: Path) -> _Inode:
+        inode = self._disk.files.get(path.name)
+        if inode is None:
+            raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+        return inode
+
+    def _call(
+        self, path: Path, act: Callable[[], None], fail: Callable[[], None] = lambda: None
+    ) -> None:
+        """One call, with its fate. `fail` is what it leaves behind when it fails."""
+        match self._disk.next_call():
+            case Fate.WORKS:
+                act()
+            case Fate.DIES_BEFORE:
+                self._die()
+                raise ProcessDied
+            case Fate.DIES_AFTER:
+                act()
+                self._die()
+                raise ProcessDied
+            case Fate.FULL:
+                fail()
+                raise OSError(errno.ENOSPC, "no space left on the device", str(path))
+            case Fate.FAILS:
+                fail()
+                raise OSError(errno.EIO, "input/output error", str(path))
+            case Fate.UNSURE:
+                act()
+                raise OSError(errno.EIO, "input/output error", str(path))
 
 
 class ProcessDied(BaseException):

@@ -99,7 +99,8 @@ class SimNetwork:
         self._hosts = 0
         self.pipes: dict[int, Pipe] = {}
         """Every open direction of every connection, by number."""
-        self.counted = 0
+        self._dials: dict[tuple[str, str], int] = {}
+        self._connections = 0
         self.watch: Watch = lambda *_: None
         self.tampered: dict[tuple[str, str], list[Tampering]] = {}
         """What happens to the next messages between two machines."""
@@ -181,6 +182,18 @@ class SimNetwork:
         for tell in list(self.changed):
             tell()
 
+    # Connections -------------------------------------------------------------------------------
+
+    def count_dial(self, source: str, target: str) -> int:
+        """How often one machine has dialled the other, this time included."""
+        count = self._dials[source, target] = self._dials.get((source, target), 0) + 1
+        return count
+
+    def fresh_number(self) -> int:
+        """A number for a connection that is made."""
+        self._connections += 1
+        return self._connections
+
     def drop_process(self, name: str, *, silently: bool) -> None:
         """A process is gone, or has not answered for too long: its connections end.
 
@@ -213,16 +226,18 @@ class SimNetwork:
 
         `half`: only the first machine is told; the other finds out by its keep-alive.
         """
-        broken = 0
-        for pipe in list(self.pipes.values()):
+        broken: dict[int, Pipe] = {}
+        for number, pipe in self.pipes.items():
             if {pipe.source.name, pipe.target.name} != {one, other}:
                 continue
-            if half and pipe.source.name == one:
-                pipe.vanish()
-            elif not half:
+            if pipe.source.name == one or number // 2 not in broken:
+                broken[number // 2] = pipe
+        for pipe in broken.values():
+            if not half:
                 pipe.reset()
-            broken += 1
-        return broken // 2
+            elif pipe.source.name == one:
+                pipe.vanish()
+        return len(broken)
 
     def latency_ms(self, source: Machine, target: Machine, *name: str | int) -> float:
         """How long a message takes, by the law between two machines."""
@@ -247,11 +262,11 @@ class Pipe:
         raise NotImplementedError
 
     def reset(self) -> None:
-        """The source is gone: the target is told, as soon as a message could come."""
+        """The source is gone, and knows. The target is told as soon as a message could come."""
         raise NotImplementedError
 
     def vanish(self) -> None:
-        """The source is gone without a word."""
+        """The source is gone, and knows. The target is not told, and finds out."""
         raise NotImplementedError
 
 

@@ -29,6 +29,7 @@ from .virtual_loop import Process
 
 T = TypeVar("T")
 
+STEP_S = 1e-6
 _CACHE = "cache_size=-2000"
 _FULL_SYNC = 2
 _FULL_TEXT_DELETES = sqlite3.sqlite_version_info >= (3, 43)
@@ -48,7 +49,12 @@ class SimStore:
         self.committed: Callable[[], None] = lambda: None
         """Called when callers are being told of a commit; for checkers."""
         self._reads = 0
+        self._last_read_s = 0.0
+        self._reading = 0
+        self._all_read = asyncio.Event()
+        self._all_read.set()
         self._rot()
+        disk.recover()
         self._conn = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256)
         if disk.image is not None:
             self._conn.deserialize(disk.image)
@@ -75,13 +81,12 @@ class SimStore:
             raise StoreClosedError(STORE_PATH)
         loop = asyncio.get_running_loop()
         future: Future[T] = loop.create_future()
-        self._reads += 1
         error, value = self._read_now(job)
-        late_ms = self._disk.read_ms_max * self._disk.dice.fraction(
-            "read", self._disk.name, self._disk.commits, self._reads
-        )
 
         def answer() -> None:
+            self._reading -= 1
+            if not self._reading:
+                self._all_read.set()
             if future.done():
                 return
             if error is None:
@@ -89,14 +94,27 @@ class SimStore:
             else:
                 future.set_exception(error)
 
-        loop.call_later(late_ms / 1000, self._process.happen, answer)
+        self._reading += 1
+        self._all_read.clear()
+        loop.call_at(self._answer_at_s(loop.time()), self._process.happen, answer)
         return future
+
+    def _answer_at_s(self, now_s: float) -> float:
+        """When the next read is answered: later than the one before, for there is one reader."""
+        self._reads += 1
+        disk = self._disk
+        share = disk.dice.fraction("read", disk.name, disk.commits, self._reads)
+        at_s = max(now_s + disk.read_ms_max * share / 1000, self._last_read_s + STEP_S)
+        self._last_read_s = at_s
+        return at_s
 
     async def close(self) -> None:
         if self._closed or not self._process.alive:
             return
         self._closed = True
         await self._queue.settle()
+        await self._all_read.wait()
+        self._disk.maybe = None  # The write-ahead log is gone, with whatever was left in it.
         self.save()
         self._conn.close()
 

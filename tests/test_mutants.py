@@ -31,7 +31,7 @@ BY_FLOOR = {
 MUTANTS_MIN = 28
 CHEAP = ("absence-is-deletion", "acknowledged-before-commit", "proof-of-the-membership-alone")
 """Found by one of the first seeds, by three different claims."""
-CHEAP_SEEDS = 6
+CHEAP_SEEDS = 15
 
 LOAD_PLANTED = """
 import sys

@@ -30,6 +30,7 @@ from covey.simulations.sim_network import SimNetwork
 MESSAGE_BYTES_MAX = 65_535
 ABORT = 1006
 DIAL_MS = 5_000
+PATIENCE_S = 20
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Stage:
     dialled: list[Connection] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     accepts_ended: int = 0
+    fails_next: bool = False
 
     @property
     def address(self) -> Address:
@@ -50,6 +52,9 @@ class Stage:
 
     async def accept(self, connection: Connection) -> None:
         self.accepted.put_nowait(connection)
+        if self.fails_next:
+            self.fails_next = False
+            raise ConnectionLostError("a test wants it so")
         try:
             await self.over.wait()
         finally:
@@ -191,6 +196,50 @@ async def test_a_cancelled_sender_does_not_disturb_another_one(stage: Stage) -> 
     assert counts[1] == 1_000
 
 
+async def test_what_several_senders_sent_arrives_in_the_order_of_their_calls(stage: Stage) -> None:
+    """A cipher numbers messages as it makes them; the link must not number them otherwise."""
+    ours, theirs = await stage.connect()
+    messages = [n.to_bytes(2, "big") * (MESSAGE_BYTES_MAX // 2) for n in range(200)]
+    sending = [asyncio.ensure_future(ours.send(message)) for message in messages]
+
+    arrived = await receive_some(theirs, len(messages))
+    await asyncio.gather(*sending)
+
+    assert [message[:2] for message in arrived] == [message[:2] for message in messages]
+
+
+async def test_a_send_that_is_cancelled_while_it_waits_has_sent_its_message(stage: Stage) -> None:
+    """Only the wait for room is cut short: a message that was begun is never half on its way."""
+    ours, theirs = await stage.connect()
+    sending = [asyncio.ensure_future(ours.send(bytes(MESSAGE_BYTES_MAX))) for _ in range(200)]
+    await asyncio.sleep(0)
+    for each in sending:
+        each.cancel()
+    await asyncio.gather(*sending, return_exceptions=True)
+    last = asyncio.ensure_future(ours.send(b"last"))
+
+    arrived = await receive_some(theirs, len(sending) + 1)
+    await last
+
+    assert arrived[-1] == b"last"
+
+
+@pytest.mark.parametrize("closer", [0, 1])
+async def test_a_sender_that_waits_for_room_is_told_of_the_end(stage: Stage, closer: int) -> None:
+    """Who sends need not be who listens: a task that waits for room must not wait for ever."""
+    pair = await stage.connect()
+    sender = pair[1 - closer]
+    sending = asyncio.ensure_future(send_all(sender, [bytes(MESSAGE_BYTES_MAX)] * 2_000))
+    await pair[closer].receive()
+    await pair[closer].close(ABORT)
+
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(ConnectionLostError):
+            await sending
+        with pytest.raises(ConnectionLostError):
+            await sender.send(b"too late")
+
+
 async def test_a_cancelled_receive_loses_no_message(stage: Stage) -> None:
     """Receiving is raced against timers, and the timer often wins."""
     ours, theirs = await stage.connect()
@@ -266,6 +315,20 @@ async def test_a_closed_connection_sends_and_receives_nothing(stage: Stage, side
     for _ in range(6):
         with pytest.raises(ConnectionLostError):
             await pair[side].receive()
+
+
+async def test_an_accept_that_fails_takes_nobody_with_it(stage: Stage) -> None:
+    """One connection's fault in our code must not cost us the others."""
+    first, _ = await stage.connect()
+    stage.fails_next = True
+    second, _ = await stage.connect()
+
+    with pytest.raises(ConnectionLostError):
+        await second.receive()
+    third, theirs = await stage.connect()
+    await third.send(b"still here")
+    assert await theirs.receive() == b"still here"
+    await first.send(b"so am I")
 
 
 async def test_dialling_where_nobody_listens_is_an_error_of_its_own(stage: Stage) -> None:
