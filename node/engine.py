@@ -305,8 +305,10 @@ class Engine:
         """What waited may be readable now; what the disk refused is tried again, later."""
         with suppress(StorageError):
             await self.ingest.retry_waiting()
-        if self.mesh.is_behind:
-            await self.clock.sleep_ms(AGAIN_MS)
+        if not self.mesh.is_behind:
+            return
+        await self.clock.sleep_ms(AGAIN_MS)
+        if self.mesh.is_behind:  # Others wait as we do; one of them may have done it.
             with suppress(StorageError):
                 await self.mesh.catch_up()
                 self.switchboard.hang_up()  # Peers have given up comparing with who knew nothing.

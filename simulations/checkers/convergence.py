@@ -6,6 +6,7 @@ from ...crypto.entry import CONTROL_SCOPE
 from ...node.ledger import PRIVACY_NAMES
 from ..run import Run
 from ..sim_device import SimDevice
+from ..sim_network import DEAD_MS
 from .checker import Checker
 
 SETTLE_MS_MAX = 900_000
@@ -32,6 +33,8 @@ class ConvergenceChecker(Checker):
 
     async def _quiet(self) -> None:
         """Nobody has anything to say when nothing happens."""
+        # A connection that is half open is noticed by its keep-alive, and made anew.
+        await self.run.world.wait_ms(DEAD_MS + LOOK_MS)
         before = self.run.world.trace.messages
         await self.run.world.wait_ms(QUIET_MS)
         said = self.run.world.trace.messages - before
