@@ -129,11 +129,15 @@ class Applier:
         self._waiting.add(place, () if log.scope.tag == CONTROL_SCOPE else None)
         if row.attempts >= ATTEMPTS_AT_ONCE:
             self._counters.add("ingest.suspect")
-            quiet_ms = SUSPECT_MS << (row.attempts - ATTEMPTS_AT_ONCE)
-            self._waiting.wait_for(place, self._clock.monotonic_ms() + quiet_ms)
+            self._wait(place, SUSPECT_MS << (row.attempts - ATTEMPTS_AT_ONCE))
 
-    def next_suspect_ms(self) -> int | None:
-        """When an entry that we crashed at is due again, in monotonic time; None if none is."""
+    def _wait(self, place: Place, duration_ms: int) -> None:
+        """Put an entry off: nothing else may come that would make us look at it again."""
+        self._waiting.wait_for(place, self._clock.monotonic_ms() + duration_ms)
+        self._put_off()
+
+    def next_due_ms(self) -> int | None:
+        """When an entry that was put off is due again, in monotonic time; None if none is."""
         due = [missing for _, missing in self._waiting.places() if isinstance(missing, int)]
         return min(due, default=None)
 
@@ -176,11 +180,10 @@ class Applier:
             raise
 
     def _try_later(self, place: Place) -> None:
-        """No fault of the entry; and nothing else may come that would make us look again."""
+        """It was no fault of the entry."""
         self._forgive(*place)
         if place in self._waiting:
-            self._waiting.wait_for(place, self._clock.monotonic_ms())
-            self._put_off()
+            self._wait(place, 0)
 
     def _forgive(self, log_number: int, seq: int) -> None:
         """We were closed, or the disk failed: that attempt says nothing about the entry."""

@@ -119,13 +119,14 @@ class Engine:
         await self.mesh.learned(())
         await self.ingest.resume()
         await take_carried(self)
-        self._put_off()
 
     def _put_off(self) -> None:
         """Entries that we crashed at, or that the disk refused to apply, are tried again later."""
-        if not self.closing and not any(t.get_name() == "put off" for t in self._tasks):
-            due, retry = self.ingest.next_suspect_ms, self.ingest.retry_waiting
-            self.spawn(retry_when_due(self.clock, due, retry), "put off")
+        if self.closing or any(t.get_name() == "put off" and not t.done() for t in self._tasks):
+            return
+        # By lambda: a store that was rebuilt has another ingest.
+        due, retry = lambda: self.ingest.next_due_ms(), lambda: self.ingest.retry_waiting()
+        self.spawn(retry_when_due(self.clock, due, retry), "put off")
 
     async def _load(self) -> None:
         rows = await self.database.read(

@@ -216,9 +216,9 @@ class Ingest:
         await self._applier.resume()
         await self.retry_waiting()
 
-    def next_suspect_ms(self) -> int | None:
-        """When an entry that we crashed at is to be tried again; `retry_waiting` does it."""
-        return self._applier.next_suspect_ms()
+    def next_due_ms(self) -> int | None:
+        """When an entry that was put off is to be tried again; `retry_waiting` does it."""
+        return self._applier.next_due_ms()
 
     def waiting(self) -> int:
         """Entries held that wait for a key, a device or other entries."""

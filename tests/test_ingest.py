@@ -248,6 +248,26 @@ async def test_an_entry_that_ended_the_node_twice_is_tried_again_after_a_time_of
         assert await late.values() == await b.values()
 
 
+async def test_an_entry_that_was_put_off_is_tried_by_the_store_as_it_is_then() -> None:
+    """A store that was changed under the node has other heads; the old ones would write over it."""
+    async with World() as world:
+        b, late, first = await with_one_waiting(world)
+        await crashed_at(late, 2)
+        late = await world.restart(late, crash=True)
+        before = late.engine.ingest
+
+        async def nothing() -> None:
+            """The store is loaded anew all the same."""
+
+        await late.engine.rebuild(nothing)
+        await take(late, first)
+        await late.clock.advance(SUSPECT_MS + 1_000)
+
+        assert late.engine.ingest is not before
+        assert late.engine.ingest.waiting() == 0
+        assert await late.values() == await b.values()
+
+
 async def test_an_entry_that_ended_the_node_again_and_again_is_set_aside_for_good() -> None:
     """It must be seen, and must not be tried for ever."""
     async with World() as world:
