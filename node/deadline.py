@@ -1,7 +1,7 @@
 """Deadline: do something, but not for longer than this, by the Clock port.
 
 `asyncio.timeout` would read the event loop's clock and so escape a simulation. Here the timer
-is `clock.sleep_ms`, raced against the work. Whichever loses is cancelled and awaited before the
+is the clock's, raced against the work. Whichever loses is cancelled and awaited before the
 function returns, so no task is left behind on any path, cancellation included.
 """
 
@@ -26,15 +26,21 @@ async def within(clock: Clock, duration_ms: int, work: Coroutine[Any, Any, T]) -
     Raises: DeadlinePassed.
     """
     doing = asyncio.ensure_future(work)
-    timer = asyncio.ensure_future(clock.sleep_ms(duration_ms))
+    passed = doing.get_loop().create_future()
+    cancel = clock.call_after_ms(duration_ms, lambda: _pass(passed))
     try:
-        await asyncio.wait((doing, timer), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((doing, passed), return_when=asyncio.FIRST_COMPLETED)
         if doing.done():
             return doing.result()
         raise DeadlinePassed
     finally:
-        await _cancel(timer)
+        cancel()
         await _cancel(doing)
+
+
+def _pass(passed: "asyncio.Future[None]") -> None:
+    if not passed.done():
+        passed.set_result(None)
 
 
 async def _cancel(task: asyncio.Future[Any]) -> None:

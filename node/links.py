@@ -9,7 +9,7 @@ Spec: docs/protocol.md, section 7.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -44,7 +44,7 @@ from ..sync.vectors import CONTROL_SCOPE, Holdings
 from .channel import SecureChannel
 from .ingest import BatchRefusedError
 from .ingest_rows import Prepared
-from .ports import Clock, ConnectionLostError
+from .ports import Cancel, Clock, ConnectionLostError
 
 VECTOR_TYPE = b"\x03"
 VECTOR_SCOPE = slice(4, 20)
@@ -154,7 +154,7 @@ class Link:
     _outgoing_bytes: int = 0
     _sendable: asyncio.Event = field(default_factory=asyncio.Event)
     _batches: asyncio.Queue[StoreBatch] = field(default_factory=asyncio.Queue)
-    _timers: dict[Timer, asyncio.Task[None]] = field(default_factory=dict)
+    _timers: dict[Timer, Cancel] = field(default_factory=dict)
     _tasks: dict[asyncio.Task[None], None] = field(default_factory=dict)
     """In the order of their start, so that they end in an order that can be repeated."""
     _ending: asyncio.Event = field(default_factory=asyncio.Event)
@@ -190,11 +190,9 @@ class Link:
             case StoreBatch():
                 self._batches.put_nowait(effect)
             case StartTimer(timer, duration_ms):
-                self._timers[timer] = self._spawn(self._wait(timer, duration_ms))
+                self._start(timer, duration_ms)
             case StopTimer(timer):
-                task = self._timers.pop(timer, None)
-                if task is not None:
-                    task.cancel()
+                self._timers.pop(timer, _nothing)()
             case Close(reason, _):
                 self.closed_for = self.closed_for or reason
                 self._ending.set()
@@ -291,10 +289,16 @@ class Link:
         self.traffic.sent_entries += sum(run.last_seq - run.first_seq + 1 for run in answer.runs)
         self.deliver(answer)
 
-    async def _wait(self, timer: Timer, duration_ms: int) -> None:
-        await self.office.clock.sleep_ms(duration_ms)
-        self._timers.pop(timer, None)
-        self.deliver(TimerFired(timer))
+    def _start(self, timer: Timer, duration_ms: int) -> None:
+        def fire() -> None:
+            del self._timers[timer]
+            try:
+                self.deliver(TimerFired(timer))
+            except BaseException:
+                self._ending.set()
+                raise
+
+        self._timers[timer] = self.office.clock.call_after_ms(duration_ms, fire)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self._guard(work))
@@ -330,6 +334,9 @@ class Link:
                     break
                 await asyncio.wait([farewell, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
             farewell.cancel()
+        for cancel in self._timers.values():
+            cancel()
+        self._timers.clear()
         current = asyncio.current_task()
         for task in list(self._tasks):
             if task is not current:
@@ -347,4 +354,5 @@ def close_code(reason: Reason | None) -> int:
     return 4001 if reason is Reason.REMOVED else 1000
 
 
-Opening = Callable[[], Event]
+def _nothing() -> None:
+    """What stopping a timer does that does not run."""

@@ -12,6 +12,9 @@ from typing import Protocol
 
 from .. import CoveyError
 
+Cancel = Callable[[], None]
+"""Takes back what was to happen; harmless when it has happened or was taken back before."""
+
 
 class Clock(Protocol):
     """Time. Monotonic milliseconds never jump; wall milliseconds count from 1970 and may."""
@@ -21,6 +24,12 @@ class Clock(Protocol):
     def wall_ms(self) -> int: ...
 
     async def sleep_ms(self, duration_ms: int) -> None: ...
+
+    def call_after_ms(self, duration_ms: int, act: Callable[[], None]) -> "Cancel":
+        """Call `act` from the event loop after at least that long, unless cancelled before.
+
+        What `act` raises goes to the loop's exception handler. Cheaper than a task that sleeps.
+        """
 
 
 class Entropy(Protocol):

@@ -7,6 +7,9 @@ from 1970 and jumps whenever someone sets it; only what a person reads or signs 
 
 import asyncio
 import time
+from collections.abc import Callable
+
+from .ports import Cancel
 
 _NS_PER_MS = 1_000_000
 
@@ -25,3 +28,7 @@ class SystemClock:
     async def sleep_ms(self, duration_ms: int) -> None:
         """Return after at least that long. 0 or less lets other tasks run once."""
         await asyncio.sleep(max(duration_ms, 0) / 1000)
+
+    def call_after_ms(self, duration_ms: int, act: Callable[[], None]) -> Cancel:
+        """Call `act` from the running loop after at least that long, unless cancelled before."""
+        return asyncio.get_running_loop().call_later(max(duration_ms, 0) / 1000, act).cancel

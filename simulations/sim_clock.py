@@ -6,7 +6,9 @@ and the wall clock is ahead when the device wakes.
 """
 
 import asyncio
+from collections.abc import Callable
 
+from ..node.ports import Cancel
 from .virtual_loop import Process
 
 WALL_START_MS = 1_780_000_000_000
@@ -76,28 +78,58 @@ class ProcessClock:
         return self._clock.wall_ms()
 
     async def sleep_ms(self, duration_ms: int) -> None:
-        left_ms = max(duration_ms, 0)
-        until_ms = self.monotonic_ms() + left_ms
-        while True:
-            await self._pass(left_ms)
-            left_ms = until_ms - self.monotonic_ms()
-            if left_ms <= 1:
-                return
-            # Time stood still meanwhile; a timer of the system would not have run out either.
-
-    async def _pass(self, duration_ms: int) -> None:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        if not self._process.alive:
-            future.cancel()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def wake() -> None:
             if not future.done():
                 future.set_result(None)
 
-        duration_s = self._clock.true_duration_s(duration_ms)
-        handle = loop.call_later(duration_s, self._process.happen, wake)
+        cancel = self.call_after_ms(duration_ms, wake)
+        if not self._process.alive:
+            future.cancel()
         try:
             await future
         finally:
-            handle.cancel()
+            cancel()
+
+    def call_after_ms(self, duration_ms: int, act: Callable[[], None]) -> Cancel:
+        return _Timer(self._clock, self._process, max(duration_ms, 0), act).cancel
+
+
+class _Timer:
+    """Something that a process wants to happen after a time by its own clock."""
+
+    __slots__ = ("_act", "_clock", "_handle", "_process", "_until_ms")
+
+    def __init__(
+        self, clock: SimClock, process: Process, duration_ms: int, act: Callable[[], None]
+    ) -> None:
+        self._clock = clock
+        self._process = process
+        self._act = act
+        self._until_ms = clock.monotonic_ms() + duration_ms
+        self._handle: asyncio.TimerHandle | None = None
+        self._wait(duration_ms)
+
+    def _wait(self, duration_ms: int) -> None:
+        duration_s = self._clock.true_duration_s(duration_ms)
+        self._handle = asyncio.get_running_loop().call_later(duration_s, self._come)
+
+    def _come(self) -> None:
+        self._process.happen(self._run_out)
+
+    def _run_out(self) -> None:
+        if self._handle is None:
+            return  # It was cancelled while the process was frozen, or by what thawed before.
+        left_ms = self._until_ms - self._clock.monotonic_ms()
+        if left_ms > 1:
+            # Time stood still meanwhile; a timer of the system would not have run out either.
+            self._wait(left_ms)
+            return
+        self._handle = None
+        self._act()
+
+    def cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None

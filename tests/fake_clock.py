@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import itertools
 import random
+from collections.abc import Callable
 
 
 class FakeClock:
@@ -26,6 +27,17 @@ class FakeClock:
         entry = (self.now_ms + max(duration_ms, 0), next(self._order), future)
         heapq.heappush(self._sleepers, entry)
         await future
+
+    def call_after_ms(self, duration_ms: int, act: Callable[[], None]) -> Callable[[], None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda done: None if done.cancelled() else act())
+        entry = (self.now_ms + max(duration_ms, 0), next(self._order), future)
+        heapq.heappush(self._sleepers, entry)
+
+        def cancel() -> None:
+            future.cancel()
+
+        return cancel
 
     @property
     def sleeping(self) -> int:

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -18,7 +18,7 @@ from random import Random
 import pytest
 
 from covey.node.counters import Counters
-from covey.node.ports import Accept, Address, Connection, Listener
+from covey.node.ports import Accept, Address, Cancel, Connection, Listener
 from covey.node.system_clock import SystemClock
 from covey.node.system_entropy import SystemEntropy
 from covey.node.websocket import WebSocketTransport
@@ -82,6 +82,9 @@ class HurriedClock(SystemClock):
 
     async def sleep_ms(self, duration_ms: int) -> None:
         await super().sleep_ms(duration_ms // self._speed)
+
+    def call_after_ms(self, duration_ms: int, act: Callable[[], None]) -> Cancel:
+        return super().call_after_ms(duration_ms // self._speed, act)
 
 
 class Wire:
