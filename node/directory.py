@@ -37,6 +37,7 @@ class Directory:
         self._engine = engine
 
     async def journal_rows(self) -> AsyncIterator[dict[str, Any]]:
+        await self._engine.notes.flush()
         after = -1
         while rows := await self._engine.database.read(
             lambda conn, a=after: event_rows.events(conn, a, EVENTS_PER_PAGE)  # type: ignore[misc]
@@ -65,6 +66,7 @@ class Directory:
         raise UnknownDeviceError(f"no device {text!r} in this mesh: `covey devices` lists them")
 
     async def device_rows(self) -> list[dict[str, Any]]:
+        await self._engine.notes.flush()
         peers = {
             peer.device: peer
             for peer in await self._engine.database.read(lambda c: peer_rows.peers(c))
@@ -97,6 +99,7 @@ class Directory:
         return [{"name": name, "policy": "full", "records": counts.get(name, 0)} for name in names]
 
     async def addresses_of(self, device: bytes) -> list[str]:
+        await self._engine.notes.flush()
         rows = await self._engine.database.read(lambda conn: peer_rows.addresses(conn, device))
         return [str(Address(row.host, row.port)) for row in rows]
 

@@ -40,6 +40,7 @@ from .headings import HeadingNumbers
 from .ingest import Ingest
 from .ledger import Ledger, Log, Scope
 from .mesh import Mesh
+from .notes import Notes
 from .pairing import PairingWindow
 from .patience import Patience
 from .ports import (
@@ -100,6 +101,7 @@ class Engine:
         """Protocol versions to offer, ascending; others only where old and new nodes are mixed."""
         self.features: tuple[str, ...] = ()
         self.board = Board()
+        self.notes = Notes(database, clock)
         self.switchboard = Switchboard(self)
         self._window: PairingWindow | None = None
         self._tasks: dict[asyncio.Task[Any], None] = {}
@@ -238,6 +240,7 @@ class Engine:
             await self.patience.until(lambda: not self.switchboard.links)
             async with self.turns.alone():
                 await self.committer.settle()
+                await self.notes.flush()
                 await change()
                 before = self.writer
                 await self._load_again()
@@ -271,6 +274,7 @@ class Engine:
         await finish(self._tasks, self.clock)
         await self.reach.close_listener()
         await self.committer.settle()
+        await self.notes.flush()
         self.board.close()
         if self.discovery is not None:
             await self.discovery.close()
@@ -416,10 +420,10 @@ class Engine:
     def remember_address(self, device: bytes, address: Address, source: AddressSource) -> None:
         self.reach.learned(device, address, source)
 
-    def note(self, job: Callable[[Conn], Any]) -> None:
-        """Write something that nobody waits for; losing it costs comfort, not data."""
+    def note(self, job: Callable[[Conn], Any], fact: object = None) -> None:
+        """Write something that nobody waits for (`Notes.add`)."""
         if not self.closing:
-            self.database.write(job).add_done_callback(_ignore)
+            self.notes.add(job, fact)
 
     def attempts_changed(self) -> None:
         """An attempt to reach somebody ended: whoever waits for links looks again."""
@@ -441,9 +445,3 @@ class PolicyError(CoveyError):
     """A sync policy that this version does not have. Nothing was changed."""
 
     exit_code = 2
-
-
-def _ignore(future: "asyncio.Future[Any]") -> None:
-    """A note in the store failed: the next commit that matters will say so to its caller."""
-    if not future.cancelled():
-        future.exception()

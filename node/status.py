@@ -64,6 +64,7 @@ def peer_standing(engine: "Engine", device: bytes) -> Standing:
 
 async def node_status(engine: "Engine") -> dict[str, Any]:
     """The document of `covey status --json`."""
+    await engine.notes.flush()
     peers, alarms = await engine.database.read(
         lambda conn: ({p.device: p for p in peer_rows.peers(conn)}, event_rows.alarms(conn))
     )

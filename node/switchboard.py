@@ -102,7 +102,9 @@ class Switchboard(Office):
 
     def _note_seen(self, device: bytes) -> None:
         now_ms = self.clock.wall_ms()
-        self._engine.note(lambda conn: peer_rows.saw_peer(conn, device, now_ms))
+        self._engine.note(
+            lambda conn: peer_rows.saw_peer(conn, device, now_ms), fact=("seen", device)
+        )
 
     def membership_changed(self) -> None:
         """Links of those who may not be here any more end; the others may share other scopes."""
@@ -208,7 +210,10 @@ class Switchboard(Office):
         now_ms = self.clock.wall_ms()
         link.proved_ms = now_ms
         self._engine.attempts_changed()
-        self._engine.note(lambda conn: peer_rows.proved_peer(conn, link.device, now_ms, proof.root))
+        self._engine.note(
+            lambda conn: peer_rows.proved_peer(conn, link.device, now_ms, proof.root),
+            fact=("proved", link.device),
+        )
         if not link.proof_told:
             link.proof_told = True
             self._engine.tell("in_sync", {"device": short_id(link.device)})
