@@ -21,6 +21,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 from nacl.bindings import (
@@ -165,8 +166,9 @@ def make_certificate(keys: DeviceKeys, mesh: bytes, created_ms: int) -> bytes:
     return signed + keys.sign(LABEL_CERTIFICATE + signed)
 
 
+@lru_cache(maxsize=1024)
 def read_certificate(data: bytes) -> Certificate:
-    """Read and verify a certificate that comes from outside.
+    """Read and verify a certificate that comes from outside; one that was verified is remembered.
 
     Raises: FormatError for another size or magic, a public key that `check_public_keys`
     refuses, or a signature that does not verify.

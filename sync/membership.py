@@ -125,6 +125,8 @@ class Membership:
 
     def add(self, operations: Operations) -> None:
         """Take in operations. Known ones change nothing; those without parents wait."""
+        if not operations and self._nodes:
+            return
         if self._mesh is None:
             self._mesh = self._mesh_of(operations)
         for id, (author, operation) in operations.items():

@@ -152,7 +152,8 @@ def prove(turn: Turn) -> None:
         proofs={s: Proof(turn.ours.scope_digest(s), turn.now_ms) for s in scopes},
         proved=digests,
     )
-    turn.comparison = replace(turn.comparison, is_open=False, disturbed=False)
+    if turn.comparison.is_open or turn.comparison.disturbed:
+        turn.comparison = replace(turn.comparison, is_open=False, disturbed=False)
     if turn.phase is not Phase.STREAMING:
         turn.enter(Cause.ROOTS_EQUAL)
     turn.effects.append(DeclareProof(digests[1], digests[0]))
@@ -176,7 +177,8 @@ def rest(turn: Turn) -> None:
         and turn.phase not in (Phase.GREETING, Phase.CLOSED)
         and _is_quiet(turn)
     ):
-        turn.telling = replace(turn.telling, moved=False)
+        if turn.telling.moved:
+            turn.telling = replace(turn.telling, moved=False)
         turn.start(Timer.QUIET, QUIET_MS)
 
 

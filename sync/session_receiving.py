@@ -116,6 +116,8 @@ def on_have(turn: Turn, have: Have) -> None:
 def know(turn: Turn, scope: bytes, theirs: Vector) -> None:
     """This is what they hold of a scope, all of it."""
     knowledge = turn.knowledge
+    if knowledge.theirs.get(scope) is theirs and scope in knowledge.complete:
+        return
     turn.knowledge = replace(
         knowledge,
         theirs={**knowledge.theirs, scope: theirs},

@@ -285,9 +285,11 @@ class Turn:
 
         `moved`: our own holdings changed, so comparing anew is worth its rounds again.
         """
+        telling = self.telling
         if moved:
-            self.telling = replace(self.telling, unsettled=True, moved=True)
+            if not (telling.unsettled and telling.moved):
+                self.telling = replace(telling, unsettled=True, moved=True)
             if self.comparison.rounds_left != ROUNDS_PER_CHANGE_MAX:
                 self.comparison = replace(self.comparison, rounds_left=ROUNDS_PER_CHANGE_MAX)
-        elif not self.telling.unsettled:
-            self.telling = replace(self.telling, unsettled=True)
+        elif not telling.unsettled:
+            self.telling = replace(telling, unsettled=True)
