@@ -137,10 +137,10 @@ class SimNetwork:
             self._laws[place] = LAWS[law]
 
     def law(self, one: Machine, other: Machine) -> Law:
-        def of(machine: Machine) -> Law:
-            return self._laws.get(machine.place or "", self._law)
-
-        law = of(one).slower(of(other))
+        law = self._law
+        if self._laws:
+            here = self._laws.get(one.place or "", law)
+            law = here.slower(self._laws.get(other.place or "", law))
         slow = other.reads_bytes_per_ms
         return law if slow is None else replace(law, bytes_per_ms=min(law.bytes_per_ms, slow))
 
@@ -243,9 +243,11 @@ class SimNetwork:
         """How long a message takes, by the law between two machines."""
         law = self.law(source, target)
         event = (source.name, target.name, *name)
-        late_ms = law.base_ms + law.jitter_ms * self.dice.fraction("jitter", *event) ** 3
+        late_ms = law.base_ms
+        if law.jitter_ms:
+            late_ms += law.jitter_ms * self.dice.fraction("jitter", *event) ** 3
         attempt = 0
-        while attempt < 8 and self.dice.fraction("loss", *event, attempt) < law.loss:
+        while law.loss and attempt < 8 and self.dice.fraction("loss", *event, attempt) < law.loss:
             late_ms += RETRANSMIT_MS << attempt
             attempt += 1
         return late_ms

@@ -119,8 +119,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """See the module. Time starts at 0."""
 
     _ready: deque[asyncio.Handle]
-    _scheduled: list[asyncio.TimerHandle]
-    _timer_cancelled_count: int
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,7 +128,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Those that belong to no process."""
         self._processes: dict[Process, None] = {}
         self.turns_total = 0
-        self._clock_resolution = 1e-9
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        """A heap: due, and then in the order in which they were asked for."""
+        self._timers_made = 0
+        self._timers_cancelled = 0
 
     def time(self) -> float:
         """Virtual seconds."""
@@ -161,6 +162,38 @@ class VirtualLoop(asyncio.BaseEventLoop):
         owners += [process.tasks for process in self._processes]
         return [task for owner in owners for task in owner if not task.done()]
 
+    # As in BaseEventLoop, without what a simulation has no use for: these four are where a run
+    # spends most of its turns.
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers_made += 1
+        heapq.heappush(self._timers, (when, self._timers_made, timer))
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        if handle._scheduled:  # type: ignore[attr-defined]
+            self._timers_cancelled += 1
+
+    def close(self) -> None:
+        super().close()
+        self._timers.clear()
+
     def _run_once(self) -> None:
         ready = self._ready
         if not ready:
@@ -172,38 +205,43 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise LivelockError(f"nothing but turns of the loop since {self.now_ms} ms")
         for _ in range(len(ready)):
             handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
+            if handle._cancelled:
+                continue
+            try:
+                handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self.call_exception_handler(
+                    {"message": f"Exception in {handle!r}", "exception": error, "handle": handle}
+                )
 
     def _skip(self) -> None:
         """Let time pass up to the next timer."""
-        if self._timer_cancelled_count > CANCELLED_TIMERS_MAX:
+        if self._timers_cancelled > CANCELLED_TIMERS_MAX:
             self._drop_cancelled()
-        scheduled = self._scheduled
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
-            self._timer_cancelled_count = max(self._timer_cancelled_count - 1, 0)
-        if not scheduled:
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
+            self._timers_cancelled -= 1
+        if not timers:
             raise DeadlockError("every task waits for another one")
-        when = scheduled[0].when()
+        when = timers[0][0]
         if when > self._now:
             self._now = when
             self._turns = 0
-        while scheduled and scheduled[0].when() <= self._now:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False  # type: ignore[attr-defined]
-            self._ready.append(handle)
+        while timers and timers[0][0] <= self._now:
+            timer = heapq.heappop(timers)[2]
+            if timer._cancelled:
+                self._timers_cancelled -= 1
+            else:
+                timer._scheduled = False  # type: ignore[attr-defined]
+                self._ready.append(timer)
 
     def _drop_cancelled(self) -> None:
-        self._timer_cancelled_count = 0
-        kept = []
-        for handle in self._scheduled:
-            if handle._cancelled:
-                handle._scheduled = False  # type: ignore[attr-defined]
-            else:
-                kept.append(handle)
-        heapq.heapify(kept)
-        self._scheduled[:] = kept
+        self._timers_cancelled = 0
+        self._timers[:] = [row for row in self._timers if not row[2]._cancelled]
+        heapq.heapify(self._timers)
 
     # What a simulation does not have.
 

@@ -451,7 +451,7 @@ def test_a_world_that_stands_still_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     """A run that cannot go on is no pass."""
 
     def break_it(run: Run) -> None:
-        run.world.loop.call_later(0.1, run.world.loop._scheduled.clear)
+        run.world.loop.call_later(0.1, run.world.loop._timers.clear)
 
     violations = outcome_of(monkeypatch, break_it)
 

@@ -292,7 +292,7 @@ def test_a_sleeper_that_is_cancelled_leaves_no_timer(nap_ms: int) -> None:
         await wait_ms(95)
         sleeping.cancel()
         await asyncio.wait([sleeping])
-        return [timer.when() for timer in loop._scheduled if not timer.cancelled()]
+        return [when for when, _, timer in loop._timers if not timer.cancelled()]
 
     assert virtually(main(), loop) == []
 

@@ -446,7 +446,7 @@ def test_an_end_leaves_nothing_behind() -> None:
             await hear_all(theirs)
             await theirs.close()
         await wait_ms(CLOSE_MS)
-        return len(pair.network.pipes), [t.when() for t in loop._scheduled if not t.cancelled()]
+        return len(pair.network.pipes), [when for when, _, t in loop._timers if not t.cancelled()]
 
     assert virtually(main(), loop) == (0, [])
 

@@ -7,6 +7,7 @@ from ..sim_device import SimDevice
 from .checker import Checker
 
 TURNS = 6
+_ALL = frozenset((1, 2, 3))
 _SHARINGS = tuple(frozenset(levels) for levels in ((1, 2, 3), (2, 3), (3,), ()))
 """What two devices may share, by the lower of their levels."""
 
@@ -21,7 +22,8 @@ class TruthChecker(Checker):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._held: dict[bytes, dict[tuple[bytes, bytes, frozenset[int]], None]] = {}
-        self._told: dict[str, int] = {}
+        self._last: dict[str, tuple[bytes, bytes]] = {}
+        """By device: what it held when it was looked at last."""
 
     def at_start(self, device: SimDevice) -> None:
         loop, starts = self.run.world.loop, device.starts
@@ -55,10 +57,14 @@ class TruthChecker(Checker):
 
     def _look(self, device: SimDevice) -> None:
         engine = device.engine
-        held = self._held.setdefault(engine.keys.sig_pk, {})
         holdings = engine.ledger.holdings
+        control, root = holdings.control_digest(), holdings.root(_ALL)
+        if self._last.get(device.name) == (control, root):
+            return  # What is shared with fewer is a part of it, and has not changed either.
+        self._last[device.name] = control, root
+        held = self._held.setdefault(engine.keys.sig_pk, {})
         for shared in _SHARINGS:
-            held[holdings.control_digest(), holdings.root(shared), shared] = None
+            held[control, holdings.root(shared), shared] = None
 
     def _judge(self, device: SimDevice) -> None:
         for link in device.engine.switchboard.links.values():
