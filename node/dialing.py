@@ -16,10 +16,12 @@ opened late *before* sending on it, so that the other side never sees two (`surp
 two that were dialled from both sides). All times are monotonic milliseconds and arguments.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from itertools import islice
+from operator import itemgetter
 
 from .ports import Address
 
@@ -80,12 +82,19 @@ class _Candidate:
     not_these: dict[bytes, int] = field(default_factory=dict)
     """Devices that did not answer to their name here, and until when that is believed."""
 
-    def may_be(self, device: bytes) -> bool:
-        return self.device is None or self.device == device
-
     def hurry(self, now_ms: int) -> None:
         self.failures = 0
         self.not_before_ms = min(self.not_before_ms, now_ms)
+
+
+@dataclass(slots=True)
+class _Prospects:
+    """Which candidates may be whom. In a mesh of many nearly all pairs are in `anyone`, once."""
+
+    anyone: list[_Candidate]
+    """Nobody knows who lives there, and it is as likely one wanted device as another."""
+    one: dict[bytes, list[_Candidate]]
+    """The addresses of a device, and those that are tried for it before others."""
 
 
 class DialBook:
@@ -96,6 +105,7 @@ class DialBook:
         self._candidates: dict[tuple[bytes | None, Address], _Candidate] = {}
         self._wanted: dict[bytes, int] = {}  # device -> no attempt before this moment
         self._recent: dict[Address, deque[int]] = {}
+        self._flying: dict[int, _Candidate] = {}  # number of the attempt -> where it goes
         self._count = 0
 
     def __len__(self) -> int:
@@ -170,40 +180,70 @@ class DialBook:
         for candidate in list(self._candidates.values()):
             if self._is_stale(candidate, now_ms):
                 self._remove(candidate)
-        attempts = []
+        attempts: list[Attempt] = []
+        if self._nobody_is_due(now_ms):
+            return attempts
+        prospects, counts = self._prospects(), self._count_flying()
+        anyone = [c for c in prospects.anyone if self._free_ms(c) <= now_ms]
+        anyone.sort(key=_preference)
         for device, start_ms in self._wanted.items():
-            if start_ms > now_ms or self._is_full(device):
+            if len(self._flying) >= IN_FLIGHT_MAX:
+                break
+            if start_ms > now_ms or counts[device] >= IN_FLIGHT_PER_DEVICE_MAX:
                 continue
-            ready = [c for c in self._open_to(device) if self._ready_ms(c, device) <= now_ms]
-            if ready:
-                attempts.append(self._start(min(ready, key=_preference), device, now_ms))
+            ready = [
+                c for c in prospects.one.get(device, ()) if self._ready_ms(c, device) <= now_ms
+            ]
+            ready += islice((c for c in anyone if c.not_these.get(device, 0) <= now_ms), 1)
+            if not ready:
+                continue
+            best = min(ready, key=_preference)
+            attempts.append(self._start(best, device, now_ms))
+            counts[device] += 1
+            # An address is dialled once at a time, whoever is expected there.
+            anyone = [c for c in anyone if c.address != best.address]
+            for each in prospects.one.values():
+                each[:] = [c for c in each if c.address != best.address]
         return attempts
 
     def next_due_ms(self, now_ms: int) -> int | None:
         """When `due` has something if nothing happens before; None if never. At least `now_ms`."""
-        moments = [
-            max(start_ms, self._ready_ms(candidate, device), now_ms)
-            for device, start_ms in self._wanted.items()
-            if not self._is_full(device)
-            for candidate in self._open_to(device)
-        ]
-        return min(moments, default=None)
+        if not self._wanted or len(self._flying) >= IN_FLIGHT_MAX:
+            return None
+        prospects, counts = self._prospects(), self._count_flying()
+        anyone = sorted(((self._free_ms(c), c) for c in prospects.anyone), key=itemgetter(0))
+        soonest: int | None = None
+        for device, start_ms in self._wanted.items():
+            if counts[device] >= IN_FLIGHT_PER_DEVICE_MAX:
+                continue
+            from_ms = max(start_ms, now_ms)
+            own = (self._ready_ms(c, device) for c in prospects.one.get(device, ()))
+            due_ms = min(own, default=None)
+            for free_ms, candidate in anyone:
+                if due_ms is not None and due_ms <= max(free_ms, from_ms):
+                    break  # Nobody further on is free before.
+                ready_ms = max(free_ms, candidate.not_these.get(device, 0))
+                due_ms = ready_ms if due_ms is None else min(due_ms, ready_ms)
+            if due_ms is not None:
+                due_ms = max(due_ms, from_ms)
+                soonest = due_ms if soonest is None else min(soonest, due_ms)
+                if soonest <= now_ms:
+                    break
+        return soonest
 
     def succeeded(self, attempt: Attempt, now_ms: int) -> list[Attempt]:
         """A channel to the device is open. Returns the attempts to cancel; they are over."""
-        candidate = self._flying(attempt)
+        candidate = self._land(attempt)
         if candidate is not None:
-            candidate.attempt = None
             candidate.hurry(now_ms)
             self._attribute(candidate, attempt.device)
         return self.unwant(attempt.device)
 
     def failed(self, attempt: Attempt, now_ms: int, failure: Failure) -> None:
         """There is no channel. The next candidate for the device is due at once."""
-        candidate = self._flying(attempt)
+        candidate = self._land(attempt)
         if candidate is None:
             return
-        candidate.attempt = None
         if attempt.device in self._wanted:
             self._wanted[attempt.device] = now_ms
         if candidate.device not in (None, attempt.device):
@@ -221,33 +261,53 @@ class DialBook:
 
     # How.
 
-    def _open_to(self, device: bytes) -> Iterator[_Candidate]:
-        """The candidates that may be this device and whose address is not being dialled."""
-        busy = {c.address for c in self._candidates.values() if c.attempt is not None}
-        for candidate in self._candidates.values():
-            if candidate.address in busy or not candidate.may_be(device):
-                continue
-            if candidate.device is None and self._is_rather_another(candidate, device):
-                continue
-            yield candidate
+    def _nobody_is_due(self, now_ms: int) -> bool:
+        """Cheap to find out, and mostly so: something happens much more often than a dial."""
+        if len(self._flying) >= IN_FLIGHT_MAX:
+            return True
+        return all(start_ms > now_ms for start_ms in self._wanted.values())
 
-    def _is_rather_another(self, candidate: _Candidate, device: bytes) -> bool:
-        """Whether this very address is a linked device's, or the host another wanted one's."""
-        there: set[bytes] = set()
-        for each in self._candidates.values():
-            if each.device is None or each.address.host != candidate.address.host:
+    def _prospects(self) -> _Prospects:
+        """Sort the candidates whose address is not being dialled by who may be there.
+
+        An address without a name is nobody's if it is known as a linked device's. If some wanted
+        device was last seen on that host and may still be at this address, it is tried for those
+        seen on the host only.
+        """
+        busy = {candidate.address for candidate in self._flying.values()}
+        there: dict[str, dict[bytes, None]] = {}
+        linked: set[Address] = set()
+        unnamed: list[_Candidate] = []
+        found = _Prospects([], {})
+        for candidate in self._candidates.values():
+            address, device = candidate.address, candidate.device
+            if device is not None:
+                there.setdefault(address.host, {})[device] = None
+                if device not in self._wanted:
+                    linked.add(address)
+                elif address not in busy:
+                    found.one.setdefault(device, []).append(candidate)
+            elif address not in busy:
+                unnamed.append(candidate)
+        for candidate in unnamed:
+            seen = there.get(candidate.address.host, {})
+            if candidate.address in linked:
                 continue
-            if each.address == candidate.address and each.device not in self._wanted:
-                return True
-            there.add(each.device)
-        return device not in there and any(
-            other in self._wanted and other not in candidate.not_these for other in there
-        )
+            if any(d in self._wanted and d not in candidate.not_these for d in seen):
+                for device in seen:
+                    found.one.setdefault(device, []).append(candidate)
+            else:
+                found.anyone.append(candidate)
+        return found
+
+    def _count_flying(self) -> Counter[bytes]:
+        return Counter(c.attempt.device for c in self._flying.values() if c.attempt is not None)
 
     def _start(self, candidate: _Candidate, device: bytes, now_ms: int) -> Attempt:
         self._count += 1
         attempt = Attempt(self._count, device, candidate.address)
         candidate.attempt = attempt
+        self._flying[attempt.number] = candidate
         self._wanted[device] = now_ms + STAGGER_MS
         times = self._recent.pop(candidate.address, None) or deque(maxlen=ATTEMPTS_PER_MINUTE)
         times.append(now_ms)
@@ -256,32 +316,29 @@ class DialBook:
         self._recent[candidate.address] = times
         return attempt
 
-    def _ready_ms(self, candidate: _Candidate, device: bytes) -> int:
+    def _free_ms(self, candidate: _Candidate) -> int:
         """When the candidate may be dialled: its waiting is over and its rate allows it."""
-        ready_ms = max(candidate.not_before_ms, candidate.not_these.get(device, 0))
         times = self._recent.get(candidate.address)
         if times is None or len(times) < ATTEMPTS_PER_MINUTE:
-            return ready_ms
-        return max(ready_ms, times[0] + MINUTE_MS)
+            return candidate.not_before_ms
+        return max(candidate.not_before_ms, times[0] + MINUTE_MS)
 
-    def _is_full(self, device: bytes) -> bool:
-        flying = [c.attempt for c in self._candidates.values() if c.attempt is not None]
-        ours = sum(attempt.device == device for attempt in flying)
-        return len(flying) >= IN_FLIGHT_MAX or ours >= IN_FLIGHT_PER_DEVICE_MAX
+    def _ready_ms(self, candidate: _Candidate, device: bytes) -> int:
+        """When the candidate may be dialled for this device."""
+        return max(self._free_ms(candidate), candidate.not_these.get(device, 0))
 
-    def _flying(self, attempt: Attempt) -> _Candidate | None:
-        for candidate in self._candidates.values():
-            if candidate.attempt == attempt:
-                return candidate
-        return None
+    def _land(self, attempt: Attempt) -> _Candidate | None:
+        """The attempt is over. Returns where it went, or None if it was called off before."""
+        candidate = self._flying.pop(attempt.number, None)
+        if candidate is not None:
+            candidate.attempt = None
+        return candidate
 
     def _call_off(self, device: bytes) -> list[Attempt]:
-        cancelled = []
-        for candidate in self._candidates.values():
-            attempt = candidate.attempt
-            if attempt is not None and attempt.device == device:
-                cancelled.append(attempt)
-                candidate.attempt = None
+        attempts = [c.attempt for c in self._flying.values() if c.attempt is not None]
+        cancelled = [attempt for attempt in attempts if attempt.device == device]
+        for attempt in cancelled:
+            self._land(attempt)
         return cancelled
 
     def _attribute(self, candidate: _Candidate, device: bytes) -> None:

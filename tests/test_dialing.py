@@ -1,6 +1,7 @@
 """The dial book: everyone reachable is reached soon, and nobody is knocked at too often."""
 
 from collections import defaultdict
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -298,9 +299,56 @@ def test_a_device_that_refused_is_left_alone_for_minutes() -> None:
     assert ours.next_due_ms(0) == BACKOFF_MS_MAX // 2
 
 
+def test_in_a_mesh_of_many_the_pairs_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty devices that come home at once would be busy with finding out whom to dial."""
+    looks: list[Address] = []
+    free_ms = DialBook._free_ms
+
+    def counted(ours: DialBook, candidate: Any) -> int:
+        looks.append(candidate.address)
+        return free_ms(ours, candidate)
+
+    monkeypatch.setattr(DialBook, "_free_ms", counted)
+    ours = book()
+    for number in range(1, 51):
+        ours.want(bytes([number]) * 32, 0)
+        ours.sighted(f"{number:08x}", [Address(f"10.0.0.{number}", 7654)], 0)
+    moments = [ours.next_due_ms(0), *dials(ours.due(0)), ours.next_due_ms(STAGGER_MS)]
+
+    assert len(moments) == 1 + IN_FLIGHT_MAX + 1
+    assert len(looks) <= 3 * 50
+
+
 devices = st.sampled_from([ANNA, BERT, CLEO])
 addresses = st.builds(Address, st.sampled_from([f"10.0.0.{n}" for n in range(30)]), st.just(7))
 instances = st.sampled_from(["00000001", "00000002", "00000003"])
+
+
+def due_by_pairs(ours: DialBook, now_ms: int) -> int | None:
+    """What `next_due_ms` means, told by looking at each device and each address together."""
+    candidates = list(ours._candidates.values())
+    named = [c for c in candidates if c.device is not None]
+    flying = list(ours._flying.values())
+    moments = []
+    for device, start_ms in ours._wanted.items():
+        to_it = [c for c in flying if c.attempt is not None and c.attempt.device == device]
+        if len(flying) >= IN_FLIGHT_MAX or len(to_it) >= IN_FLIGHT_PER_DEVICE_MAX:
+            continue
+        for candidate in candidates:
+            if candidate.device not in (None, device):
+                continue
+            if any(c.address == candidate.address for c in flying):
+                continue
+            if candidate.device is None:
+                here = [c for c in named if c.address == candidate.address]
+                if any(c.device not in ours._wanted for c in here):
+                    continue
+                host = {c.device for c in named if c.address.host == candidate.address.host}
+                likely = (host & ours._wanted.keys()) - candidate.not_these.keys()
+                if device not in host and likely:
+                    continue
+            moments.append(max(start_ms, now_ms, ours._ready_ms(candidate, device)))
+    return min(moments, default=None)
 
 
 class Dialling(RuleBasedStateMachine):
@@ -346,7 +394,9 @@ class Dialling(RuleBasedStateMachine):
 
     @rule()
     def start(self) -> None:
-        for attempt in self.book.due(self.now_ms):
+        attempts = self.book.due(self.now_ms)
+        assert attempts or due_by_pairs(self.book, self.now_ms) != self.now_ms
+        for attempt in attempts:
             assert attempt.device in self.wanted
             assert attempt.address not in {flying.address for flying in self.flying}
             self.flying.append(attempt)
@@ -372,6 +422,10 @@ class Dialling(RuleBasedStateMachine):
     def cancel(self, attempts: list[Attempt]) -> None:
         for attempt in attempts:
             self.flying.remove(attempt)
+
+    @invariant()
+    def time_is_told_as_by_looking_at_every_pair(self) -> None:
+        assert self.book.next_due_ms(self.now_ms) == due_by_pairs(self.book, self.now_ms)
 
     @invariant()
     def limits_hold(self) -> None:
