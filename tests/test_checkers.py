@@ -369,6 +369,7 @@ def test_what_is_broken_is_told(what: str, monkeypatch: pytest.MonkeyPatch) -> N
     ("limit", "what"),
     [
         ("TASKS_MAX", "tasks"),
+        ("TASKS_PER_PEER_MAX", "tasks"),
         ("LINKS_PER_DEVICE_MAX", "links"),
         ("WAITING_ENTRIES_MAX", "waiting entries"),
         ("RECORDS_KEPT_MAX", "records in memory"),

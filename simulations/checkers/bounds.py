@@ -12,8 +12,12 @@ from ..sim_device import SimDevice
 from .checker import Checker
 
 TASKS_MAX = 64
-"""Of a device without links; each link may add `TASKS_PER_LINK_MAX`."""
+"""Of a device without peers: what it always does, and three for each dial under way."""
 TASKS_PER_LINK_MAX = 24
+TASKS_PER_PEER_MAX = 6
+"""For handshakes that others begin. A peer dials one address once at a time, which takes three
+tasks here (accepting, answering, the time limit), and when it gives up and dials again, those of
+the dial before may not have heard of it."""
 
 
 class BoundsChecker(Checker):
@@ -43,7 +47,8 @@ class BoundsChecker(Checker):
         assert process is not None
         links = list(engine.switchboard.links.values())
         members = len(engine.mesh.registry.devices)
-        self._bound(device, "tasks", len(process), TASKS_MAX + TASKS_PER_LINK_MAX * len(links))
+        tasks = TASKS_MAX + TASKS_PER_LINK_MAX * len(links) + TASKS_PER_PEER_MAX * (members - 1)
+        self._bound(device, "tasks", len(process), tasks)
         self._bound(device, "links", len(links), (LINKS_PER_DEVICE_MAX + 1) * members)
         self._bound(device, "waiting entries", engine.ingest.waiting(), WAITING_ENTRIES_MAX)
         self._bound(device, "records in memory", len(engine.shelf._records), RECORDS_KEPT_MAX * 2)
