@@ -10,12 +10,19 @@ from functools import lru_cache
 
 from ..crypto.identity import DeviceKeys, make_certificate
 from ..node.engine import Engine
+from ..node.ports import Address
+from ..storage import peer_rows
+from ..storage.peer_rows import AddressSource
+from ..storage.store import Conn
 from .admitting import admit
 from .dice import Dice
+from .sim_device import SimDevice
 from .sim_disk import SimDisk
 from .sim_entropy import SimEntropy
 from .world import World
 
+CROWD = 16
+"""So many devices have met one another long ago: they find nobody by trying, see `_introduce`."""
 VARIANTS = 8
 PATIENCE_MS = 120_000
 HOSTILE_LEVELS = ("full", "limited", "guest")
@@ -61,11 +68,14 @@ async def _make(world: World, cast: tuple[Part, ...], variant: int, hostile: boo
     for part in cast:
         disk = SimDisk(part.name, world.dice, commit_ms_max=0, read_ms_max=0)
         device = world.add(part.name, disk)
+        device.machine.mdns = len(cast) < CROWD
         await device.found(part.kind)
         await device.start()
     first, *others = world.devices.values()
     for device, part in zip(others, cast[1:], strict=True):
         await admit(first.engine, device.engine, part.level, part.kind)
+        if len(cast) >= CROWD:
+            device.engine.reach.typed(_address(first), first.engine.keys.sig_pk)
     if hostile:
         await _enroll_hostile(first.engine, variant)
     until_ms = world.now_ms + PATIENCE_MS
@@ -73,8 +83,36 @@ async def _make(world: World, cast: tuple[Part, ...], variant: int, hostile: boo
     while not _agree(world, members):
         assert world.now_ms < until_ms, "a mesh without faults does not come together"
         await world.wait_ms(100)
+    if len(cast) >= CROWD:
+        await _introduce(world)
     for device in world.running():
         await device.stop()
+
+
+def _address(device: SimDevice) -> Address:
+    return Address(device.machine.host, device.engine.port or 0)
+
+
+async def _introduce(world: World) -> None:
+    """Everybody remembers where everybody was, as members that were linked before do.
+
+    A sighting does not say whose it is, and which of fifty addresses is whose takes minutes and
+    thousands of handshakes to find out by trying. So in a crowd only the first device is known to
+    the others until they agree, and the addresses of all are written down without a call.
+    """
+    devices = world.running()
+    for device in devices:
+        others = [
+            (other.engine.keys.sig_pk, _address(other)) for other in devices if other is not device
+        ]
+
+        def remember(conn: Conn, known: list[tuple[bytes, Address]] = others) -> None:
+            for name, address in known:
+                peer_rows.note_address(
+                    conn, name, address.host, address.port, AddressSource.ACCEPTED
+                )
+
+        await device.engine.database.write(remember)
 
 
 def _agree(world: World, count: int) -> bool:
