@@ -26,6 +26,9 @@ from operator import itemgetter
 from .ports import Address
 
 CANDIDATES_MAX = 64
+CANDIDATES_PER_DEVICE_MAX = 8
+"""A phone has another address every day: each that it ever had would be dialled every few minutes
+for as long as it is away."""
 ATTEMPT_MS = 3_000
 STAGGER_MS = 150
 BACKOFF_MS_MIN = 1_000
@@ -357,7 +360,7 @@ class DialBook:
         """Return the candidate, made if need be, or None if there is no room for it."""
         candidate = self._candidates.get((device, address))
         if candidate is None:
-            if not self._make_room(source):
+            if not self._make_room(source) or not self._make_room_for(device):
                 return None
             self._count += 1
             candidate = _Candidate(address, source, device, self._count, now_ms)
@@ -382,6 +385,19 @@ class DialBook:
         if not droppable:
             return False
         self._remove(min(droppable, key=lambda c: (c.source, c.seen_ms, c.order)))
+        return True
+
+    def _make_room_for(self, device: bytes | None) -> bool:
+        """Drop the address of this device that failed most or was seen longest ago."""
+        if device is None:
+            return True
+        ours = [candidate for candidate in self._candidates.values() if candidate.device == device]
+        if len(ours) < CANDIDATES_PER_DEVICE_MAX:
+            return True
+        droppable = [c for c in ours if c.attempt is None and c.source is not Source.TYPED]
+        if not droppable:
+            return False
+        self._remove(max(droppable, key=lambda c: (c.failures, -c.seen_ms, -c.order)))
         return True
 
     def _remove(self, candidate: _Candidate) -> None:

@@ -29,7 +29,7 @@ from .channel import (
     open_channel,
 )
 from .deadline import DeadlinePassed, within
-from .dialing import Attempt, DialBook, Failure, Source
+from .dialing import CANDIDATES_PER_DEVICE_MAX, Attempt, DialBook, Failure, Source
 from .links import Link
 from .network_watch import Change, NetworkWatch
 from .ports import (
@@ -284,7 +284,11 @@ class Reach:
             rows = await self._engine.database.read(
                 lambda conn, d=device: peer_rows.addresses(conn, d)  # type: ignore[misc]
             )
-            for row in rows:
+            typed = [row for row in rows if row.source == "typed"]
+            worked = [row for row in rows if row.source != "typed"]
+            room = max(CANDIDATES_PER_DEVICE_MAX - len(typed), 0)
+            # The best come first: the book would drop the ones before for the ones after.
+            for row in typed + worked[:room]:
                 source = Source.TYPED if row.source == "typed" else Source.REMEMBERED
                 self._book.learned(source, device, Address(row.host, row.port), now_ms)
 

@@ -12,6 +12,7 @@ from covey.node.dialing import (
     ATTEMPTS_PER_MINUTE,
     BACKOFF_MS_MAX,
     CANDIDATES_MAX,
+    CANDIDATES_PER_DEVICE_MAX,
     IN_FLIGHT_MAX,
     IN_FLIGHT_PER_DEVICE_MAX,
     MINUTE_MS,
@@ -287,6 +288,43 @@ def test_a_flood_of_sightings_never_drops_what_a_person_typed() -> None:
 
     assert dials(ours.due(2_000)) == [(ANNA, TYPED)]
     assert dials(ours.due(2_000 + STAGGER_MS)) == [(ANNA, AWAY)]
+
+
+def test_addresses_that_a_device_once_had_are_forgotten() -> None:
+    """A phone calls from another address each day: a month later it must not be dialled at all."""
+    ours = book()
+    ours.learned(Source.TYPED, ANNA, TYPED, 0)
+    for day in range(1, 31):
+        ours.learned(Source.ACCEPTED, ANNA, Address(f"10.0.0.{day}", 7654), day)
+    ours.want(ANNA, 100)
+    tried = [attempt.address.host for ms in range(100, 2_000) for attempt in fail(ours, ms)]
+
+    assert len(ours) == CANDIDATES_PER_DEVICE_MAX
+    assert set(tried) == {TYPED.host, *(f"10.0.0.{day}" for day in range(24, 31))}
+
+
+def fail(ours: DialBook, now_ms: int) -> list[Attempt]:
+    """Dial what is due and reach nobody."""
+    attempts = ours.due(now_ms)
+    for attempt in attempts:
+        ours.failed(attempt, now_ms, Failure.UNREACHABLE)
+    return attempts
+
+
+def test_an_address_that_failed_makes_room_before_one_that_did_not() -> None:
+    """What works is worth more than what is new to us."""
+    ours = book()
+    for day in range(CANDIDATES_PER_DEVICE_MAX):
+        ours.learned(Source.ACCEPTED, ANNA, Address(f"10.0.0.{day}", 7654), day)
+    ours.want(ANNA, 100)
+    for now_ms in range(100, 105):
+        fail(ours, now_ms)
+    ours.learned(Source.ACCEPTED, ANNA, AWAY, 200)
+    ours.hurry(300_000)
+    tried = {attempt.address.host for ms in range(300_000, 302_000) for attempt in fail(ours, ms)}
+
+    assert AWAY.host in tried
+    assert len(tried & {f"10.0.0.{day}" for day in range(5)}) == 4
 
 
 def test_a_device_that_refused_is_left_alone_for_minutes() -> None:
