@@ -21,7 +21,7 @@ TYPED := __init__.py $(CODE) tests benchmarks docs
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check bench soak mutants format format-check lint layers types docs clean
+.PHONY: help setup demo test check bench soak soak-large mutants format format-check lint layers types docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,10 @@ check: format-check lint layers types test ## everything that must hold before a
 
 soak: $(VENV)/installed-dev ## many seeds in the simulator (SEEDS=10000 SCENARIO=mixed JOBS=2)
 	@$(VENV)/bin/covey simulate $(SCENARIO) --seeds 1-$(SEEDS) --jobs $(JOBS)
+
+soak-large: $(VENV)/installed-dev ## fifty devices, and thirty days (too long for the tests)
+	@$(VENV)/bin/covey simulate crowd --seeds 1-3 --jobs $(JOBS)
+	@$(VENV)/bin/covey simulate commuter --virtual-hours 720 --seed 1
 
 mutants: $(VENV)/installed-dev ## plant bugs that the simulator must find (MUTANT_SEEDS=2000)
 	@$(PY) -m covey.simulations.mutants --seeds $(MUTANT_SEEDS) --jobs $(MUTANT_JOBS)

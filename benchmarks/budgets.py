@@ -57,5 +57,9 @@ BUDGETS = {
     "idle_one": Budget("idle node, one peer", "% core", 0.5),
     "idle_ten": Budget("idle node, ten peers", "% core", 0.5),
     "simulated": Budget("seeds of the simulator, five devices", "/CPU h", 20_000, None, True),
+    "crowd_cpu": Budget("simulator, fifty devices", "CPU s", 60, 20),
+    "crowd_peak": Budget("simulator, fifty devices: memory", "MiB", 400),
+    "commuter_cpu": Budget("simulator, commuter of thirty days", "CPU s", 60, 20),
+    "commuter_peak": Budget("simulator, commuter of thirty days: memory", "MiB", 200),
     "command": Budget("one command against a running node", "ms", 150, 80),
 }

@@ -16,6 +16,7 @@ from .commands import measure_command
 from .disk import measure_disk
 from .homes import Home
 from .process import PeerProcess
+from .simulating import simulated_apart
 from .stage import Stage
 from .workload import RECORD_BYTES, queries
 
@@ -202,6 +203,25 @@ def simulated(stage: Stage) -> list[Measure]:
     return [Measure("simulated", seeds / spent_s * 3_600, note)]
 
 
+def crowd(stage: Stage) -> list[Measure]:
+    """Fifty devices at one place, all linked to all."""
+    return _scenario("crowd", SCENARIOS["crowd"].hours)
+
+
+def commuter(stage: Stage) -> list[Measure]:
+    """A month in which a phone goes to the office and back."""
+    return _scenario("commuter", stage.sizes.commuter_hours)
+
+
+def _scenario(name: str, hours: float) -> list[Measure]:
+    run = simulated_apart(name, 1, hours)
+    note = f"{run['devices']} devices, {run['hours']:,.3g} h, {run['violated']} violated"
+    return [
+        Measure(f"{name}_cpu", run["cpu_s"], note),
+        Measure(f"{name}_peak", run["peak_kib"] / KIB_PER_MIB, note),
+    ]
+
+
 def _link(one: PeerProcess, other: PeerProcess) -> tuple[int, list[dict[str, float]]]:
     """Let the other dial the one, until both have proved that they hold the same."""
     port = one.ask("serve")["port"]
@@ -231,4 +251,6 @@ WORKS: dict[str, Callable[[Stage], list[Measure]]] = {
     "idle": idle,
     "command": command,
     "simulated": simulated,
+    "crowd": crowd,
+    "commuter": commuter,
 }
