@@ -58,6 +58,9 @@ def show_summary(summary: "Summary", scenario: str, *, coverage: bool) -> None:
         _show_section(section)
     if coverage:
         _show_section(report.coverage_section(summary))
+        never = report.never_met_section(summary)
+        if never.rows:
+            _show_section(never)
 
 
 def show_facts(facts: dict[str, Any]) -> None:

@@ -183,6 +183,8 @@ class Summary:
     high_water: dict[str, tuple[int, str, int]] = field(default_factory=dict)
     """What -> the most that was seen of it, by which device, under which seed."""
     coverage: Counter[tuple[str, str]] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    """Kind of fault -> how many of the plans could hold it."""
     done: Counter[str] = field(default_factory=Counter)
     cpu_s: float = 0.0
 
@@ -207,6 +209,7 @@ class Summary:
             setattr(self, name, getattr(self, name) + getattr(outcome, name))
         self.bytes_by_kind.update(outcome.bytes_by_kind)
         self.coverage.update(outcome.coverage)
+        self.faults.update(outcome.plan.faults)
         self.done.update(outcome.done)
         for device, marks in outcome.high_water.items():
             for what, value in marks.items():

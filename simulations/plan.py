@@ -36,6 +36,12 @@ class Step:
     at_ms: int
     do: str
     args: dict[str, Any]
+    fault: str = ""
+    """The kind of fault that strikes here. Empty for what users do, and for the end of a fault."""
+
+    def to_row(self) -> list[Any]:
+        """As it stands in a file; without a fourth part if no fault strikes."""
+        return [self.at_ms, self.do, self.args, *([self.fault] if self.fault else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Plan:
             "end_ms": self.end_ms,
         }
         head = json.dumps(document, indent=1)[:-2]
-        steps = ",\n  ".join(json.dumps([s.at_ms, s.do, s.args]) for s in self.steps)
+        steps = ",\n  ".join(json.dumps(step.to_row()) for step in self.steps)
         return f'{head},\n "steps": [\n  {steps}\n ]\n}}\n'
 
 
@@ -90,7 +96,7 @@ def read_plan(text: str, where: str = "the plan") -> Plan:
             str(document["law"]),
             tuple(document["places"]),
             tuple(document["faults"]),
-            tuple(Step(int(at), str(do), dict(args)) for at, do, args in document["steps"]),
+            tuple(_step(*row) for row in document["steps"]),
             int(document["end_ms"]),
         )
     except PlanError:
@@ -103,6 +109,11 @@ def read_plan(text: str, where: str = "the plan") -> Plan:
     if len(plan.steps) > STEPS_MAX:
         raise PlanError(f"{where}: {len(plan.steps)} steps, {STEPS_MAX} allowed")
     return plan
+
+
+def _step(at_ms: Any, do: Any, args: Any, fault: Any = "") -> Step:
+    """A row of a file. Those of older versions do not tell which fault struck."""
+    return Step(int(at_ms), str(do), dict(args), str(fault))
 
 
 def load_plan(path: Path) -> Plan:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..node.ledger import PRIVACY_NAMES
 from ..node.pairing_frames import DEVICE_TYPES, LEVELS
-from .doings import DOINGS
+from .doings import DOINGS, FAULTS
 from .doings.fault import PHASES
 from .doings.process_doings import CLONE
 from .hostile.registry import MISBEHAVIOURS
@@ -69,6 +69,8 @@ def _one_of(where: str, what: str, value: object, allowed: Iterable[str]) -> Non
 def _problem(step: Step, end_ms: int, names: frozenset[str]) -> str:
     if step.do not in DOINGS:
         return "this version cannot do that"
+    if step.fault and step.fault not in FAULTS:
+        return f"is of a kind of fault that this version does not know: {step.fault!r}"
     if not 0 <= step.at_ms < end_ms:
         return f"is at {step.at_ms} ms, and the plan lasts from 0 to {end_ms}"
     for key, test in NEEDS.get(step.do, {}).items():

@@ -4,6 +4,8 @@ A section is a title, the heads of columns and rows of cells; whoever shows it d
 document is that of `covey simulate --json` (docs/cli.md): fields may be added, none changes.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +14,11 @@ from .doings import FAULTS
 from .doings.fault import PHASES
 from .durations import duration
 from .run import NO_SESSION
-from .runner import empty_cells
 
 VIOLATIONS_SHOWN_MAX = 10
 COLUMNS = (NO_SESSION, *PHASES)
+Cells = Counter[tuple[str, str]]
+"""(kind of fault, phase of a session) -> how often they met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,31 @@ def coverage_section(summary: Summary, *, met_only: bool = False) -> Section:
 
     `met_only`: without the kinds that met none.
     """
-    never = [] if met_only else [kind for kind, _ in empty_cells(summary.coverage)]
     met = {kind for kind, _ in +summary.coverage}
-    kinds = [kind for kind in FAULTS if kind in never or kind in met]
+    kinds = [kind for kind in FAULTS if not met_only or kind in met]
     rows: list[tuple[str, ...]] = [
         (kind, *(f"{summary.coverage[kind, phase] or '-'}" for phase in COLUMNS)) for kind in kinds
     ]
     return Section("faults by what a session was doing", ("", *COLUMNS), rows)
+
+
+def empty_cells(coverage: Cells, kinds: Iterable[str] = FAULTS) -> list[tuple[str, str]]:
+    """Kinds of fault and phases of a session that never met."""
+    return [(kind, phase) for kind in kinds for phase in COLUMNS if not coverage[kind, phase]]
+
+
+def never_met_section(summary: Summary) -> Section:
+    """The empty cells by name: for each kind that the plans could hold, the phases it missed."""
+    missed: dict[str, list[str]] = {}
+    for kind, phase in empty_cells(summary.coverage, _planned(summary)):
+        missed.setdefault(kind, []).append(phase)
+    rows: list[tuple[str, ...]] = [(kind, ", ".join(phases)) for kind, phases in missed.items()]
+    return Section("never met", ("kind", "phases"), rows)
+
+
+def _planned(summary: Summary) -> list[str]:
+    """Kinds of fault that some of the plans held: of the others nothing can be expected."""
+    return [kind for kind in FAULTS if kind in summary.faults]
 
 
 def facts(summary: Summary) -> list[tuple[str, ...]]:
@@ -150,6 +171,7 @@ def document(summary: Summary, scenario: str) -> dict[str, Any]:
             for what, (most, device, seed) in sorted(summary.high_water.items())
         },
         "coverage": _coverage_document(summary),
+        "never_met": [list(cell) for cell in empty_cells(summary.coverage, _planned(summary))],
         "cpu_seconds": round(summary.cpu_s, 3),
         "seeds_per_cpu_hour": round(summary.seeds_per_cpu_hour),
     }

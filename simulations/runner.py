@@ -8,7 +8,6 @@ then every checker looks. The same plan gives the same run, whatever the process
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from ..node.links import LinkTraffic
 from .checkers import CHECKERS, Checker
@@ -18,8 +17,9 @@ from .checkers.convergence import (
     spoil_forked_members,
     unsettled,
 )
-from .doings import DOINGS, FAULTS
+from .doings import DOINGS
 from .doings.process_doings import begin
+from .doings.user_doings import USER_DOINGS
 from .outcome import Outcome
 from .plan import Plan, PlanError, Step
 from .run import Run
@@ -37,15 +37,8 @@ ALONE_MS = 1_000
 Progress = Callable[[int, int], None]
 """Told of virtual milliseconds done and to do."""
 
-_FAULT_OF_DOING = {
-    "cut": "one-way", "split": "partition", "reset": "reset", "tamper": "tamper",
-    "slow-reader": "slow-reader", "law": "law", "move": "address", "multicast": "no-multicast",
-    "doom-commit": "crash-at-commit", "doom-call": "crash-at-file", "full": "disk-full",
-    "rot": "bit-rot", "set-wall": "clock-jump", "drift": "clock-drift", "sleep": "sleep",
-    "crash": "crash", "stop": "restart", "put-back": "put-back", "clone": "clone",
-    "version": "version", "attack": "hostile",
-}  # fmt: skip
-_UNDOING = ("mend", "mend-all")
+_SHOWN = DOINGS.keys() - USER_DOINGS.keys() - {"start", "wake", "keep-image"}
+"""Doings of fate that the trace tells as such; of the others it tells what came of them."""
 _UNTOLD = ("device", "group", "when")
 """Arguments of a fault that the trace tells otherwise, or not."""
 
@@ -147,11 +140,13 @@ class _Running:
             self._waiting.append(step)
 
     def _do(self, step: Step) -> None:
-        if step.do in _FAULT_OF_DOING:
-            for name in self._touched(step):
+        if step.fault:
+            # What touches no device by name, such as the weather on the air, touches all.
+            everybody = [device.name for device in self.world.running()]
+            for name in [*self._touched(step)] or everybody:
                 for phase in self.run.phases(name):
-                    self.run.coverage[_FAULT_OF_DOING[step.do], phase] += 1
-        if step.do in _FAULT_OF_DOING or step.do in _UNDOING:
+                    self.run.coverage[step.fault, phase] += 1
+        if step.do in _SHOWN:
             self._note_fault(step)
         self.run.done[step.do] += 1
         DOINGS[step.do](self.run, step.args)
@@ -279,10 +274,3 @@ KINDS = {
     6: "ack", 7: "have", 8: "root", 9: "goodbye",
 }  # fmt: skip
 """Session frames by their type byte (docs/protocol.md, section 7)."""
-
-
-def empty_cells(coverage: Any) -> list[tuple[str, str]]:
-    """Pairs of a fault and a phase of a session that never met."""
-    phases = ("NO SESSION", "GREETING", "MEMBERSHIP", "COMPARING", "STREAMING")
-    kinds = sorted(set(_FAULT_OF_DOING.values()) & FAULTS.keys())
-    return [(kind, phase) for kind in kinds for phase in phases if not coverage[kind, phase]]

@@ -6,6 +6,7 @@ What single scenarios promise, and which files are refused before they run, is i
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.simulations import plan as plan_module
-from covey.simulations.doings import FAULTS
+from covey.simulations.doings import FAULTS, Stage
+from covey.simulations.doings.user_doings import USER_DOINGS
 from covey.simulations.plan import (
     DEVICES_MAX,
     FORMAT,
@@ -106,6 +108,23 @@ def test_a_kind_that_a_plan_does_not_hold_could_as_well_not_exist(gone: str) -> 
         assert plan_of(without, seed) == plan_of(MIXED, seed)
 
 
+@pytest.mark.parametrize("kind", sorted(FAULTS))
+def test_a_kind_of_fault_puts_its_name_to_the_steps_with_which_it_strikes(kind: str) -> None:
+    """What met which phase of a session is counted by these names, and by nothing else."""
+    for seed in SEEDS:
+        steps = FAULTS[kind].draw(Random(seed), Stage(("laptop", "phone"), 180_000), 1_000)
+        names = [step.fault for step in steps]
+
+        assert kind in names
+        assert set(names) <= {kind, ""}
+
+
+def test_what_users_do_is_no_fault() -> None:
+    """Else a write would count as one."""
+    for seed in SEEDS:
+        assert not [s for s in plan_of(MIXED, seed).steps if s.fault and s.do in USER_DOINGS]
+
+
 # Files -----------------------------------------------------------------------------------------
 
 texts = st.text(max_size=8)
@@ -121,7 +140,8 @@ parts = st.builds(Part, texts, texts, texts)
 def plans(draw: st.DrawFn) -> Plan:
     """Anything that has the form of a plan."""
     cast = tuple(draw(st.lists(parts, min_size=1, max_size=4)))
-    steps = st.builds(Step, st.integers(), texts, st.dictionaries(texts, json_values, max_size=4))
+    args = st.dictionaries(texts, json_values, max_size=4)
+    steps = st.builds(Step, st.integers(), texts, args, texts)
     return Plan(
         draw(texts),
         draw(st.integers()),

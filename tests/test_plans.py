@@ -265,6 +265,8 @@ BAD_PLANS = {
     "an unknown doing": edited(steps=[[1, "fly", {}]]),
     "a step before the start": edited(steps=[[-1, "sync", {"device": "phone"}]]),
     "a step after the end": edited(steps=[[180_000, "sync", {"device": "phone"}]]),
+    "a fault that there is not": edited(steps=[[1, "sync", {"device": "phone"}, "tedium"]]),
+    "a step with more": edited(steps=[[1, "sync", {"device": "phone"}, "crash", 5]]),
     "a stranger": edited(steps=[[1, "sync", {"device": "fridge"}]]),
     "a device that is a list": edited(steps=[[1, "crash", {"device": ["phone"]}]]),
     "a phase that there is not": edited(
@@ -290,6 +292,14 @@ def test_a_plan_that_cannot_be_run_is_refused_in_one_line(name: str, tmp_path: P
 
     assert str(file) in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_plan_from_before_steps_knew_their_fault_is_read() -> None:
+    """The plans of bugs that were found are kept for years."""
+    plan = read_plan(edited(steps=[[1, "crash", {"device": "phone"}]]))
+
+    assert plan.steps == (Step(1, "crash", {"device": "phone"}),)
+    check_plan(plan)
 
 
 def test_a_plan_that_is_not_there_is_refused(tmp_path: Path) -> None:

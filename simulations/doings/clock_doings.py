@@ -46,18 +46,19 @@ def _draw_jump(random: Random, stage: Stage, at_ms: int) -> list[Step]:
         )
     )
     args = {"device": random.choice(stage.names), "error_ms": error_ms}
-    return [Step(at_ms, "set-wall", args)]
+    return [Step(at_ms, "set-wall", args, "clock-jump")]
 
 
 def _draw_drift(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     ppm = random.choice((-50_000, -200, 200, 50_000))
-    return [Step(at_ms, "drift", {"device": random.choice(stage.names), "ppm": ppm})]
+    args = {"device": random.choice(stage.names), "ppm": ppm}
+    return [Step(at_ms, "drift", args, "clock-drift")]
 
 
 def _draw_sleep(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     name = random.choice(stage.names)
     return [
-        Step(at_ms, "sleep", sometimes_when(random, {"device": name})),
+        Step(at_ms, "sleep", sometimes_when(random, {"device": name}), "sleep"),
         Step(at_ms + stage.length_ms(random), "wake", {"device": name}),
     ]
 

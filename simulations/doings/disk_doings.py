@@ -41,20 +41,19 @@ def rot(run: Run, args: dict[str, Any]) -> None:
         run.witness.forget_places(device.name, lost=True)
 
 
-def _draw_commit(fates: tuple[Fate, ...]) -> Any:
+def _draw_commit(kind: str, *fates: Fate) -> Any:
     def draw(random: Random, stage: Stage, at_ms: int) -> list[Step]:
         name, fate = random.choice(stage.names), random.choice(fates)
         ahead = random.randint(1, 6)
-        steps = [
-            Step(at_ms, "doom-commit", {"device": name, "ahead": ahead, "fate": fate.value}),
-        ]
+        doomed = {"device": name, "ahead": ahead, "fate": fate.value}
+        steps = [Step(at_ms, "doom-commit", doomed, kind)]
         if fate in (Fate.DIES_BEFORE, Fate.DIES_AFTER):
             steps.append(Step(at_ms + stage.length_ms(random), "start", {"device": name}))
         if fate is Fate.UNSURE:
             # Only a power cut right after shows that nobody knew.
             power = {"device": name, "power": True}
             steps += [
-                Step(at_ms + random.randint(1, 400), "crash", power),
+                Step(at_ms + random.randint(1, 400), "crash", power, kind),
                 Step(at_ms + 400 + stage.length_ms(random), "start", {"device": name}),
             ]
         return steps
@@ -70,9 +69,14 @@ def _draw_call(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     doomed = {"device": name, "ahead": random.randint(1, 5), "fate": fate.value}
     return [
         Step(at_ms, "doom-call", doomed),
-        Step(at_ms + 1, "crash", {"device": name, "power": power}),
+        Step(at_ms + 1, "crash", {"device": name, "power": power}, "crash-at-file"),
         Step(at_ms + 2, "start", {"device": name}),
-        Step(at_ms + random.randint(50, 500), "crash", {"device": name, "power": True}),
+        Step(
+            at_ms + random.randint(50, 500),
+            "crash",
+            {"device": name, "power": True},
+            "crash-at-file",
+        ),
         Step(at_ms + 500 + stage.length_ms(random), "start", {"device": name}),
     ]
 
@@ -80,7 +84,7 @@ def _draw_call(random: Random, stage: Stage, at_ms: int) -> list[Step]:
 def _draw_full(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     name = random.choice(stage.names)
     return [
-        Step(at_ms, "full", {"device": name, "on": True}),
+        Step(at_ms, "full", {"device": name, "on": True}, "disk-full"),
         Step(at_ms + stage.length_ms(random), "full", {"device": name, "on": False}),
         Step(at_ms + stage.end_ms // 2, "start", {"device": name}),
     ]
@@ -90,7 +94,7 @@ def _draw_rot(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     name = random.choice(stage.names[1:] or stage.names)
     what = "store.db" if random.random() < 0.3 else "instance.token"
     return [
-        Step(at_ms, "rot", {"device": name, "file": what}),
+        Step(at_ms, "rot", {"device": name, "file": what}, "bit-rot"),
         Step(at_ms + 500, "crash", {"device": name}),
         Step(at_ms + 1_000, "start", {"device": name}),
     ]
@@ -106,14 +110,14 @@ DISK_DOINGS: dict[str, Doing] = {
 DISK_FAULTS = (
     FaultKind(
         "crash-at-commit",
-        _draw_commit((Fate.DIES_BEFORE, Fate.DIES_AFTER)),
+        _draw_commit("crash-at-commit", Fate.DIES_BEFORE, Fate.DIES_AFTER),
         "the process dies at a commit, before or after it is on the disk",
     ),
     FaultKind("crash-at-file", _draw_call, "the process dies at a call on a small file"),
-    FaultKind("io-error", _draw_commit((Fate.FAILS,)), "a commit fails"),
+    FaultKind("io-error", _draw_commit("io-error", Fate.FAILS), "a commit fails"),
     FaultKind(
         "unsure-commit",
-        _draw_commit((Fate.UNSURE,)),
+        _draw_commit("unsure-commit", Fate.UNSURE),
         "a commit fails, and is there all the same after a power cut",
     ),
     FaultKind("disk-full", _draw_full, "there is no room on the disk for a while"),

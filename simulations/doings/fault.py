@@ -32,7 +32,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """One kind. `draw(random, stage, at_ms)` gives the steps of one occurrence."""
+    """One kind. `draw(random, stage, at_ms)` gives the steps of one occurrence.
+
+    Steps with which it strikes bear its name (`Step.fault`); what prepares or ends it does not.
+    """
 
     name: str
     draw: Callable[[Random, Stage, int], list[Step]]

@@ -71,57 +71,59 @@ def _draw_cut(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     source, target = stage.pair(random)
     args = sometimes_when(random, {"device": source, "source": source, "target": target})
     end = at_ms + stage.length_ms(random)
-    return [Step(at_ms, "cut", args), Step(end, "mend", {"source": source, "target": target})]
+    back = {"source": source, "target": target}
+    return [Step(at_ms, "cut", args, "one-way"), Step(end, "mend", back)]
 
 
 def _draw_partition(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     size = random.randint(1, max(1, len(stage.names) // 2))
     group = sorted(random.sample(stage.names, size))
     end = at_ms + stage.length_ms(random)
-    return [Step(at_ms, "split", {"group": group}), Step(end, "mend-all", {})]
+    return [Step(at_ms, "split", {"group": group}, "partition"), Step(end, "mend-all", {})]
 
 
 def _draw_reset(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     one, other = stage.pair(random)
-    return [
-        Step(at_ms, "reset", sometimes_when(random, {"device": one, "one": one, "other": other}))
-    ]
+    args = sometimes_when(random, {"device": one, "one": one, "other": other})
+    return [Step(at_ms, "reset", args, "reset")]
 
 
 def _draw_half_open(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     (step,) = _draw_reset(random, stage, at_ms)
-    return [Step(step.at_ms, "reset", {**step.args, "half": True})]
+    return [Step(step.at_ms, "reset", {**step.args, "half": True}, "half-open")]
 
 
 def _draw_tamper(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     source, target = stage.pair(random)
     how = random.choice(list(Tampering)).value
     args = {"device": source, "source": source, "target": target, "how": how}
-    return [Step(at_ms, "tamper", sometimes_when(random, args))]
+    return [Step(at_ms, "tamper", sometimes_when(random, args), "tamper")]
 
 
 def _draw_slow_reader(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     name = random.choice(stage.names)
     rate = random.choice((1, 5, 50))
     return [
-        Step(at_ms, "slow-reader", {"device": name, "bytes_per_ms": rate}),
+        Step(at_ms, "slow-reader", {"device": name, "bytes_per_ms": rate}, "slow-reader"),
         Step(at_ms + stage.length_ms(random), "slow-reader", {"device": name}),
     ]
 
 
 def _draw_law(random: Random, stage: Stage, at_ms: int) -> list[Step]:
-    return [Step(at_ms, "law", {"law": random.choice([n for n in LAWS if n != "instant"])})]
+    name = random.choice([n for n in LAWS if n != "instant"])
+    return [Step(at_ms, "law", {"law": name}, "law")]
 
 
 def _draw_address(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     name = random.choice(stage.names)
-    return [Step(at_ms, "move", sometimes_when(random, {"device": name, "place": "home"}))]
+    args = sometimes_when(random, {"device": name, "place": "home"})
+    return [Step(at_ms, "move", args, "address")]
 
 
 def _draw_away(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     name = random.choice(stage.names)
     return [
-        Step(at_ms, "move", sometimes_when(random, {"device": name, "place": None})),
+        Step(at_ms, "move", sometimes_when(random, {"device": name, "place": None}), "away"),
         Step(at_ms + stage.length_ms(random), "move", {"device": name, "place": "home"}),
     ]
 
@@ -129,7 +131,7 @@ def _draw_away(random: Random, stage: Stage, at_ms: int) -> list[Step]:
 def _draw_no_multicast(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     name = random.choice(stage.names)
     return [
-        Step(at_ms, "multicast", {"device": name, "on": False}),
+        Step(at_ms, "multicast", {"device": name, "on": False}, "no-multicast"),
         Step(at_ms + stage.length_ms(random), "multicast", {"device": name, "on": True}),
     ]
 

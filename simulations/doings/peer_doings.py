@@ -55,7 +55,7 @@ def _draw_attack(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     steps = []
     for _ in range(random.randint(1, 3)):
         args = {"device": random.choice(stage.names), "name": random.choice(list(MISBEHAVIOURS))}
-        steps.append(Step(at_ms, "attack", args))
+        steps.append(Step(at_ms, "attack", args, "hostile"))
         at_ms += random.randrange(2_000)
     return steps
 

@@ -105,7 +105,7 @@ def version(run: Run, args: dict[str, Any]) -> None:
 def _draw_crash(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     args = {"device": random.choice(stage.names), "power": random.random() < 0.4}
     return [
-        Step(at_ms, "crash", sometimes_when(random, args)),
+        Step(at_ms, "crash", sometimes_when(random, args), "crash"),
         Step(at_ms + stage.length_ms(random), "start", {"device": args["device"]}),
     ]
 
@@ -113,7 +113,8 @@ def _draw_crash(random: Random, stage: Stage, at_ms: int) -> list[Step]:
 def _draw_restart_loop(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     name, steps = random.choice(stage.names), []
     for _ in range(random.randint(3, 6)):
-        steps.append(Step(at_ms, "crash", {"device": name, "power": random.random() < 0.3}))
+        args = {"device": name, "power": random.random() < 0.3}
+        steps.append(Step(at_ms, "crash", args, "restart-loop"))
         steps.append(Step(at_ms + random.randint(1, 50), "start", {"device": name}))
         at_ms += random.randint(60, 3_000)
     return steps
@@ -122,7 +123,7 @@ def _draw_restart_loop(random: Random, stage: Stage, at_ms: int) -> list[Step]:
 def _draw_stop(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     name = random.choice(stage.names)
     return [
-        Step(at_ms, "stop", {"device": name}),
+        Step(at_ms, "stop", {"device": name}, "restart"),
         Step(at_ms + 3_000 + stage.length_ms(random), "start", {"device": name}),
     ]
 
@@ -137,21 +138,23 @@ def _draw_put_back(random: Random, stage: Stage, at_ms: int) -> list[Step]:
             later,
             "put-back",
             {"device": name, "image": image, "whole_machine": random.random() < 0.5},
+            "put-back",
         ),
     ]
 
 
 def _draw_clone(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     args = {"device": random.choice(stage.names), "whole_machine": random.random() < 0.5}
-    return [Step(at_ms, "clone", args)]
+    return [Step(at_ms, "clone", args, "clone")]
 
 
 def _draw_version(random: Random, stage: Stage, at_ms: int) -> list[Step]:
     name = random.choice(stage.names)
     versions = random.choice(([1, 2], [1, 2, 7], [2]))
     back = {"device": name, "versions": [1], "features": []}
+    other = {"device": name, "versions": versions, "features": ["later"]}
     return [
-        Step(at_ms, "version", {"device": name, "versions": versions, "features": ["later"]}),
+        Step(at_ms, "version", other, "version"),
         Step(at_ms + stage.length_ms(random), "version", back),
     ]
 
