@@ -163,6 +163,8 @@ class Committer:
                     staged.done.cancel()
                 else:
                     staged.done.set_exception(error)
+                    # Whoever waits for several of them is told by the first, and asks no other.
+                    staged.done.exception()
 
     def _to_reserve(self) -> int:
         """Up to which stamp the next commit sets stamps aside; 0 if enough of them are."""

@@ -1,10 +1,13 @@
 """Committer: what arrives together shares a transaction, and a failure leaves the chain whole."""
 
 import asyncio
+import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from covey.crypto.identity import make_certificate
 from covey.node.committer import HLC_RESERVE_MS
 from covey.storage.errors import StoreFullError
 from covey.sync.hlc import wall_ms_of
@@ -106,6 +109,26 @@ async def test_a_failed_commit_fails_everything_behind_it_and_the_chain_goes_on(
         await put(device, 3)
         await carry(device, phone)
         assert set(await phone.values()) == {"memory/facts/first", "memory/facts/r3"}
+
+
+async def test_who_waits_for_several_entries_hears_of_a_failure_once() -> None:
+    """The errors of the others would be told by the event loop, to nobody, with a trace."""
+    async with World() as world:
+        admin = await ready(world)
+        keys = (await world.founder("phone")).engine.keys
+        told: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        certificate = make_certificate(keys, admin.engine.mesh.id, 1)
+        # Not the one of this module: what an error has passed through lives as long as it does.
+        admin.gate.fail = StoreFullError(Path("memory"))
+
+        with pytest.raises(StoreFullError):
+            await admin.engine.mesh.enroll(certificate, "phone", "phone", "full")
+        admin.gate.fail = None
+        await settle()
+        gc.collect()
+
+        assert told == []
 
 
 async def test_a_caller_that_gives_up_does_not_undo_its_write_nor_hide_it_from_watchers() -> None:
