@@ -25,6 +25,7 @@ from ..crypto.pairing import PairingFailed, PakeResponder, WrongCodeError, key_i
 from ..crypto.secret import Secret
 from ..crypto.words import make_code
 from ..storage import meta_rows
+from ..storage.errors import StorageError
 from .channel import SecureChannel
 from .deadline import DeadlinePassed, within
 from .pairing_frames import (
@@ -139,7 +140,9 @@ class PairingWindow:
             await self._admit(channel, await self._prove_code(channel))
         except WrongCodeError:
             self._spent = True
-            await self._burned()
+            # A disk that takes no note must not keep a window open that admits nobody any more.
+            with suppress(StorageError):
+                await self._burned()
             await self._turn_away(channel, Refusal.WRONG_CODE)
             self._fail(
                 "wrong-code",

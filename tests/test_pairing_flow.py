@@ -673,6 +673,26 @@ async def test_a_full_disk_at_the_member_is_said_on_both_sides(tmp_path: Path) -
         assert (shown[-1]["event"], shown[-1]["reason"]) == ("failed", "failed")
 
 
+async def test_a_wrong_code_ends_the_window_though_the_disk_takes_no_note(tmp_path: Path) -> None:
+    """Else the command would wait for ever, and no other code could be shown."""
+    async with both(tmp_path) as world:
+        window = world.window()
+        await window.open()
+
+        async def burned_fails() -> None:
+            raise StoreFullError(tmp_path / "store.db")
+
+        window.window._burned = burned_fails  # type: ignore[method-assign]
+
+        async with nobody_admitted(world):
+            error = await refused(join(world.joiner, WRONG, world.admin.address))
+            shown = await window.ended()
+
+        assert error.refusal is Refusal.WRONG_CODE
+        assert (shown[-1]["event"], shown[-1]["reason"]) == ("failed", "wrong-code")
+        assert world.admin.engine.window is None
+
+
 # A member that lies ---------------------------------------------------------------------------
 
 
