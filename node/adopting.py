@@ -3,8 +3,8 @@
 `check_adoption` believes nothing before it has folded the membership log itself. `adopt_mesh` then
 changes everything that belongs to the old mesh in one transaction of the store: a crash leaves
 either mesh whole. What the device wrote before is put into `carried` in that same transaction, and
-`take_carried` writes it again under the new mesh's keys, now or after any restart; a record leaves
-`carried` only after it is durable under its new keys.
+`take_carried` writes it again under the new mesh's keys, now, when a disk that refused it takes it,
+or after any restart; a record leaves `carried` only after it is durable under its new keys.
 
 Spec: docs/protocol.md, section 6, "B ... MUST check".
 """
@@ -20,6 +20,7 @@ from ..crypto.errors import CryptoError
 from ..crypto.grants import mesh_id, open_key
 from ..crypto.identity import DeviceKeys, read_certificate
 from ..storage import carried_rows, log_rows, membership_rows, meta_rows
+from ..storage.errors import StorageError
 from ..storage.instance_rule import renew_instance
 from ..storage.log_rows import EntryState, NewEntry
 from ..storage.membership_rows import ScopeKey
@@ -28,6 +29,7 @@ from ..sync.errors import DecodeError
 from ..sync.membership import Membership, Operation, decode_operation
 from ..sync.messages import Run, decode_batch
 from ..sync.values import from_json
+from .background import AGAIN_MS
 from .founding import MESH_ID
 from .ledger import PRIVACY_NAMES, Log, Scope
 from .mesh import INSTANCE_BYTES
@@ -213,6 +215,25 @@ def _replace_mesh(conn: Conn, adoption: Adoption, instance: bytes) -> None:
 async def take_carried(engine: "Engine") -> None:
     """Write what was carried over; called after every start, usually with nothing to do.
 
+    What the disk refuses now is written later: until then its records are nowhere to be seen.
+    """
+    try:
+        await _take_carried(engine)
+    except StorageError:
+        engine.spawn(_take_later(engine), "take carried")
+
+
+async def _take_later(engine: "Engine") -> None:
+    """Ask the disk again until it takes everything."""
+    while True:
+        await engine.clock.sleep_ms(AGAIN_MS)
+        with suppress(StorageError):
+            return await _take_carried(engine)
+
+
+async def _take_carried(engine: "Engine") -> None:
+    """Raises StorageError; what was written until then is not written again.
+
     What this device is not entitled to write at the level it had is kept on this device only.
     """
     while rows := await engine.database.read(
@@ -230,6 +251,7 @@ async def take_carried(engine: "Engine") -> None:
                     from_json(json.loads(row.value)),
                     PRIVACY_NAMES[level],
                     False,
+                    is_late=True,
                 )
             )
         for database, puts in by_database.items():

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 DIAL_TIMEOUT_MS = 3_000
+SECOND_WINDOW_MS = 300
+"""How long a second window is waited for, after the first was seen."""
 TAG_CHARACTERS = 4
 PROGRESS_EVERY_MS = 200
 FIRST_SYNC_IDLE_MS = 10_000
@@ -179,11 +181,15 @@ class Joiner:
         return list(windows[0].addresses)
 
     async def _settled(self, found: dict[str, Sighting], news: asyncio.Event) -> None:
-        """Wait for a window, then a little longer, in case there is a second one."""
+        """Wait for a window, then a little longer, in case there is a second one.
+
+        A window may close meanwhile, and its device show another code under another tag.
+        """
         while not self._matching(found):
-            news.clear()
-            await news.wait()
-        await self._engine.clock.sleep_ms(300)
+            while not self._matching(found):
+                news.clear()
+                await news.wait()
+            await self._engine.clock.sleep_ms(SECOND_WINDOW_MS)
 
     def _matching(self, found: dict[str, Sighting]) -> list[Sighting]:
         return [

@@ -49,6 +49,8 @@ class Put:
     value: Mapping[str, Any]
     privacy: str | None
     replace: bool
+    is_late: bool = False
+    """It was written long ago, and carried over: what our instance has written since stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +232,11 @@ class Writer:
         elif current is None:
             change = crdt.create(actor, dict(request.value), entry_seq=seq)
         else:
-            change = crdt.edit(
-                current, actor, dict(request.value), entry_seq=seq, replace=request.replace
-            )
+            value = _late(request, current, actor) if request.is_late else dict(request.value)
+            # An edit without fields would bring a deleted record back.
+            change = None
+            if value or not request.is_late:
+                change = crdt.edit(current, actor, value, entry_seq=seq, replace=request.replace)
         if change is None:
             return Written(request.id, "" if current is None else version(current), False)
         # A second change of one record in one change set has the past of the first one.
@@ -317,6 +321,15 @@ class Writer:
                     draft.outlet.scope.database, collection, id, draft.outlet.log.author, value
                 )
             )
+
+
+def _late(request: Put, current: RecordState, instance: bytes) -> dict[str, Any]:
+    """What a late put has still to write: nothing that our instance has deleted or replaced."""
+    value = dict(request.value)
+    if instance not in current.past:
+        return value
+    standing = value if current.value is None else current.value
+    return {name: value[name] for name in value if name not in standing}
 
 
 def privacy_level(name: str | None) -> int:
