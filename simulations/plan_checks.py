@@ -52,8 +52,11 @@ def check_plan(plan: Plan, where: str = "the plan") -> None:
         raise PlanError(f"{where}: ends at {plan.end_ms} ms, 1 to {END_MS_MAX} allowed")
     if not all(_is_place(place, frozenset()) for place in plan.places):
         raise PlanError(f"{where}: a place is a text or null")
+    came = [str(step.args.get("device")) for step in plan.steps if step.do == "newcomer"]
+    if not {*names}.isdisjoint(came):
+        raise PlanError(f"{where}: a newcomer has the name of a device that is there")
     cloned = [str(step.args.get("device")) for step in plan.steps if step.do == "clone"]
-    known = frozenset([*names, *(f"{name}{CLONE}" for name in cloned)])
+    known = frozenset([*names, *came, *(f"{name}{CLONE}" for name in cloned)])
     for at, step in enumerate(plan.steps, 1):
         problem = _problem(step, plan.end_ms, known)
         if problem:
@@ -97,6 +100,10 @@ def _is_text(value: Any, _: frozenset[str]) -> bool:
 
 def _is_number(value: Any, _: frozenset[str]) -> bool:
     return isinstance(value, int)
+
+
+def _is_time(value: Any, _: frozenset[str]) -> bool:
+    return isinstance(value, int) and 0 <= value <= END_MS_MAX
 
 
 def _is_place(value: Any, _: frozenset[str]) -> bool:
@@ -154,6 +161,8 @@ NEEDS: Mapping[str, Mapping[str, Test]] = {
     "read": {**_RECORD, "id": _is_text},
     "rename": {**_DEVICE, "name": _is_text},
     "sync": _DEVICE,
+    "newcomer": {**_DEVICE, "kind": _among(DEVICE_TYPES)},
+    "pair": {**_DEVICE, "newcomers": _are_devices, "level": _among(LEVELS)},
     "cut": _PAIR,
     "mend": _PAIR,
     "split": {"group": _are_devices},
@@ -191,5 +200,11 @@ _MAY_HAVE: Mapping[str, Test] = {
     "bytes_per_ms": _is_rate,
     "extra": lambda value, _: isinstance(value, dict),
     "features": lambda value, _: isinstance(value, list),
+    "declines": _is_device,
+    "gives_up": _is_device,
+    "after_ms": _is_time,
+    "thinks_ms": _is_time,
+    "gives_up_ms": _is_time,
+    "window_ms": _is_time,
 }
 """Arguments that must be right wherever they stand."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .plan import Plan
 from .sim_device import SimDevice
@@ -9,7 +10,12 @@ from .sim_disk import SimDisk
 from .witness import Witness
 from .world import World
 
+if TYPE_CHECKING:
+    from .pairings import Attempt
+
 NO_SESSION = "NO SESSION"
+COMMIT_MS_MAX = 3.0
+READ_MS_MAX = 1.0
 
 
 @dataclass(eq=False)
@@ -27,6 +33,11 @@ class Run:
     """Entries of a hostile peer may rightly wait for ever."""
     images: dict[str, SimDisk] = field(default_factory=dict)
     """Copies of disks, by the name that the plan gave them."""
+    newcomers: dict[str, SimDisk] = field(default_factory=dict)
+    """Homes of devices that come while the plan runs, each in a mesh of its own, by name."""
+    pairings: "list[Attempt]" = field(default_factory=list)
+    retries: "list[Attempt]" = field(default_factory=list)
+    """Those of the pairings that were begun after the world was mended."""
     coverage: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(kind of fault, phase of a session it met) -> how often."""
     done: Counter[str] = field(default_factory=Counter)
@@ -39,6 +50,12 @@ class Run:
     @property
     def devices(self) -> dict[str, SimDevice]:
         return self.world.devices
+
+    def prepared(self, disk: SimDisk) -> SimDisk:
+        """A disk of a template, which was made in no time, as one of this world."""
+        disk.dice = self.world.dice
+        disk.commit_ms_max, disk.read_ms_max = COMMIT_MS_MAX, READ_MS_MAX
+        return disk
 
     def device(self, name: str) -> SimDevice | None:
         """A device that runs now, by name."""

@@ -18,14 +18,16 @@ from .checkers.convergence import (
     unsettled,
 )
 from .doings import DOINGS
+from .doings.pairing_doings import PAIRING_DOINGS
 from .doings.process_doings import begin
 from .doings.user_doings import USER_DOINGS
 from .outcome import Outcome
+from .pairings import unfinished
 from .plan import Plan, PlanError, Step
 from .run import Run
 from .sim_device import SimDevice
 from .sim_disk import SimDisk
-from .templates import VARIANTS, mesh_disks
+from .templates import VARIANTS, Part, mesh_disks
 from .virtual_loop import DeadlockError, LivelockError
 from .world import World, collect_garbage
 
@@ -37,7 +39,9 @@ ALONE_MS = 1_000
 Progress = Callable[[int, int], None]
 """Told of virtual milliseconds done and to do."""
 
-_SHOWN = DOINGS.keys() - USER_DOINGS.keys() - {"start", "wake", "keep-image"}
+_SHOWN = (
+    DOINGS.keys() - USER_DOINGS.keys() - PAIRING_DOINGS.keys() - {"start", "wake", "keep-image"}
+)
 """Doings of fate that the trace tells as such; of the others it tells what came of them."""
 _UNTOLD = ("device", "group", "when")
 """Arguments of a fault that the trace tells otherwise, or not."""
@@ -53,8 +57,9 @@ def run_plan(plan: Plan, progress: Progress | None = None) -> Outcome:
     disks = mesh_disks(
         plan.cast, plan.seed % VARIANTS, hostile=any(s.do == "attack" for s in plan.steps)
     )
+    newcomers = _homes_of_newcomers(plan)
     with World(plan.seed, plan.law) as world:
-        running = _Running(Run(plan, world), disks, progress)
+        running = _Running(Run(plan, world, newcomers=newcomers), disks, progress)
         try:
             world.run(running.go())
         except (DeadlockError, LivelockError) as stuck:
@@ -66,6 +71,16 @@ def run_plan(plan: Plan, progress: Progress | None = None) -> Outcome:
     outcome.digest = world.trace.digest
     outcome.cpu_s = time.process_time() - began_s
     return outcome
+
+
+def _homes_of_newcomers(plan: Plan) -> dict[str, SimDisk]:
+    """A home in a mesh of its own for each device that comes while the plan runs."""
+    homes = {}
+    for step in plan.steps:
+        if step.do == "newcomer":
+            part = Part(str(step.args["device"]), str(step.args["kind"]))
+            homes[part.name] = mesh_disks((part,), plan.seed % VARIANTS)[part.name]
+    return homes
 
 
 class _Running:
@@ -110,9 +125,7 @@ class _Running:
         plan, world = self.run.plan, self.world
         for part, place in zip(plan.cast, plan.places, strict=True):
             disk = self._disks[part.name].copy(part.name, 1)
-            disk.dice = world.dice
-            disk.commit_ms_max, disk.read_ms_max = 3.0, 1.0
-            world.add(part.name, disk, place)
+            world.add(part.name, self.run.prepared(disk), place)
         world.added = self._watch_device
         for device in list(world.devices.values()):
             self._watch_device(device)
@@ -122,6 +135,9 @@ class _Running:
         device.started.append(self._at_start)
 
     def _at_start(self, device: SimDevice) -> None:
+        before = self._instances.get(device.name)
+        if before not in {log.instance for log in device.engine.ledger.logs()}:
+            self._note_instance(device)
         self._instances[device.name] = device.engine.instance
         for checker in self.checkers:
             checker.at_start(device)
@@ -185,12 +201,17 @@ class _Running:
                 self._progress(min(self.world.now_ms, self.run.plan.end_ms), self.run.plan.end_ms)
 
     def _note_instances(self) -> None:
-        """A store that went over to another instance has taken its old log out."""
         for device in self.world.running():
-            before = self._instances.get(device.name)
-            if before is not None and before != device.engine.instance:
-                self.run.witness.forget_places(device.name, before)
-            self._instances[device.name] = device.engine.instance
+            self._note_instance(device)
+
+    def _note_instance(self, device: SimDevice) -> None:
+        """A store that went over to another instance has taken its old log out."""
+        engine, before = device.engine, self._instances.get(device.name)
+        if before is not None and before != engine.instance:
+            # What a new member may not share, or not yet, it keeps for itself.
+            lost = device.name in self.run.newcomers and engine.our_device().level != "full"
+            self.run.witness.forget_places(device.name, before, lost=lost)
+        self._instances[device.name] = engine.instance
 
     # The end -----------------------------------------------------------------------------------
 
@@ -218,7 +239,7 @@ class _Running:
                     begin(device)
             await world.wait_ms(ALONE_MS if not why else LOOK_MS)
             spoil_forked_members(run)
-            why = unsettled(run)
+            why = unfinished(run) or unsettled(run)
             if not why:
                 self._settled_ms = world.now_ms - mended_ms
                 world.note("", "settled")

@@ -6,15 +6,21 @@ or the whole run where that is shorter, so that a quick look at a scenario still
 """
 
 from random import Random
+from typing import Any
 
 from .doings import FAULTS, Stage
 from .plan import Step
-from .planning import Scenario
+from .planning import FIELDS, IDS, Scenario
+from .witness import CANARY
 
 DAY_MS = 86_400_000
 DEFAULT_SCENARIO = "two-devices"
 
 _ALL = tuple(FAULTS)
+_AT_PAIRING = tuple(
+    kind for kind in FAULTS if kind not in ("hostile", "clone", "put-back", "bit-rot")
+)
+"""What goes wrong while devices pair, and leaves what they have stored as it was."""
 _ACCIDENTS = tuple(kind for kind in FAULTS if kind != "hostile")
 """Everything that goes wrong without anybody's ill will."""
 
@@ -63,6 +69,77 @@ def _every_morning(stage: Stage) -> list[Step]:
     """Whatever crashed is switched on again the next day: somebody wants to use it."""
     mornings = range(DAY_MS, stage.end_ms, DAY_MS)
     return [Step(at_ms, "start", {"device": name}) for at_ms in mornings for name in stage.names]
+
+
+def _new_devices(random: Random, stage: Stage) -> list[Step]:
+    """New devices come and are paired, some of them more than once, and with a slip of the finger.
+
+    What goes wrong goes wrong between the two of them, and mostly while they pair. Each has written
+    something before, and writes on.
+    """
+    admin, steps = stage.names[0], []
+    names = [f"newcomer-{number}" for number in range(1, random.randint(1, 3) + 1)]
+    for name in names:
+        level = random.choices(("full", "limited", "guest"), weights=(3, 1, 1))[0]
+        kind = random.choice(("phone", "tablet"))
+        at_ms = random.randrange(stage.end_ms // 2)
+        steps.append(Step(at_ms, "newcomer", {"device": name, "kind": kind}))
+        steps += _writes_of(random, stage, name, level, at_ms + 100)
+        for _ in range(random.randint(1, 3)):
+            at_ms += random.randint(500, 10_000)
+            args = _pairing(random, admin, names, name, level)
+            steps.append(Step(at_ms, "pair", args))
+            for _ in range(random.choice((0, 1, 1, 2))):
+                fault, spread_ms = FAULTS[random.choice(_AT_PAIRING)], random.choice((400, 9_000))
+                struck_ms = at_ms + args["after_ms"] + random.randrange(spread_ms)
+                steps += fault.draw(random, Stage((admin, name), stage.end_ms), struck_ms)
+            at_ms += random.randint(1_000, 40_000)
+    return steps
+
+
+def _pairing(random: Random, admin: str, names: list[str], name: str, level: str) -> dict[str, Any]:
+    """How the people at the two devices go about it."""
+    args: dict[str, Any] = {
+        "device": admin,
+        "newcomers": [name],
+        "level": level,
+        "by_address": random.random() < 0.3,
+        "after_ms": random.choice((0, 200, 3_000)),
+        "thinks_ms": random.choice((0, 0, 500, 5_000, 50_000)),
+        "window_ms": random.choice((4_000, 20_000, 120_000)),
+    }
+    if random.random() < 0.25:
+        args["wrong"] = True
+    if random.random() < 0.1:
+        args["declines"] = random.choice((admin, name))
+    if random.random() < 0.2:
+        args["newcomers"] = random.sample(names, len(names))
+    if random.random() < 0.2:
+        args["gives_up"] = random.choice((admin, name))
+        args["gives_up_ms"] = args["after_ms"] + random.randrange(args["thinks_ms"] + 1_000)
+    return args
+
+
+def _writes_of(random: Random, stage: Stage, name: str, level: str, from_ms: int) -> list[Step]:
+    """What somebody writes on a new device, as private as a device of this level may share."""
+    privacy = {"full": "private", "limited": "family", "guest": "public"}[level]
+    moments = [from_ms, *(random.randrange(from_ms, stage.end_ms) for _ in range(4))]
+    return [
+        Step(
+            at_ms,
+            "put",
+            {
+                "device": name,
+                "database": "memory",
+                "collection": "facts",
+                "privacy": privacy,
+                "id": f"{privacy}-{random.randrange(IDS)}",
+                "fields": {random.choice(FIELDS): f"{CANARY} {name} {number}"},
+            },
+        )
+        for number, at_ms in enumerate(moments)
+        if at_ms < stage.end_ms
+    ]
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -166,6 +243,15 @@ SCENARIOS: dict[str, Scenario] = {
             fault_share=0.2,
             law="wifi",
             levels=False,
+        ),
+        Scenario(
+            "pairing",
+            "New devices join by a code, while networks, disks and clocks fail.",
+            nodes=3,
+            hours=0.05,
+            operations=20,
+            faults=_AT_PAIRING,
+            extra=_new_devices,
         ),
         Scenario("mixed", "Five devices and every kind of fault.", 5, 0.05, 60, _ALL),
     )

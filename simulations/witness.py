@@ -48,6 +48,10 @@ class Write:
     """The last place it can have; set when acknowledged."""
     forked: bool = False
     """It was written under an instance that forked or was lost: its place says nothing."""
+    asked: int = 0
+    """When it was asked for, in the order of all that the witness was told."""
+    told: int = 0
+    """When it was acknowledged, in the same order."""
     excused: bool = False
     """An old image was put back since: it may be on no disk any more."""
 
@@ -57,7 +61,11 @@ class Write:
 
     def surely_before(self, later: "Write") -> bool:
         """Whether the later write's device had this one when the later was asked for."""
-        if self is later or not self.acknowledged or self.forked or not self.last:
+        if self is later or not self.acknowledged:
+            return False
+        if self.device == later.device and 0 < self.told < later.asked and not self.excused:
+            return True  # One after the other on one disk, under whatever instance.
+        if self.forked or not self.last:
             return False
         return later.before.get((self.scope, self.instance), 0) >= self.last
 
@@ -79,6 +87,7 @@ class Witness:
         self.held: dict[tuple[str, bytes, bytes], tuple[int, bytes]] = {}
         """(device, scope, instance) -> the durable head of the device's own log at the last
         acknowledgement: seq and entry id."""
+        self._moments = 0
         self.refused = 0
         """Writes that failed with an error that was told."""
 
@@ -101,12 +110,16 @@ class Witness:
         log = _own_log(engine, write)
         if log is not None:
             write.scope, write.first = log.scope.tag, log.tail_seq + 1
+        self._moments += 1
+        write.asked = self._moments
         self.writes.append(write)
         self.by_record.setdefault(record, []).append(write)
         return write
 
     def acknowledges(self, write: Write, engine: Engine) -> None:
         """The caller was told that the write is durable."""
+        self._moments += 1
+        write.told = self._moments
         write.after = maybe_seen(engine)
         if engine.instance != write.instance:
             write.forked = True  # The store went over to another instance meanwhile.

@@ -15,6 +15,7 @@ from covey.node.status import Standing
 from covey.simulations.checkers import CHECKERS, bounds, convergence
 from covey.simulations.checkers.wire import spellings
 from covey.simulations.doings import DOINGS
+from covey.simulations.pairings import Attempt
 from covey.simulations.plan import Plan, Step
 from covey.simulations.reference import claims
 from covey.simulations.run import Run
@@ -311,6 +312,11 @@ def deny_what_is_so(run: Run) -> None:
     engine.standing_with = unproved  # type: ignore[method-assign]
 
 
+def let_in_by_a_wrong_code(run: Run) -> None:
+    attempt = Attempt(run, "laptop", ("phone",), "full", wrong=True)
+    attempt.enrolled, attempt.is_over = ["somebody"], True
+
+
 BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a record is lost": ("I1", "phone", "unlike laptop: more [], less [(", lose_a_record),
     "a record is another": ("I1", "phone", "other [(", show_another_value),
@@ -343,6 +349,7 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a store is not whole": ("I13", "phone", "the store is not whole", break_an_index),
     "a store takes no write": ("I13", "phone", "takes no write: StoreFullError", stay_full),
     "a proof of what never was": ("I15", "phone", "a proof of what", prove_what_is_not_so),
+    "a wrong code opens": ("I16", "laptop", "a wrong code let a device in", let_in_by_a_wrong_code),
     "a proof that is missing": ("I15", "phone", "and does not say so", deny_what_is_so),
 }
 """What is broken: the claim that tells of it, of which device, in which words; and how."""

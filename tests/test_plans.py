@@ -22,7 +22,7 @@ from covey.simulations.scenarios import DAY_MS, DEFAULT_SCENARIO, SCENARIOS
 
 NAMES = (
     *("two-devices", "family", "commuter", "flaky-wifi", "long-offline", "hostile-peer"),
-    *("restore", "disk", "clocks", "crowd", "mixed"),
+    *("restore", "disk", "clocks", "crowd", "pairing", "mixed"),
 )
 USERS_DO = {"put", "put-together", "delete", "read", "rename", "sync"}
 SEEDS = range(20)
@@ -242,6 +242,8 @@ def edited(**changes: Any) -> str:
     return json.dumps({**document, **changes})
 
 
+PAIR = {"device": "laptop", "newcomers": ["phone"], "level": "full"}
+
 BAD_PLANS = {
     "nothing": "",
     "no JSON": "hello",
@@ -267,6 +269,12 @@ BAD_PLANS = {
     "a step after the end": edited(steps=[[180_000, "sync", {"device": "phone"}]]),
     "a fault that there is not": edited(steps=[[1, "sync", {"device": "phone"}, "tedium"]]),
     "a step with more": edited(steps=[[1, "sync", {"device": "phone"}, "crash", 5]]),
+    "a newcomer who is there": edited(
+        steps=[[1, "newcomer", {"device": "phone", "kind": "phone"}]]
+    ),
+    "a pairing in the past": edited(
+        steps=[[1, "pair", {**PAIR, "after_ms": -1}]],
+    ),
     "a stranger": edited(steps=[[1, "sync", {"device": "fridge"}]]),
     "a device that is a list": edited(steps=[[1, "crash", {"device": ["phone"]}]]),
     "a phase that there is not": edited(
@@ -353,10 +361,13 @@ def test_a_step_without_what_it_needs_is_refused_by_name(do: str) -> None:
             "file": "store.db",
         },
         **{"error_ms": 5, "ppm": 5, "image": "one", "versions": [1], "name": "desk"},
+        **{"kind": "phone", "newcomers": ["phone"], "level": "guest"},
     }
     args = {key: samples[key] for key in NEEDS[do]}
     if do == "attack":
         args["name"] = next(iter(MISBEHAVIOURS))
+    if do == "newcomer":
+        args["device"] = "tablet"
     check_plan(replace(plan, steps=(Step(1, do, args),)))
 
     for key in args:

@@ -63,6 +63,21 @@ def wrong(writes: list[Write], value: dict[str, str] | None) -> list[str]:
 # Surely before ---------------------------------------------------------------------------------
 
 
+def test_what_one_device_was_told_and_then_replaced_is_surely_before_whatever_its_instance() -> (
+    None
+):
+    """A device that joins a mesh, or heals a fork, writes under another name from then on."""
+    first, second = write("laptop", 3), write("laptop", 1)
+    first.forked = True
+    assert not first.surely_before(second)
+    first.told, second.asked = 4, 5
+    assert first.surely_before(second)
+    second.asked = 3
+    assert not first.surely_before(second)
+    second.asked, first.excused = 5, True
+    assert not first.surely_before(second)
+
+
 def test_a_write_is_surely_before_one_whose_device_had_applied_it() -> None:
     """Only then may anybody be blamed for showing it still."""
     assert write("laptop", 3).surely_before(write("phone", 1, {"laptop": 3}))

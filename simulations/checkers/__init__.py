@@ -1,4 +1,4 @@
-"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I15.
+"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I16.
 
 A checker looks and never touches: `at_tick` now and then while the plan runs, `at_message` at
 each message that leaves a machine, `at_start` when a device has come up, `at_rest` when the world
@@ -12,6 +12,7 @@ from .convergence import ConvergenceChecker
 from .idempotence import IdempotenceChecker
 from .levels import LevelChecker
 from .order import OrderChecker
+from .pairing import PairingChecker
 from .stores import StoreChecker
 from .truth import TruthChecker
 from .wire import WireChecker
@@ -28,6 +29,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     BoundsChecker,
     StoreChecker,
     TruthChecker,
+    PairingChecker,
 )
 
 __all__ = ["CHECKERS", "Checker"]

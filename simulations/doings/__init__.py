@@ -10,12 +10,14 @@ from .clock_doings import CLOCK_DOINGS, CLOCK_FAULTS
 from .disk_doings import DISK_DOINGS, DISK_FAULTS
 from .fault import Doing, FaultKind, Stage
 from .network_doings import NETWORK_DOINGS, NETWORK_FAULTS
+from .pairing_doings import PAIRING_DOINGS
 from .peer_doings import PEER_DOINGS, PEER_FAULTS
 from .process_doings import PROCESS_DOINGS, PROCESS_FAULTS
 from .user_doings import USER_DOINGS
 
 DOINGS: dict[str, Doing] = {
     **USER_DOINGS,
+    **PAIRING_DOINGS,
     **NETWORK_DOINGS,
     **DISK_DOINGS,
     **CLOCK_DOINGS,

@@ -35,11 +35,15 @@ def stop(run: Run, args: dict[str, Any]) -> None:
     device = run.device(args["device"])
     if device is None or device.process is None or device.process.frozen:
         return
-    run.world.loop.create_task(_stop(device), name="stopping")
+    run.world.loop.create_task(_stop(run, device), name="stopping")
 
 
-async def _stop(device: SimDevice) -> None:
-    await device.stop()
+async def _stop(run: Run, device: SimDevice) -> None:
+    # Whoever pairs is connected to the node, and is sent away before it closes.
+    for attempt in run.pairings:
+        await attempt.end(device.name)
+    if device.is_up:
+        await device.stop()
 
 
 def keep_image(run: Run, args: dict[str, Any]) -> None:
