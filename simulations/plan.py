@@ -101,6 +101,10 @@ def read_plan(text: str, where: str = "the plan") -> Plan:
         )
     except PlanError:
         raise
+    except RecursionError:
+        raise PlanError(f"{where} is no plan of covey simulate: it is nested too deep") from None
+    except OverflowError:
+        raise PlanError(f"{where} is no plan of covey simulate: a number is infinite") from None
     except (ValueError, KeyError, TypeError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise PlanError(f"{where} is no plan of covey simulate ({problem})") from None

@@ -29,10 +29,7 @@ Test = Callable[[Any, frozenset[str]], bool]
 
 def load_checked(path: Path) -> Plan:
     """A plan from a file, which can be run. Raises PlanError."""
-    try:
-        plan = load_plan(path)
-    except (OverflowError, RecursionError) as error:
-        raise PlanError(f"{path} is no plan of covey simulate ({type(error).__name__})") from None
+    plan = load_plan(path)
     check_plan(plan, str(path))
     return plan
 

@@ -33,8 +33,9 @@ from .world import World, collect_garbage
 
 TICKS = 40
 TICK_MS_MIN = 500
-ALONE_MS = 1_000
-"""Between mending the world and looking whether it has settled."""
+SOON_MS = 2_000
+SOON_LOOK_MS = 100
+"""Between two looks whether the mended world has settled; after `SOON_MS`, `LOOK_MS`."""
 
 Progress = Callable[[int, int], None]
 """Told of virtual milliseconds done and to do."""
@@ -237,7 +238,8 @@ class _Running:
             for device in list(world.devices.values()):
                 if device.name not in run.spoiled:
                     begin(device)
-            await world.wait_ms(ALONE_MS if not why else LOOK_MS)
+            is_soon = world.now_ms < mended_ms + SOON_MS
+            await world.wait_ms(SOON_LOOK_MS if is_soon else LOOK_MS)
             spoil_forked_members(run)
             why = unfinished(run) or unsettled(run)
             if not why:

@@ -27,7 +27,7 @@ from covey.simulations.plan import (
     read_plan,
 )
 from covey.simulations.planning import KIND_SHARE, plan_of
-from covey.simulations.runner import run_plan
+from covey.simulations.runner import SOON_LOOK_MS, run_plan
 from covey.simulations.scenarios import SCENARIOS
 from covey.simulations.templates import VARIANTS, Part, mesh_disks
 from covey.simulations.trace import Event, Trace
@@ -318,7 +318,29 @@ def test_a_step_that_is_taken_out_changes_nothing_before_it(seed: int) -> None:
 def test_a_step_that_means_nothing_changes_nothing_at_all() -> None:
     """A device that is not there is down."""
     plan = plan_of(MIXED, 4, nodes=2, operations=10)
-    more: list[Any] = [Step(plan.end_ms // 2, "sync", {"device": "nobody"})]
+    at_ms = plan.end_ms // 2
+    more: list[Any] = [Step(at_ms, "sync", {"device": "nobody"})]
     steps = tuple(sorted([*plan.steps, *more], key=lambda step: step.at_ms))
 
     assert run_plan(replace(plan, steps=steps)).digest == run_plan(plan).digest
+
+
+@pytest.mark.parametrize(
+    ("do", "more"),
+    [("move", {"place": None}), ("multicast", {"on": False}), ("slow-reader", {})],
+)
+def test_what_happens_to_a_clone_that_was_never_made_is_nothing(
+    do: str, more: dict[str, Any]
+) -> None:
+    """Shrinking takes the step away that makes it, and the others must still run."""
+    plan = plan_of(SCENARIOS["two-devices"], 1, operations=0, hours=0.001)
+    step = Step(1_000, do, {"device": "phone-copy", **more})
+
+    assert run_plan(replace(plan, steps=(step,))).violations == []
+
+
+def test_a_world_in_which_nothing_is_left_to_do_has_settled_at_once() -> None:
+    """Settling takes a tenth of a second in a good network: a second would be no measure of it."""
+    plan = plan_of(SCENARIOS["two-devices"], 1, operations=0, hours=0.001)
+
+    assert run_plan(plan).settled_ms == SOON_LOOK_MS

@@ -302,6 +302,20 @@ def test_a_plan_that_cannot_be_run_is_refused_in_one_line(name: str, tmp_path: P
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        (edited().replace('"end_ms": 180000', '"end_ms": 1e999'), "a number is infinite"),
+        (edited().replace('"seed": 1', '"seed": -Infinity'), "a number is infinite"),
+    ],
+)
+def test_a_text_that_no_number_or_stack_can_hold_is_no_plan(text: str, said: str) -> None:
+    """Whoever reads a plan expects one error, whatever the text."""
+    with pytest.raises(PlanError, match=said):
+        read_plan(text, "plan.json")
+
+
 def test_a_plan_from_before_steps_knew_their_fault_is_read() -> None:
     """The plans of bugs that were found are kept for years."""
     plan = read_plan(edited(steps=[[1, "crash", {"device": "phone"}]]))

@@ -53,18 +53,23 @@ def tamper(run: Run, args: dict[str, Any]) -> None:
 
 def slow_reader(run: Run, args: dict[str, Any]) -> None:
     """The device takes only so many bytes a millisecond; without a number, it is itself again."""
-    run.world.network.machines[args["device"]].reads_bytes_per_ms = args.get("bytes_per_ms")
+    machine = run.world.network.machines.get(args["device"])
+    if machine is not None:
+        machine.reads_bytes_per_ms = args.get("bytes_per_ms")
 
 
 def move(run: Run, args: dict[str, Any]) -> None:
     """The device goes to a place, or (null) out of reach."""
-    run.world.note(args["device"], "moves", str(args.get("place")))
-    run.world.network.move(args["device"], args.get("place"))
+    if args["device"] in run.world.network.machines:
+        run.world.note(args["device"], "moves", str(args.get("place")))
+        run.world.network.move(args["device"], args.get("place"))
 
 
 def multicast(run: Run, args: dict[str, Any]) -> None:
     """Multicast reaches the device, or not."""
-    run.world.network.machines[args["device"]].mdns = bool(args["on"])
+    machine = run.world.network.machines.get(args["device"])
+    if machine is not None:
+        machine.mdns = bool(args["on"])
 
 
 def _draw_cut(random: Random, stage: Stage, at_ms: int) -> list[Step]:
