@@ -1,7 +1,7 @@
 """Admitting: a device becomes a member without the network, as after a finished pairing.
 
 The membership operation, the grants and every check of the new device are the real ones; what is
-left out is the code and the wire. Pairing itself is simulated by the doings `pair` and `join`.
+left out is the code and the wire. Pairing itself is simulated by the doing `pair`.
 """
 
 from ..crypto.identity import make_certificate

@@ -96,7 +96,7 @@ class _Running:
         self._waiting: list[Step] = []
         """Steps whose moment has come and whose phase has not."""
         self._instances: dict[str, bytes] = {}
-        self._kinds: dict[int, int] = {}
+        self._traffic = LinkTraffic()
         self._settled_ms: int | None = None
 
     async def go(self) -> None:
@@ -262,11 +262,8 @@ class _Running:
     def _count_traffic(self) -> None:
         for device in self.world.running():
             board = device.engine.switchboard
-            sums: list[LinkTraffic] = [board.traffic_ended]
-            sums += [link.traffic for link in board.links.values()]
-            for traffic in sums:
-                for kind, count in traffic.sent_by_type.items():
-                    self._kinds[kind] = self._kinds.get(kind, 0) + count
+            for traffic in (board.traffic_ended, *(link.traffic for link in board.links.values())):
+                self._traffic.add(traffic)
 
     def outcome(self) -> Outcome:
         run, world = self.run, self.world
@@ -280,7 +277,10 @@ class _Running:
             self._settled_ms,
             world.trace.messages,
             world.trace.message_bytes,
-            {KINDS.get(kind, str(kind)): count for kind, count in sorted(self._kinds.items())},
+            {
+                KINDS.get(kind, str(kind)): count
+                for kind, count in sorted(self._traffic.sent_by_type.items())
+            },
             len(writes),
             sum(write.acknowledged for write in writes),
             run.witness.refused,

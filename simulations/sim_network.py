@@ -105,8 +105,6 @@ class SimNetwork:
         self.tampered: dict[tuple[str, str], list[Tampering]] = {}
         """What happens to the next messages between two machines."""
         self._meddled: dict[frozenset[str], None] = {}
-        self.changed: list[Callable[[], None]] = []
-        """Called when a machine moved or places were joined; discovery listens."""
 
     # Machines ----------------------------------------------------------------------------------
 
@@ -179,8 +177,6 @@ class SimNetwork:
     def _look_again(self) -> None:
         for pipe in list(self.pipes.values()):
             pipe.look()
-        for tell in list(self.changed):
-            tell()
 
     # Connections -------------------------------------------------------------------------------
 

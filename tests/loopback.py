@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from covey.crypto.identity import DeviceKeys, make_certificate
-from covey.node.adopting import check_adoption
 from covey.node.api import Collection, Node
 from covey.node.counters import Counters
 from covey.node.engine import Engine
@@ -22,11 +21,11 @@ from covey.node.founding import DEVICE_KEYS, found_mesh
 from covey.node.happenings import NodeEvent, Subscription
 from covey.node.joining import Joiner
 from covey.node.pairing import PairingWindow
-from covey.node.pairing_frames import Welcome
 from covey.node.ports import Address, Clock, Transport
 from covey.node.system_clock import SystemClock
 from covey.node.system_entropy import SystemEntropy
 from covey.node.websocket import WebSocketTransport
+from covey.simulations import admitting
 from covey.storage import meta_rows
 from covey.storage.home import Home
 from covey.storage.store_file import create_store, open_store
@@ -202,12 +201,7 @@ async def enroll(admin: Device, keys: DeviceKeys, name: str, level: str = "full"
 
 async def admit(admin: Device, device: Device, level: str = "full") -> None:
     """Make a device a member of the admin's mesh without the network."""
-    await enroll(admin, device.keys, device.engine.our_device().name, level)
-    genesis, keys, frames = await admin.engine.mesh.welcome(device.keys.sig_pk)
-    welcome = Welcome(genesis, keys, len(frames))
-    mesh = admin.engine.mesh.id
-    adoption = check_adoption(device.keys, mesh, admin.keys.sig_pk, welcome, frames)
-    await device.engine.adopt(adoption)
+    await admitting.admit(admin.engine, device.engine, level)
 
 
 async def meet(first: Device, second: Device) -> None:

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from covey.crypto.entry import CONTROL_SCOPE
-from covey.crypto.identity import DeviceKeys, make_certificate
-from covey.node.adopting import check_adoption
+from covey.crypto.identity import DeviceKeys
 from covey.node.api import Collection, Node
 from covey.node.counters import Counters
 from covey.node.engine import Engine
 from covey.node.founding import found_mesh
 from covey.node.outgoing import read_entries, whole_log
-from covey.node.pairing_frames import Welcome
 from covey.node.ports import Address, Connection, Listener
+from covey.simulations import admitting
 from covey.storage.errors import StoreFullError
 from covey.storage.instance_rule import renew_instance
 from covey.storage.memory import MemoryDatabase
@@ -197,13 +196,7 @@ class World:
 
 async def admit(admin: Device, device: Device, level: str = "full") -> None:
     """A pairing, less the wire."""
-    mesh = admin.engine.mesh
-    certificate = make_certificate(device.engine.keys, mesh.id, admin.clock.wall_ms())
-    await mesh.enroll(certificate, device.engine.our_device().name, "phone", level)
-    genesis, keys, frames = await mesh.welcome(device.id)
-    welcome = Welcome(genesis, keys, len(frames))
-    adoption = check_adoption(device.engine.keys, mesh.id, admin.id, welcome, frames)
-    await device.engine.adopt(adoption)
+    await admitting.admit(admin.engine, device.engine, level)
 
 
 async def batches(source: Device, target: Device, scope: bytes) -> list[Batch]:

@@ -5,6 +5,7 @@ from typing import ClassVar
 from ...crypto.entry import CONTROL_SCOPE
 from ...storage import membership_rows
 from ...sync.registry import may_hold
+from ..doings.process_doings import CLONE
 from ..sim_device import SimDevice
 from .checker import Checker
 from .convergence import records
@@ -44,4 +45,4 @@ class LevelChecker(Checker):
 
 
 def _is_copy(device: SimDevice) -> bool:
-    return device.name.endswith("-copy")
+    return device.name.endswith(CLONE)
