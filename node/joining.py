@@ -26,6 +26,7 @@ from ..crypto.words import normalise_code
 from ..storage.peer_rows import AddressSource
 from .adopting import Adoption, check_adoption
 from .channel import ChannelRefused, SecureChannel
+from .channel import Refusal as Handshake
 from .deadline import DeadlinePassed, within
 from .pairing import CODE_STEP_MS, HUMAN_STEP_MS, Ask, Event, public_of
 from .pairing_frames import (
@@ -210,6 +211,10 @@ class Joiner:
             except (UnreachableError, ConnectionLostError) as error:
                 last = error
             except ChannelRefused as error:
+                if error.reason is Handshake.NO_SHARED_VERSION:
+                    # It does show a code, and another one would help as little.
+                    last = PairingRefusedError(Refusal.MALFORMED, str(error))
+                    continue
                 last = PairingRefusedError(
                     Refusal.EXPIRED,
                     f"{address} shows no code, or it has expired: run `covey pair` there ({error})",

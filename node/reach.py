@@ -364,7 +364,7 @@ class Reach:
     def opening(self, link: Link, privacies: frozenset[int]) -> Opened:
         """How a session begins: what we tell of ourselves to a member."""
         state = {"instance": self._engine.instance, "port": self.port or 0, "run": self._run}
-        return Opened(link.key, privacies, state)
+        return Opened(link.key, privacies, state, link.channel.features, link.channel.version)
 
     def path_of(self, address: Address) -> str:
         """`lan` for an address of a local network, else `direct`."""

@@ -61,7 +61,7 @@ from .session_events import (
     Timer,
     TimerFired,
 )
-from .session_limits import GREETING_MS, IGNORED_MAX, PROTOCOL_VERSION
+from .session_limits import GREETING_MS, IGNORED_MAX
 from .session_phases import Phase, diagram, transition_table
 from .session_receiving import (
     log_moved,
@@ -140,7 +140,8 @@ def _on_opened(turn: Turn, event: Opened) -> None:
     digests = (turn.ours.control_digest(), turn.ours.root(turn.privacies))
     turn.remember_told(digests)
     credit = turn.receiving.credit
-    turn.say(Greeting(PROTOCOL_VERSION, event.features, event.device_state, credit, *digests))
+    turn.version = event.version
+    turn.say(Greeting(event.version, event.features, event.device_state, credit, *digests))
     turn.start(Timer.GREETING, GREETING_MS)
 
 

@@ -22,7 +22,6 @@ from .messages import Digests, Greeting, Reason, Root, VectorMessage
 from .session_events import DeclareGreeting, DeclareProof, Timer
 from .session_limits import (
     CREDIT_BYTES_MAX,
-    PROTOCOL_VERSION,
     QUIET_MS,
     VECTOR_ROWS_MAX,
 )
@@ -35,10 +34,10 @@ from .vectors import CONTROL_SCOPE, Vector, ahead, forks, missing
 
 def on_greeting(turn: Turn, greeting: Greeting) -> None:
     """Learn who they are and what they hold, as digests."""
-    if greeting.version != PROTOCOL_VERSION:
+    if greeting.version != turn.version:
         turn.close(
             Reason.NO_SHARED_VERSION,
-            f"this node speaks version {PROTOCOL_VERSION}, not {greeting.version}",
+            f"version {turn.version} was agreed on, not {greeting.version}",
         )
         return
     turn.stop(Timer.GREETING)

@@ -20,6 +20,7 @@ from enum import Enum
 from typing import Any
 
 from .messages import Batch, Reason, Run
+from .session_limits import PROTOCOL_VERSION
 from .vectors import Range
 
 
@@ -47,7 +48,9 @@ class Opened:
     device_state: Mapping[str, Any] = field(default_factory=dict)
     """What we tell of ourselves (battery, network, …): canonical msgpack, at most 4 KiB."""
     features: tuple[str, ...] = ()
-    """Ascending ASCII names."""
+    """Ascending ASCII names: those that the hellos of both name."""
+    version: int = PROTOCOL_VERSION
+    """The one that the hellos agreed on."""
 
 
 @dataclass(frozen=True, slots=True)

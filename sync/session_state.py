@@ -30,6 +30,7 @@ from .session_events import (
 from .session_limits import (
     CONTROLS_TOLD_MAX,
     CREDIT_BYTES,
+    PROTOCOL_VERSION,
     ROUNDS_PER_CHANGE_MAX,
     TEXT_BYTES_MAX,
 )
@@ -148,6 +149,8 @@ class SessionState:
     timers: frozenset[Timer] = frozenset()
     ignored: int = 0
     """Rows and frames about scopes and logs that we do not share or know."""
+    version: int = PROTOCOL_VERSION
+    """The protocol version that the hellos agreed on, which both greetings repeat."""
 
 
 class Turn:
@@ -168,6 +171,7 @@ class Turn:
         "sending",
         "telling",
         "timers",
+        "version",
     )
 
     def __init__(self, state: SessionState, ours: Holdings, plan: FetchPlan, now_ms: int) -> None:
@@ -181,6 +185,7 @@ class Turn:
         self.receiving = state.receiving
         self.timers = state.timers
         self.ignored = state.ignored
+        self.version = state.version
         self.effects: list[Effect] = []
         self.ours = ours
         self.plan = plan
@@ -199,6 +204,7 @@ class Turn:
             self.receiving,
             self.timers,
             self.ignored,
+            self.version,
         )
 
     def say(self, message: Message) -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from covey.node.links import Link
 from covey.node.pairing import PairingWindow
 from covey.node.pairing_frames import PairingRefusedError
+from covey.sync.session_events import DeclareGreeting
 
 from .loopback import Device, Window, join, meet, nodes, pair, until
 
@@ -27,6 +29,24 @@ async def test_a_newer_device_speaks_the_old_version_with_an_older_one(tmp_path:
         await meet(laptop, phone)
 
         assert channel_between(laptop, phone) == channel_between(phone, laptop) == (1, ("old",))
+
+
+async def test_the_session_greets_with_what_the_handshake_agreed_on(tmp_path: Path) -> None:
+    """What is spoken in a session hangs on both ends, and not on the newer one alone."""
+    async with nodes(tmp_path) as opened:
+        laptop, phone = await opened.mesh("laptop", "phone")
+        for device, more in ((laptop, "a"), (phone, "b")):
+            device.engine.versions, device.engine.features = (1, 2), ("both", more)
+        greeted: list[tuple[int, tuple[str, ...]]] = []
+
+        def heard(link: Link, greeting: DeclareGreeting) -> None:
+            greeted.append((link.state.version, greeting.features))
+
+        for device in (laptop, phone):
+            device.engine.switchboard.greeted = heard  # type: ignore[method-assign]
+        await meet(laptop, phone)
+
+        assert greeted == [(2, ("both",))] * 2
 
 
 async def test_members_that_share_no_version_have_no_link_and_it_is_counted(
@@ -64,6 +84,7 @@ async def test_a_device_that_is_too_new_is_told_so_when_it_joins(tmp_path: Path)
         phone.engine.versions = (2,)
         window = Window(PairingWindow(laptop.engine, "full", 60_000, None))
         code = await window.open()
-        with pytest.raises(PairingRefusedError, match="update covey"):
+        with pytest.raises(PairingRefusedError, match="update covey") as refused:
             await join(phone, code, laptop.address)
+        assert "expired" not in str(refused.value)
         await window.close()
