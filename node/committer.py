@@ -88,6 +88,8 @@ class Committer:
     hlc_reserved: int = 0
     """Stamps up to here are spent by a restart, so that most commits need not store the clock."""
     _queue: list[Staged] = field(default_factory=list)
+    _ends: dict[Log, tuple[int, bytes]] = field(default_factory=dict)
+    """Where a log stands when all that is staged for it is durable."""
     _running: asyncio.Task[None] | None = None
 
     def stage(
@@ -103,6 +105,7 @@ class Committer:
         Raises BodyTooLargeError; then nothing was staged.
         """
         log = outlet.log
+        self._turn_away(log)
         seq, prev = log.tail_seq + 1, log.tail_id
         salt = self.entropy.draw(SALT_BYTES)
         ciphertext, entry_id = seal(outlet.heading, outlet.key, seq, prev, salt, body)
@@ -111,11 +114,22 @@ class Committer:
         staged = Staged(
             outlet, seq, prev, salt, ciphertext, entry_id, signature, done, rows, operation
         )
-        log.tail_seq, log.tail_id = seq, entry_id
+        log.tail_seq, log.tail_id = self._ends[log] = seq, entry_id
         self._queue.append(staged)
         if self._running is None:
             self._running = asyncio.create_task(self._drain(), name="committer")
         return staged
+
+    def _turn_away(self, log: Log) -> None:
+        """Take the tail back from entries of this log that a peer brings and nobody stores yet.
+
+        A machine that was set back is told what it wrote by others. Ours would rest on theirs and
+        be durable before them: a log with a gap. So theirs come too late, and show as a fork.
+        """
+        end = self._ends.get(log) or log.landing or (log.head_seq, log.head_id)
+        if (log.tail_seq, log.tail_id) != end:
+            log.tail_seq, log.tail_id = end
+            log.unapplied = {seq for seq in log.unapplied if seq <= log.tail_seq}
 
     async def settle(self) -> None:
         """Wait until nothing is on its way to the disk."""
@@ -144,6 +158,8 @@ class Committer:
                 self.hlc_reserved = max(self.hlc_reserved, reserved)
                 for staged in group:
                     self.ledger.made_durable(staged.log, staged.seq, staged.entry_id)
+                    if self._ends.get(staged.log) == (staged.seq, staged.entry_id):
+                        del self._ends[staged.log]
                 for staged in group:
                     if not staged.done.done():
                         staged.done.set_result(None)
@@ -156,6 +172,7 @@ class Committer:
         self._queue = []
         for staged in lost:
             self.ledger.roll_back(staged.log)
+            self._ends.pop(staged.log, None)
         self.failed(lost)
         for staged in lost:
             if not staged.done.done():

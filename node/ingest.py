@@ -185,12 +185,17 @@ class Ingest:
                 if not prepared.continues():
                     raise StoreMovedError
                 self._applier.hold_back(prepared.entries)
+                for log in prepared.logs:
+                    log.landing = prepared.ends[log]
                 slow, numbers = await self._database.write(
                     lambda conn: write_batch(conn, prepared, self._heading_numbers)
                 )
             except BaseException:
                 self.discard(prepared)
                 raise
+            finally:
+                for log in prepared.logs:
+                    log.landing = None
             self._heading_numbers.learn(numbers)
             self._finish(prepared, slow)
             if prepared.scope == CONTROL_SCOPE:

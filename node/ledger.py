@@ -43,6 +43,8 @@ class Log:
     tail_id: bytes = ZERO_ID
     unapplied: set[int] = field(default_factory=set)
     """Entries held but not applied: they wait for something, or are quarantined."""
+    landing: tuple[int, bytes] | None = None
+    """Where it will stand when the batch is durable that the store is writing now."""
 
     def has_applied(self, seq: int) -> bool:
         return seq <= self.head_seq and seq not in self.unapplied
