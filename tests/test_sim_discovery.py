@@ -8,8 +8,10 @@ import pytest
 from covey.node.ports import SERVICE_MEMBER, SERVICE_PAIRING, Address, Sighting
 from covey.simulations.dice import Dice
 from covey.simulations.sim_discovery import (
+    ASKED_MS,
     MULTICAST_MS,
     MULTICAST_SPREAD_MS,
+    REPEATED_MS,
     Air,
     SimDiscovery,
 )
@@ -244,6 +246,66 @@ def test_a_refresh_asks_again_who_is_there() -> None:
         assert street.sightings() == [street.sighting()] * 2
 
     on(test)
+
+
+def test_an_announcement_that_was_lost_is_repeated() -> None:
+    """A cut of a tenth of a second must not hide a device for a quarter of an hour."""
+
+    async def lost(street: Street) -> list[Sighting]:
+        await street.browse()
+        await wait_ms(ASKED_MS[-1])  # Nobody asks any more.
+        street.network.cut("a", "b")
+        await street.announce(v="1")
+        street.network.mend()
+        await wait_ms(REPEATED_MS[-1] + LATEST_MS)
+        return street.sightings()
+
+    assert len(on(lost)) == 1
+
+
+@pytest.mark.parametrize(("cut_ms", "found"), [(4_900, True), (13_900, True), (14_100, False)])
+def test_who_browses_asks_four_times_and_then_no_more(cut_ms: int, found: bool) -> None:
+    """The library asks at once, and 1, 5 and 14 seconds later: what comes then is missed."""
+
+    async def cut(street: Street) -> bool:
+        street.network.cut("a", "b")
+        await street.announce(v="1")
+        await street.browse()
+        await wait_ms(cut_ms)
+        street.network.mend()
+        await wait_ms(600_000)
+        return bool(street.seen)
+
+    assert on(cut) is found
+
+
+def test_nobody_is_told_again_what_he_has_heard() -> None:
+    """Who asks says what it knows; fifty devices would else shout all the time."""
+
+    async def heard(street: Street) -> int:
+        await street.announce(v="1")
+        await street.browse()
+        await wait_ms(20_000)
+        return sum(street.air._told.values())
+
+    assert on(heard) == 1
+
+
+def test_what_was_closed_is_neither_repeated_nor_shown_anew_by_a_refresh() -> None:
+    """A pairing window that has closed would be seen again when its device moves."""
+
+    async def closed(street: Street) -> list[Sighting]:
+        street.network.cut("a", "b")
+        announced = await street.announce(v="1")
+        await announced.close()
+        street.network.mend()
+        await street.browse()
+        await wait_ms(REPEATED_MS[-1])
+        await street.at_a.refresh()
+        await wait_ms(20_000)
+        return street.sightings()
+
+    assert on(closed) == []
 
 
 def test_a_process_that_ended_announces_nothing_and_hears_nothing() -> None:
