@@ -176,15 +176,15 @@ class Switchboard(Office):
 
     async def _store(self, link: Link, prepared: Prepared) -> BatchHeads:
         before = {log: log.head_seq for log in prepared.touched}
-        await self._engine.ingest.store(prepared)
-        heads = []
-        for log, before_seq in before.items():
-            if not log.head_seq:
-                continue
-            heads.append((log.instance, log.author, log.head_seq, log.head_id))
-            if log.head_seq > before_seq:
-                self._announce(log, before_seq, link)
-        return tuple(sorted(heads))
+        try:
+            await self._engine.ingest.store(prepared)
+        finally:
+            # A disk that fails while the entries are applied has stored them: others hear of them.
+            for log, before_seq in before.items():
+                if log.head_seq > before_seq:
+                    self._announce(log, before_seq, link)
+        heads = [(log.instance, log.author, log.head_seq, log.head_id) for log in before]
+        return tuple(sorted(head for head in heads if head[2]))
 
     def _announce(self, log: Log, before_seq: int, origin: Link) -> None:
         self._tell(

@@ -255,16 +255,15 @@ NODE_MUTANTS = (
     Mutant(
         "acknowledged-to-peers-before-stored",
         "covey.node.switchboard",
-        "        await self._engine.ingest.store(prepared)\n        heads = []\n",
-        '        self._engine.spawn(self._engine.ingest.store(prepared), "store")\n'
-        "        heads = []\n",
+        "            await self._engine.ingest.store(prepared)\n",
+        '            self._engine.spawn(self._engine.ingest.store(prepared), "store")\n',
         "A batch is answered before it is on the disk.",
     ),
     Mutant(
         "news-not-passed-on",
         "covey.node.switchboard",
-        "            if log.head_seq > before_seq:\n                self._announce(",
-        "            if log.head_seq < before_seq:\n                self._announce(",
+        "                if log.head_seq > before_seq:\n",
+        "                if log.head_seq < before_seq:\n",
         "What came from one peer is not announced to the others.",
     ),
     Mutant(
