@@ -17,6 +17,7 @@ from .checkers.convergence import (
     spoil_forked_members,
     unsettled,
 )
+from .checkers.copies import spoil_parted_copies
 from .doings import DOINGS
 from .doings.pairing_doings import PAIRING_DOINGS
 from .doings.process_doings import begin
@@ -241,6 +242,7 @@ class _Running:
             is_soon = world.now_ms < mended_ms + SOON_MS
             await world.wait_ms(SOON_LOOK_MS if is_soon else LOOK_MS)
             spoil_forked_members(run)
+            spoil_parted_copies(run)
             why = unfinished(run) or unsettled(run)
             if not why:
                 self._settled_ms = world.now_ms - mended_ms
