@@ -439,6 +439,16 @@ def test_a_device_that_is_spoiled_is_expected_to_hold_nothing_right(
     assert outcome_of(monkeypatch, break_it) == []
 
 
+def test_a_store_that_has_rotted_may_go_on_talking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It breaks each session at its next damaged page, and is dialled again."""
+
+    def break_it(run: Run) -> None:
+        chatter(run)
+        run.spoiled["phone"] = "a test says so"
+
+    assert outcome_of(monkeypatch, break_it) == []
+
+
 def test_a_task_that_dies_is_told_while_the_plan_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """I14 is the world's own claim."""
 
