@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from .world import World
 
 PORT = 7654
+USER_TASK = "user"
+"""The name of a task that calls the node, as an application does."""
+TURNS_TO_TELL = 20
+"""Turns of the loop in which a call that was under way ends after the node was closed."""
 
 
 class DeviceDownError(CoveyError):
@@ -194,10 +198,22 @@ class SimDevice:
         if self.process is not process:
             return  # It crashed meanwhile.
         self.world.note(self.name, "stop")
-        left = [name for name in process.left() if name != "stop"]
+        left = await self._left_after_closing(process)
+        if self.process is not process:
+            return
         if left:
             self.world.violate("I14", self.name, f"tasks left after closing: {sorted(left)}")
         self._end()
+
+    @staticmethod
+    async def _left_after_closing(process: Process) -> list[str]:
+        """The tasks that closing has left. Applications are told of it in the next turns."""
+        for _ in range(TURNS_TO_TELL):
+            left = [name for name in process.left() if name != "stop"]
+            if set(left) != {USER_TASK}:
+                break
+            await asyncio.sleep(0)
+        return left
 
     def crash(self, *, power: bool = False) -> None:
         """End the process without a word; with `power`, the machine too. Harmless if it is down."""

@@ -7,11 +7,17 @@ from typing import Any, TypeVar
 import pytest
 
 from covey import CoveyError
-from covey.simulations.sim_device import PORT, DeviceDownError, SimDevice
+from covey.node.api import Node
+from covey.simulations.sim_device import PORT, USER_TASK, DeviceDownError, SimDevice
 from covey.simulations.sim_disk import Fate
 from covey.simulations.sim_network import DEAD_MS
 from covey.simulations.world import World
-from covey.storage.errors import DiskFailedError, NotInitialisedError, StoreFullError
+from covey.storage.errors import (
+    DiskFailedError,
+    NotInitialisedError,
+    StoreClosedError,
+    StoreFullError,
+)
 
 from .simulated import GUEST, LAPTOP, PHONE, a_world, facts, meet, start_all
 
@@ -123,6 +129,36 @@ def test_a_task_that_outlives_its_node_is_a_violation() -> None:
         ("I14", ""),
     ]
     assert "stray" in world.violations[0].message
+
+
+def test_a_call_that_is_under_way_when_its_node_closes_is_told_and_no_violation() -> None:
+    """An application learns of it when it is over, and is no task of the node."""
+
+    async def test(world: World, laptop: SimDevice, phone: SimDevice) -> list[type[CoveyError]]:
+        await laptop.start()
+        told: list[type[CoveyError]] = []
+
+        async def call(node: Node) -> None:
+            try:
+                await node.database("memory").collection("facts").get("one")
+            except CoveyError as error:
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                told.append(type(error))
+
+        process, node, store = laptop.process, laptop.node, laptop.store
+        assert process is not None
+        close = store.close
+
+        async def call_and_close() -> None:
+            process.spawn(call(node), USER_TASK)
+            await close()
+
+        store.close = call_and_close  # type: ignore[method-assign]
+        await laptop.stop()
+        return told
+
+    assert in_world(test) == [StoreClosedError]
 
 
 def test_a_device_that_starts_again_has_what_it_had() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from ... import CoveyError
 from ...node.api import Node
 from ..run import Run
-from ..sim_device import SimDevice
+from ..sim_device import USER_TASK, SimDevice
 from ..virtual_loop import Process
 from ..witness import Write
 from .fault import Doing
@@ -149,7 +149,7 @@ def _in_device(run: Run, name: str, act: Callable[[Node], Awaitable[None]]) -> N
             run.world.note(name, "refused", type(error).__name__)
 
     def begin() -> None:
-        process.spawn(work(), "user")
+        process.spawn(work(), USER_TASK)
 
     process.happen(begin)
 
