@@ -138,7 +138,9 @@ class _Running:
 
     def _at_start(self, device: SimDevice) -> None:
         before = self._instances.get(device.name)
-        if before not in {log.instance for log in device.engine.ledger.logs()}:
+        logs = {log.instance for log in device.engine.ledger.logs()}
+        if device.kept_instance or before not in logs:
+            # It may have gone over to another instance just before it died.
             self._note_instance(device)
         self._instances[device.name] = device.engine.instance
         for checker in self.checkers:
