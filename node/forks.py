@@ -10,6 +10,9 @@ old log out, keeps the values of the records that this log wrote last, builds it
 what is left, writes those values again, and fetches the branch that its peers hold. So no
 branch's writes are lost, and every device ends with one and the same chain.
 
+An instance has a log in each scope, and whoever holds the other branch of one may come later: the
+logs of instances that the store has left are healed in the same way, each of them once.
+
 Spec: docs/protocol.md, section 7, "Forks".
 """
 
@@ -19,7 +22,8 @@ from typing import TYPE_CHECKING
 from ..crypto.entry import CONTROL_SCOPE
 from ..crypto.identity import short_id
 from ..storage import carried_rows, log_rows
-from ..storage.instance_rule import renew_instance
+from ..storage.errors import StorageError
+from ..storage.instance_rule import holds_own_branch, renew_instance, take_branch_out
 from ..storage.record_rows import wipe_projection
 from ..storage.store import Conn
 from ..sync.vectors import LogHead
@@ -37,6 +41,8 @@ class ForkKeeper:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._known: set[tuple[bytes, bytes]] = set()
+        self._forked: list[Log] = []
+        """Logs of our own that are to be taken out."""
 
     @property
     def known(self) -> frozenset[tuple[bytes, bytes]]:
@@ -65,34 +71,48 @@ class ForkKeeper:
 
     async def found(self, log: Log) -> None:
         """There is another entry at a place of this log, signed by the same author."""
-        name = (log.scope.tag, log.instance)
-        if name in self._known:
-            return
-        self._known.add(name)
-        engine = self._engine
-        engine.counters.add("fork.seen")
-        await engine.alarm(
-            "fork", {"device": short_id(log.author), "instance": log.instance.hex()[:8]}
-        )
+        engine, name = self._engine, (log.scope.tag, log.instance)
+        if name not in self._known:
+            self._known.add(name)
+            engine.counters.add("fork.seen")
+            await engine.alarm(
+                "fork", {"device": short_id(log.author), "instance": log.instance.hex()[:8]}
+            )
         # A fork of the membership log loses nothing that matters here: a person looks at it.
-        if log.instance == engine.instance and log.scope.tag != CONTROL_SCOPE:
-            engine.spawn(self._heal(log), "heal")
+        if log.scope.tag == CONTROL_SCOPE or log in self._forked:
+            return
+        if await engine.database.read(lambda conn: holds_own_branch(conn, *name)):
+            self._forked.append(log)
+            if len(self._forked) == 1:
+                engine.spawn(self._heal(), "heal")
 
-    async def _heal(self, log: Log) -> None:
-        engine = self._engine
-        instance = engine.entropy.draw(INSTANCE_BYTES)
+    async def _heal(self) -> None:
+        """Take out all logs that are known to be forked by the time that nobody reads or writes."""
+        engine, forked = self._engine, self._forked
+        fresh = engine.entropy.draw(INSTANCE_BYTES)
 
-        def change(conn: Conn) -> None:
-            renew_instance(conn, instance)
-            carried_rows.carry_of_log(conn, log.number)
-            log_rows.cut_log(conn, log.number, 1)
-            wipe_projection(conn, log.scope.number)
-            carried_rows.apply_again(conn, log.scope.number)
+        def change(conn: Conn) -> bytes:
+            instance = engine.instance
+            for log in forked:
+                carried_rows.carry_of_log(conn, log.number)
+            for log in forked:
+                if log.instance == instance:
+                    instance = fresh
+                    renew_instance(conn, instance)
+                take_branch_out(conn, log.scope.tag, log.instance)
+                log_rows.cut_log(conn, log.number, 1)
+                wipe_projection(conn, log.scope.number)
+                carried_rows.apply_again(conn, log.scope.number)
+            return instance
 
         async def rebuild() -> None:
-            await engine.database.write(change)
-            engine.instance = instance
+            engine.instance = await engine.database.write(change)
 
-        await engine.rebuild(rebuild)
+        try:
+            await engine.rebuild(rebuild)
+        except StorageError:
+            forked.clear()  # To be seen again when somebody connects.
+            return
         await take_carried(engine)
-        engine.tell("fork_healed", {"instance": log.instance.hex()[:8]})
+        for log in forked:
+            engine.tell("fork_healed", {"instance": log.instance.hex()[:8]})

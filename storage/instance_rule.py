@@ -13,7 +13,9 @@ right after cannot bring the old one back.
 The token is first renewed in the store, then in the file. In between the store knows both the
 token that is in the file and the coming one, and either is accepted; so a crash there, however
 often, does not cost an instance. What this cannot see (a virtual machine set back as a whole) is
-found by peers.
+found by peers. For them a store remembers under which instances it wrote before: each of its logs
+may turn out to be forked long after the store has gone over to another instance, and its own branch
+of it is taken out once.
 """
 
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ TOKEN_BYTES = 16
 _INSTANCE = "instance.id"
 _IDENTITY = "instance.file"
 _TOKENS = "instance.tokens"
+_FORMER = "instance.former"
+_TAKEN_OUT = "instance.taken_out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def claim_instance(
     )
     if not kept or instance is None:
         instance = new_instance
-        set_meta(conn, _INSTANCE, instance)
+        renew_instance(conn, instance)
         set_meta(conn, _IDENTITY, identity)
     # What is in the file now, and what will be there next: a crash in between leaves the first.
     still_there = found_token if len(found_token) == TOKEN_BYTES else b""
@@ -69,8 +73,28 @@ def claim_instance(
 
 
 def renew_instance(conn: Conn, new_instance: bytes) -> None:
-    """Open a new instance in a running store (a fork was proved). Run as a write job."""
+    """Open a new instance, and remember the one before. Run as a write job."""
+    former = get_meta(conn, _INSTANCE)
+    if former is not None:
+        set_meta(conn, _FORMER, (get_meta(conn, _FORMER) or b"") + former)
     set_meta(conn, _INSTANCE, new_instance)
+
+
+def holds_own_branch(conn: Conn, scope: bytes, instance: bytes) -> bool:
+    """Whether this store wrote under an instance, and has not taken its log of the scope out."""
+    ours = [get_meta(conn, _INSTANCE), *_pieces(get_meta(conn, _FORMER), INSTANCE_BYTES)]
+    taken_out = _pieces(get_meta(conn, _TAKEN_OUT), len(scope) + INSTANCE_BYTES)
+    return instance in ours and scope + instance not in taken_out
+
+
+def take_branch_out(conn: Conn, scope: bytes, instance: bytes) -> None:
+    """Remember that what will be held of this log is what peers hold of it."""
+    set_meta(conn, _TAKEN_OUT, (get_meta(conn, _TAKEN_OUT) or b"") + scope + instance)
+
+
+def _pieces(row: bytes | None, size: int) -> list[bytes]:
+    row = row or b""
+    return [row[at : at + size] for at in range(0, len(row), size)]
 
 
 def read_token(path: Path, files: Files = SYSTEM_FILES) -> bytes:

@@ -12,7 +12,12 @@ from covey.storage.errors import StoreFullError
 from covey.storage.file_identity import identify
 from covey.storage.files import Files
 from covey.storage.home import Home
-from covey.storage.instance_rule import INSTANCE_BYTES, renew_instance
+from covey.storage.instance_rule import (
+    INSTANCE_BYTES,
+    holds_own_branch,
+    renew_instance,
+    take_branch_out,
+)
 from covey.storage.store_file import OpenStore, create_store, open_store
 
 from .store_rows import KEY, setting, value_of
@@ -171,6 +176,43 @@ async def test_an_instance_renewed_while_running_is_the_one_of_the_next_start(ho
     await opened.database.close()
 
     assert (await start(home)).instance == b"n" * 16
+
+
+SCOPE, OTHER_SCOPE = b"s" * 16, b"o" * 16
+
+
+async def branches(home: Home, *instances: bytes) -> list[tuple[bool, bool]]:
+    """Whether the store has branches of its own under these instances, in two scopes."""
+    async with await open_database(home.store, KEY, 0, True) as database:
+        return await database.read(
+            lambda conn: [
+                (holds_own_branch(conn, SCOPE, each), holds_own_branch(conn, OTHER_SCOPE, each))
+                for each in instances
+            ]
+        )
+
+
+async def test_a_store_remembers_under_which_instances_it_wrote(home: Home, tmp_path: Path) -> None:
+    """A log may turn out to be forked when the store has long left its instance."""
+    first = (await start(home)).instance
+    shutil.copytree(home.path, tmp_path / "copy")
+    second = (await start(Home(tmp_path / "copy"))).instance
+    opened = await open_store(Home(tmp_path / "copy"), KEY, 0, os.urandom)
+    await opened.database.write(lambda conn: renew_instance(conn, b"n" * 16))
+    await opened.database.close()
+
+    assert await branches(home, first, second, b"n" * 16) == [(True, True), *[(False, False)] * 2]
+    assert await branches(Home(tmp_path / "copy"), first, second, b"n" * 16) == [(True, True)] * 3
+
+
+async def test_a_branch_that_was_taken_out_is_not_taken_out_again(home: Home) -> None:
+    """What the store holds of that log from then on is what its peers hold."""
+    first = (await start(home)).instance
+    async with await open_database(home.store, KEY, 0, True) as database:
+        await database.write(lambda conn: renew_instance(conn, b"n" * 16))
+        await database.write(lambda conn: take_branch_out(conn, SCOPE, first))
+
+    assert await branches(home, first, b"n" * 16) == [(False, True), (True, True)]
 
 
 async def test_the_rule_adds_nothing_that_a_plain_open_cannot_read(home: Home) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar
 
-from ...node.ledger import PRIVACY_NAMES
+from ...node.ledger import PRIVACY_NAMES, Log
 from ...storage import log_rows
+from ...storage.instance_rule import holds_own_branch
 from ...storage.store import Conn
 from ..run import Run
 from ..sim_device import SimDevice
@@ -27,13 +28,12 @@ class WriteChecker(Checker):
         self._heads: dict[tuple[str, int, bytes, bytes], tuple[int, bytes]] = {}
 
     def at_tick(self) -> None:
-        """Logs only grow, for as long as one process runs and its instance is no fork."""
+        """Logs only grow for as long as one process runs, but for forks of its own."""
         for device in self.run.world.running():
-            forked = {inst for _, inst in device.engine.forks.known}
             for log in device.engine.ledger.logs():
                 key = (device.name, device.starts, log.scope.tag, log.instance)
                 before = self._heads.get(key)
-                if before and log.head_seq < before[0] and log.instance not in forked:
+                if before and log.head_seq < before[0] and not _was_taken_out(device, log):
                     told = f"a log went from {before[0]} to {log.head_seq} entries"
                     self.violate("I12", device.name, told)
                 self._heads[key] = (log.head_seq, log.head_id)
@@ -76,6 +76,12 @@ class WriteChecker(Checker):
             value = None if present is None else present[1]
             for problem in wrong_values(name, writes, value):
                 self.violate("I3", device.name, problem)
+
+
+def _was_taken_out(device: SimDevice, log: Log) -> bool:
+    """Whether it was the device's own branch of a log that forked."""
+    ours = device.store.look(partial(holds_own_branch, scope=log.scope.tag, instance=log.instance))
+    return log.author == device.engine.keys.sig_pk and not ours
 
 
 def _entry_id(log: int, seq: int, conn: Conn) -> bytes | None:
