@@ -147,7 +147,7 @@ class Engine:
 
     def _wire(self, hlc: int, mesh: bytes | None) -> None:
         """Make the parts anew, empty, and tell each which others it works with."""
-        self.ledger = Ledger()
+        self.ledger = Ledger({self.instance: self.keys.sig_pk})
         self.switchboard.plan = FetchPlan()
         headings = HeadingNumbers()
         self.mesh = Mesh(

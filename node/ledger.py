@@ -8,7 +8,7 @@ commit is under way; `roll_back` forgets a tail whose commit failed.
 Sessions see durable heads only, through `Holdings` (covey.sync.vectors).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..crypto.entry import ZERO_ID
@@ -53,14 +53,15 @@ class Log:
 class Ledger:
     """All scopes and logs of one store. Owned by the engine; mutated on its event loop only."""
 
-    def __init__(self) -> None:
+    def __init__(self, authors: Mapping[bytes, bytes] = {}) -> None:
+        """`authors`: instances of which it is known whose they are, before any log tells."""
         self.holdings = Holdings()
         self._by_tag: dict[bytes, Scope] = {}
         self._by_name: dict[tuple[str, int], Scope] = {}
         self._by_number: dict[int, Scope] = {}
         self._logs: dict[tuple[bytes, bytes], Log] = {}
         self._log_by_number: dict[int, Log] = {}
-        self._authors: dict[bytes, bytes] = {}
+        self._authors = dict(authors)
 
     def add_scope(self, scope: Scope, database_tag: bytes) -> None:
         self._by_tag[scope.tag] = scope
@@ -93,7 +94,7 @@ class Ledger:
         return self._logs.get((scope, instance))
 
     def author_of(self, instance: bytes) -> bytes | None:
-        """Whose instance this is, as far as any log here tells. An instance has one author."""
+        """Whose instance this is, as far as is known here. An instance has one author."""
         return self._authors.get(instance)
 
     def log_numbered(self, number: int) -> Log:

@@ -370,6 +370,22 @@ async def test_an_instance_that_is_taken_stays_its_owners(tmp_path: Path) -> Non
         assert "author" in await there.ended(rogue, Reason.BATCH_REFUSED)
 
 
+async def test_a_device_that_has_not_written_yet_keeps_its_instance(tmp_path: Path) -> None:
+    """It knows its own name; what it wrote into another's log would be refused by everyone."""
+    async with world(tmp_path) as there, unharmed(there):
+        instance = there.honest.engine.instance
+        assert all(log.instance != instance for log in there.honest.engine.ledger.logs())
+        forger = Forger.of_data(there.honest, there.mallory, instance=instance)
+        forger.record("x", {"x": 1})
+        rogue = await Rogue.connect(there.honest, there.mallory)
+        await rogue.greet()
+        await rogue.send(forger.frame())
+        goodbye = await rogue.goodbye()
+
+        assert goodbye is not None and "author" in goodbye.text
+        await rogue.close()
+
+
 @pytest.mark.xfail(
     reason="an instance id is not bound to its author: whoever writes first under the instance of"
     " a device that has not written to a scope yet has taken that log for good"
