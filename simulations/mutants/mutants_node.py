@@ -21,6 +21,7 @@ NODE_MUTANTS = (
         "        for staged in lost:\n            self.ledger.roll_back(staged.log)\n",
         "",
         "After a failed commit a log goes on behind entries that are on no disk.",
+        scenario="disk",
     ),
     Mutant(
         "queue-survives-failure",
@@ -28,6 +29,7 @@ NODE_MUTANTS = (
         "        lost = group + self._queue\n        self._queue = []\n",
         "        lost = group\n",
         "What was staged behind a failed group is still written.",
+        scenario="disk",
     ),
     Mutant(
         "records-without-entries",
@@ -52,6 +54,7 @@ NODE_MUTANTS = (
         '        self._wire(int.from_bytes(hlc or b"", "big"), mesh)\n',
         "        self._wire(0, mesh)\n",
         "After a restart stamps begin anew at the wall clock.",
+        scenario="clocks",
     ),
     Mutant(
         "states-of-failed-writes-stay",
@@ -59,6 +62,7 @@ NODE_MUTANTS = (
         "            self.shelf.drop((row.scope, row.collection, row.id) for row in staged.rows)\n",
         "            self.shelf.unpin(())\n",
         "The next write of a record builds on one that failed.",
+        scenario="disk",
     ),
     Mutant(
         "failed-operations-stay",
@@ -66,6 +70,7 @@ NODE_MUTANTS = (
         "        if operations:\n            self.mesh.take_back(operations)\n",
         "",
         "A membership operation that failed stays in the fold.",
+        scenario="disk",
     ),
     Mutant(
         "heading-numbers-learned-too-early",
@@ -73,6 +78,7 @@ NODE_MUTANTS = (
         "            made[key] = number\n",
         "            made[key] = self._known[key] = number\n",
         "The number of a heading is believed before it is durable.",
+        scenario="disk",
     ),
     Mutant(
         "first-row-counts",
@@ -128,6 +134,7 @@ NODE_MUTANTS = (
         "                if not prepared.continues():\n                    raise StoreMovedError\n",
         "",
         "A batch is stored although the one before it was not.",
+        scenario="disk",
     ),
     Mutant(
         "known-entry-again",
@@ -171,6 +178,7 @@ NODE_MUTANTS = (
         "self._waiting.add(place, () if log.scope.tag == CONTROL_SCOPE else None)\n",
         "return log.unapplied.discard(row.seq)\n",
         "What waited when the process ended is never applied.",
+        scenario="disk",
     ),
     Mutant(
         "one-crash-is-enough",
@@ -178,6 +186,7 @@ NODE_MUTANTS = (
         "ATTEMPTS_MAX = 6\n",
         "ATTEMPTS_MAX = 1\n",
         "An entry that was being applied when the process died is set aside for good.",
+        scenario="disk",
     ),
     Mutant(
         "overtaking-within-a-log",
@@ -210,6 +219,7 @@ NODE_MUTANTS = (
         "        await self.mesh.learned(())\n        await self.ingest.resume()\n",
         "        await self.ingest.resume()\n",
         "What follows from an operation is not drawn if the process died right behind it.",
+        scenario="disk",
     ),
     Mutant(
         "grants-to-everybody",
@@ -297,6 +307,7 @@ NODE_MUTANTS = (
         "                raise\n",
         "                raise\n",
         "A batch that was prepared when its link ended still counts as received.",
+        scenario="disk",
     ),
     Mutant(
         "nobody-is-woken",
