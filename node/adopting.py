@@ -12,7 +12,8 @@ Spec: docs/protocol.md, section 6, "B ... MUST check".
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from ..crypto.entry import CONTROL_SCOPE, KIND_MEMBERSHIP, Heading, auth_ref, open_sealed
@@ -35,7 +36,7 @@ from .ledger import PRIVACY_NAMES, Log, Scope
 from .mesh import INSTANCE_BYTES
 from .pairing_frames import PairingRefusedError, Refusal, Welcome
 from .receiving import Arrived, Fresh, check_run
-from .writer import Put
+from .writer import PrivacyFixedError, Put
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -255,6 +256,25 @@ async def _take_carried(engine: "Engine") -> None:
                 )
             )
         for database, puts in by_database.items():
-            await engine.writer.write(database, puts)
+            await _write_carried(engine, database, puts)
         last = rows[-1].carried_no
         await engine.database.write(lambda conn, n=last: carried_rows.drop_carried(conn, n))  # type: ignore[misc]
+
+
+async def _write_carried(engine: "Engine", database: str, puts: Sequence[Put]) -> None:
+    """All of them. An id that lives at another privacy level by now gets a new one beside it.
+
+    The new id follows from the old one, so that who crashes here writes no record twice.
+    """
+    try:
+        await engine.writer.write(database, puts)
+    except PrivacyFixedError:
+        if len(puts) > 1:
+            for put in puts:
+                await _write_carried(engine, database, [put])
+            return
+        (put,) = puts
+        assert put.id is not None
+        id = f"carried-{blake2b(put.id.encode(), digest_size=10).hexdigest()}"
+        await _write_carried(engine, database, [replace(put, id=id)])
+        engine.tell("carried_renamed", {"database": database, "collection": put.collection})

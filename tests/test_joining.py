@@ -110,3 +110,26 @@ async def test_what_is_taken_over_late_gives_way_to_what_was_written_since(
         await settle_tasks(phone)
 
         assert await phone.collection().get("mine") == left
+
+
+async def test_what_is_taken_over_late_stands_beside_a_record_of_another_privacy_level() -> None:
+    """Neither may take the other's place, and a node that cannot write it must still start."""
+    async with World() as world:
+        admin, phone = await world.founder("laptop"), await world.founder("phone")
+        await phone.collection().put({"text": "written before"}, id="mine")
+        await phone.collection().put({"text": "another"}, id="other")
+        phone.engine.rebuild = refusing_after(phone)  # type: ignore[method-assign]
+        await admit(admin, phone)
+        phone.gate.fail = None
+        await phone.collection().put({"text": "for all"}, id="mine", privacy="family")
+
+        phone = await world.restart(phone, crash=True)
+        await settle_tasks(phone)
+
+        assert sorted(value["text"] for value in (await phone.values()).values()) == [
+            "another",
+            "for all",
+            "written before",
+        ]
+        assert await phone.collection().get("mine") == {"text": "for all"}
+        assert await phone.collection().get("other") == {"text": "another"}
