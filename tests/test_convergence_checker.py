@@ -13,12 +13,13 @@ class _Searching:
 
     def __init__(self, meeting: int, talking: int) -> None:
         self.now_ms = 0
-        self.trace = SimpleNamespace(messages=0)
+        self.watchers: list[Any] = []
         self.board = SimpleNamespace(latest={}, links={})
         self._meeting, self._talking = meeting, talking
 
     def running(self) -> list[Any]:
-        return [SimpleNamespace(engine=SimpleNamespace(switchboard=self.board))] * 2
+        engine = SimpleNamespace(switchboard=self.board)
+        return [SimpleNamespace(name=name, engine=engine) for name in ("a", "b")]
 
     async def wait_ms(self, duration_ms: float) -> None:
         self.now_ms += int(duration_ms)
@@ -26,7 +27,9 @@ class _Searching:
             self._meeting, self._talking = self._meeting - 1, self._talking - 1
             if self._meeting >= 0:
                 self.board.latest[self._meeting] = None
-            self.trace.messages += 1_000 if self._talking >= 0 else 0
+            for _ in range(1_000 if self._talking >= 0 else 0):
+                for hear in self.watchers:
+                    hear("a", "b", b"")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,7 @@ async def test_devices_that_look_for_one_another_are_not_at_rest(
     """Fifty devices try which address is whose for minutes; talk that leads nowhere is told."""
     told_of: list[str] = []
     world = _Searching(meeting, talking)
-    run: Any = SimpleNamespace(world=world)
+    run: Any = SimpleNamespace(world=world, spoiled={})
     checker = convergence.ConvergenceChecker(run)
     checker.violate = lambda *about: told_of.append(about[2])  # type: ignore[method-assign]
     await checker._quiet()

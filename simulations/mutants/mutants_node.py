@@ -18,8 +18,9 @@ NODE_MUTANTS = (
     Mutant(
         "tails-stay-after-failure",
         "covey.node.committer",
-        "        for staged in lost:\n            self.ledger.roll_back(staged.log)\n",
-        "",
+        "            self.ledger.roll_back(staged.log)\n"
+        "            self._ends.pop(staged.log, None)\n",
+        "            pass\n",
         "After a failed commit a log goes on behind entries that are on no disk.",
         scenario="disk",
     ),
@@ -115,10 +116,8 @@ NODE_MUTANTS = (
         "            except BaseException:\n"
         "                self.discard(prepared)\n"
         "                raise\n"
-        "            self._heading_numbers.learn(numbers)\n",
-        "            except BaseException:\n"
-        "                raise\n"
-        "            self._heading_numbers.learn(numbers)\n",
+        "            finally:\n",
+        "            except BaseException:\n                raise\n            finally:\n",
         "A batch that could not be stored still counts as received.",
     ),
     Mutant(
