@@ -273,12 +273,14 @@ class Engine:
         self.switchboard.hang_up()
         await finish(self._tasks, self.clock)
         await self.reach.close_listener()
-        await self.committer.settle()
         await self.notes.flush()
+        await self.committer.settle()
         self.board.close()
         if self.discovery is not None:
             await self.discovery.close()
         await self.database.close()
+        # Whoever wrote while the store was closing is told that it is closed.
+        await self.committer.settle()
 
     def spawn(self, work: Awaitable[Any], name: str) -> asyncio.Task[Any]:
         """Run in the background until it ends or the node closes."""
