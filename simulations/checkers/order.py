@@ -1,5 +1,6 @@
 """I7 and I9: logs have no gap, nothing is applied before what it rests on, no nonce comes twice."""
 
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from ...crypto.entry import CONTROL_SCOPE
@@ -18,12 +19,17 @@ SELECT s.tag, l.instance, e.seq, h.key_id, e.salt, e.entry_id FROM entries e
 JOIN logs l USING (log_no) JOIN scopes s USING (scope_no) JOIN headings h USING (heading_no)
 """
 
+_STAMPS = """
+SELECT r.log_no, r.seq, r.hlc, l.author FROM records r JOIN logs l USING (log_no)
+ORDER BY r.log_no, r.seq
+"""
+
 
 class OrderChecker(Checker):
     """Reads the entries of every store."""
 
     claims: ClassVar[dict[str, str]] = {
-        "I7": "every log is without a gap, and nothing is applied before what it rests on",
+        "I7": "every log is without a gap, its stamps ascend, and nothing is applied too early",
         "I9": "no place, salt and key come together twice for different entries",
     }
 
@@ -39,6 +45,7 @@ class OrderChecker(Checker):
         for device in self.sound():
             self._look(device)
             self._applied(device)
+            self._stamps(device)
 
     def _look(self, device: SimDevice) -> None:
         def read(conn: Conn) -> tuple[list[Any], list[Any]]:
@@ -62,4 +69,15 @@ class OrderChecker(Checker):
                 self.violate("I7", device.name, "an entry waits that the log does not have")
             if log.tail_seq != log.head_seq:
                 told = f"at rest, a log of {log.head_seq} entries has a tail of {log.tail_seq}"
+                self.violate("I7", device.name, told)
+
+    def _stamps(self, device: SimDevice) -> None:
+        """A clock that was set back, or a restart, must not make a later write look older."""
+        rows = device.store.look(lambda conn: conn.execute(_STAMPS).fetchall())
+        ours = {each.engine.keys.sig_pk for each in self.run.world.running()}
+        for (log, seq, hlc, author), (next_log, next_seq, next_hlc, _) in pairwise(rows):
+            if log != next_log or author not in ours:
+                continue  # Who is hostile may stamp as it likes.
+            if seq < next_seq and hlc >= next_hlc:
+                told = f"entry {next_seq} of a log is stamped no later than its entry {seq}"
                 self.violate("I7", device.name, told)

@@ -128,14 +128,6 @@ NODE_MUTANTS = (
         "A change that rests on others is taken for the first one of its record.",
     ),
     Mutant(
-        "batch-after-a-failed-one",
-        "covey.node.ingest",
-        "                if not prepared.continues():\n                    raise StoreMovedError\n",
-        "",
-        "A batch is stored although the one before it was not.",
-        scenario="disk",
-    ),
-    Mutant(
         "known-entry-again",
         "covey.node.receiving",
         "    fresh = entries[overlap + 1 :]\n",
