@@ -253,6 +253,11 @@ def hurry_ahead(run: Run) -> None:
     log.tail_seq += 1
 
 
+def forget_the_time(run: Run) -> None:
+    """Later entries of a log look older than the ones before."""
+    change_store(run, "phone", "UPDATE records SET hlc = 1000000 - seq")
+
+
 def use_a_nonce_again(run: Run) -> None:
     """One place, salt and key, and another entry there."""
     change_store(
@@ -341,6 +346,7 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     ),
     "a gap in a log": ("I7", "phone", "entries from 2 to", make_a_gap),
     "an entry waits that is not there": ("I7", "phone", "an entry waits that", wait_for_nothing),
+    "a clock that went back": ("I7", "phone", "of a log is stamped no later", forget_the_time),
     "a tail without a commit": ("I7", "phone", "at rest, a log of", hurry_ahead),
     "a nonce comes twice": ("I9", "phone", "a nonce of", use_a_nonce_again),
     "an operation is forgotten": ("I8", "guest", "not the fold of its", forget_an_operation),
