@@ -25,7 +25,7 @@ class Clock(Protocol):
 
     async def sleep_ms(self, duration_ms: int) -> None: ...
 
-    def call_after_ms(self, duration_ms: int, act: Callable[[], None]) -> "Cancel":
+    def call_after_ms(self, duration_ms: int, act: Callable[[], None]) -> Cancel:
         """Call `act` from the event loop after at least that long, unless cancelled before.
 
         What `act` raises goes to the loop's exception handler. Cheaper than a task that sleeps.

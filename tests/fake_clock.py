@@ -23,21 +23,23 @@ class FakeClock:
         return self.now_ms + self.wall_ahead_ms
 
     async def sleep_ms(self, duration_ms: int) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (self.now_ms + max(duration_ms, 0), next(self._order), future)
-        heapq.heappush(self._sleepers, entry)
-        await future
+        await self._after(duration_ms)
 
     def call_after_ms(self, duration_ms: int, act: Callable[[], None]) -> Callable[[], None]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future = self._after(duration_ms)
         future.add_done_callback(lambda done: None if done.cancelled() else act())
-        entry = (self.now_ms + max(duration_ms, 0), next(self._order), future)
-        heapq.heappush(self._sleepers, entry)
 
         def cancel() -> None:
             future.cancel()
 
         return cancel
+
+    def _after(self, duration_ms: int) -> "asyncio.Future[None]":
+        """What `advance` sets when that much time has passed."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (self.now_ms + max(duration_ms, 0), next(self._order), future)
+        heapq.heappush(self._sleepers, entry)
+        return future
 
     @property
     def sleeping(self) -> int:

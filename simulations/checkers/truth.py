@@ -8,7 +8,7 @@ from .checker import Checker
 
 TURNS = 6
 _ALL = frozenset((1, 2, 3))
-_SHARINGS = tuple(frozenset(levels) for levels in ((1, 2, 3), (2, 3), (3,), ()))
+_SHARINGS = (_ALL, frozenset((2, 3)), frozenset((3,)), frozenset[int]())
 """What two devices may share, by the lower of their levels."""
 
 
