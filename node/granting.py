@@ -11,7 +11,7 @@ from ..crypto.errors import CryptoError
 from ..crypto.grants import open_key, seal_key
 from ..crypto.identity import DeviceKeys
 from ..storage.membership_rows import ScopeKey
-from ..sync.registry import Device, Grant, Registry
+from ..sync.registry import Device, Grant, Recipient, Registry
 from .pairing_frames import CONTROL_KEYS_MAX
 from .ports import Entropy
 
@@ -20,16 +20,16 @@ GrantName = tuple[bytes, str, int, int]
 
 
 def grant_details(
-    mesh: bytes, name: GrantName, key: bytes, recipients: Iterable[Device], entropy: Entropy
+    mesh: bytes, name: GrantName, key: bytes, recipients: Iterable[Recipient], entropy: Entropy
 ) -> dict[str, Any]:
     """The details of one grant: the key sealed to each recipient, in order of their ids."""
     scope, database, privacy, epoch = name
     sealed = [
         [
-            device.sig_pk,
-            seal_key(key, mesh, scope, epoch, device.sig_pk, device.seal_pk, entropy.draw),
+            one.sig_pk,
+            seal_key(key, mesh, scope, epoch, one.sig_pk, one.seal_pk, entropy.draw),
         ]
-        for device in recipients
+        for one in recipients
     ]
     return {
         "scope": scope,

@@ -1,13 +1,14 @@
 """Membership operations: their encoding, and what a well-formed one of each kind looks like.
 
 `decode_operation` reads any kind, known or not: what a newer version writes is kept and passed on.
-`details_fault` then says whether the details of a known kind have the form that section 4 gives
+`is_well_formed` then says whether the details of a known kind have the form that section 4 gives
 them. That is a rule of the fold and not of the decoder: an operation with bad details stays in
 everybody's history and counts for nobody.
 
-Says nothing about who may do what, and reads no certificate: that is the fold (membership.py).
+Says nothing about who may do what, and reads no certificate: that is entitlement.py. Which words
+a level, a role or a use may be is said there as well.
 
-Spec: docs/protocol.md, sections 4 and 9. Ids and public keys are 32 bytes, tags 16.
+Spec: docs/protocol.md, sections 4 and 9. Ids and public keys are 32 bytes, tags and instances 16.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,25 +19,39 @@ from typing import Any, Protocol
 from .errors import DecodeError
 from .packing import pack, unpack
 from .session_limits import (
+    CAPABILITIES_MAX,
     CERTIFICATE_BYTES,
     CONTROL_SCOPE,
+    CUT_ROWS_MAX,
     DATABASE_BYTES_MAX,
     DEVICES_MAX,
     EPOCH_MAX,
     ID_BYTES,
     NAME_CHARACTERS_MAX,
+    OPERATION_BYTES_MAX,
+    OPERATION_TOKENS_MAX,
     PARENTS_MAX,
     SEALED_BYTES,
+    SEQ_MAX,
     TAG_BYTES,
     WORD_BYTES_MAX,
 )
 
 GENESIS = "genesis"
 ENROLL = "enroll"
-GRANT = "grant"
+SET_LEVEL = "set-level"
+SET_ROLE = "set-role"
 RENAME = "rename"
+DESCRIBE = "describe"
+GRANT = "grant"
+REVOKE = "revoke"
+ADOPT = "adopt"
+RECOVERY_REPLACE = "recovery-replace"
+REQUEST = "request"
+REKEY = "rekey"
 
 _HLC_MAX = 2**64 - 1
+_MS_MAX = 2**48 - 1
 _SALT_BYTES = 16
 _PRIVACY_MAX = 3
 
@@ -83,9 +98,9 @@ def decode_operation(body: bytes) -> Operation:
     """The operation in a body, whatever its kind.
 
     Raises: DecodeError if it is not canonical msgpack of `[kind, parents, hlc, details]`, beyond
-    64 KiB, or if the parents are not at most 64 ids in ascending order.
+    128 KiB, or if the parents are not at most 64 ids in ascending order.
     """
-    fields = unpack(body)
+    fields = unpack(body, bytes_max=OPERATION_BYTES_MAX, tokens_max=OPERATION_TOKENS_MAX)
     if type(fields) is not list or len(fields) != 4:
         raise DecodeError("operation: not an array of four")
     kind, parents, hlc, details = fields
@@ -109,8 +124,11 @@ def is_well_formed(operation: Operation) -> bool:
     A field more is no fault: a later version may have put it there.
     """
     details = operation.details
-    form = _FORMS[operation.kind]
-    return all(key in details and check(details[key]) for key, check in form.items())
+    for key, check in _FORMS[operation.kind].items():
+        if key not in details or not check(details[key]):
+            return False
+    optional = _OPTIONAL.get(operation.kind, {})
+    return all(check(details[key]) for key, check in optional.items() if key in details)
 
 
 def _is_id(value: object) -> bool:
@@ -150,6 +168,43 @@ def _is_sealed(value: object) -> bool:
     return True
 
 
+def _is_moment(value: object) -> bool:
+    """Milliseconds since 1970, as many as a stamp can say."""
+    return _is_number(value, 0, _MS_MAX)
+
+
+def _is_recovery(value: object) -> bool:
+    """`[sig, seal]`, the public keys of a recovery key."""
+    return type(value) is list and len(value) == 2 and all(map(_is_id, value))
+
+
+def _is_cut(value: object) -> bool:
+    """`[scope, instance, seq, entry id]` rows, ascending by scope and instance, none twice."""
+    if type(value) is not list or len(value) > CUT_ROWS_MAX:
+        return False
+    last = (b"", b"")
+    for row in value:
+        if type(row) is not list or len(row) != 4:
+            return False
+        scope, instance, seq, entry = row
+        if not (_is_tag(scope) and _is_tag(instance) and _is_id(entry)):
+            return False
+        if not _is_number(seq, 1, SEQ_MAX) or (scope, instance) <= last:
+            return False
+        last = (scope, instance)
+    return True
+
+
+def _is_capabilities(value: object) -> bool:
+    """Words in ascending order, none twice."""
+    if type(value) is not list or len(value) > CAPABILITIES_MAX:
+        return False
+    return all(map(_is_word, value)) and all(one < other for one, other in pairwise(value))
+
+
+_is_tag = _is_bytes(TAG_BYTES)
+_is_certificate = _is_bytes(CERTIFICATE_BYTES)
+
 _FORMS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
     GENESIS: {
         "sig": _is_id,
@@ -161,21 +216,40 @@ _FORMS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
         "created": lambda value: _is_number(value, 0, _HLC_MAX),
     },
     ENROLL: {
-        "cert": _is_bytes(CERTIFICATE_BYTES),
+        "cert": _is_certificate,
         "name": _is_name,
         "type": _is_word,
         "level": _is_word,
         "role": _is_word,
     },
+    SET_LEVEL: {"device": _is_id, "level": _is_word},
+    SET_ROLE: {"device": _is_id, "role": _is_word},
+    RENAME: {"device": _is_id, "name": _is_name},
+    DESCRIBE: {
+        "device": _is_id,
+        "relationship": lambda value: value == "" or _is_word(value),
+        "use": lambda value: value == "" or _is_word(value),
+        "capabilities": _is_capabilities,
+    },
     GRANT: {
-        "scope": _is_bytes(TAG_BYTES),
+        "scope": _is_tag,
         "database": lambda value: type(value) is str and len(value.encode()) <= DATABASE_BYTES_MAX,
         "privacy": lambda value: _is_number(value, 0, _PRIVACY_MAX),
         "epoch": lambda value: _is_number(value, 1, EPOCH_MAX),
         "key_id": _is_id,
         "sealed": _is_sealed,
     },
-    RENAME: {"device": _is_id, "name": _is_name},
+    REVOKE: {"device": _is_id, "cut": _is_cut},
+    ADOPT: {"device": _is_id, "cut": _is_cut},
+    RECOVERY_REPLACE: {"recovery": _is_recovery},
+    REQUEST: {"cert": _is_certificate, "name": _is_name, "type": _is_word, "level": _is_word},
+    REKEY: {"cert": _is_certificate},
+}
+
+_OPTIONAL: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
+    GENESIS: {"recovery": _is_recovery},
+    ENROLL: {"expires": _is_moment},
+    SET_LEVEL: {"expires": _is_moment},
 }
 
 

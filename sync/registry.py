@@ -4,6 +4,8 @@ A value. It is made by `covey.sync.membership` from a set of operations, never c
 same on every device that holds the same set. Unknown means no: a device that is not in it, a
 level or a privacy that is not known, is entitled to nothing.
 
+Removed devices stay in it, as inactive ones: their entries have an author, and a removal a cause.
+
 A grant says that a full member gave a key to entitled members. That its scope tag belongs to its
 database and privacy is not visible here: whoever holds the tag key checks it.
 
@@ -13,6 +15,7 @@ Spec: docs/protocol.md, section 4. Ids and public keys are 32 bytes, tags and th
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 from .session_limits import CONTROL_SCOPE
 
@@ -26,6 +29,14 @@ LEVELS: Mapping[str, frozenset[int]] = {
 
 LEVEL_ORDER = ("mailbox", "guest", "limited", "full")
 ROLES = ("member", "admin")
+RELATIONSHIPS = ("", "personal", "family", "work")
+USES = ("", "primary", "mobile", "shared", "guest")
+
+Rank = tuple[int, bytes, int]
+"""Smaller is senior: depth and id of the earliest enrolment, then 0 for the recovery key that the
+device set and 1 for the device itself. The recovery key of the founding is `(0, b"", 0)`."""
+Cut = Mapping[tuple[bytes, bytes], tuple[int, bytes]]
+"""(scope tag, instance) to the seq and id of the last entry that still counts."""
 
 
 def may_hold(level: str, scope: bytes, privacy: int) -> bool:
@@ -44,8 +55,9 @@ class Ignored(Enum):
     MALFORMED = "its details are not of the form that its kind has"
     NOT_ENTITLED = "its author was not entitled to it"
     UNKNOWN_TARGET = "it is about a device that was no member"
-    BAD_CERTIFICATE = "its certificate does not verify, or is for another mesh"
+    BAD_CERTIFICATE = "its certificate does not verify, is for another mesh, or was used before"
     OTHER_MESH = "it founds another mesh"
+    VOIDED = "it rests on the word of a device that was removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,56 @@ class Device:
     enrolled_at: bytes
     """The operation that enrolled it first."""
     active: bool = True
+    """Whether it belongs now. If not, level and role are those that it had."""
+    expires_ms: int | None = None
+    """When an admin's device should remove it, ms since 1970."""
+    enrolled_ms: int = 0
+    """When, by the clock of the admitting device, ms since 1970; so is `revoked_ms`."""
+    revoked_by: bytes | None = None
+    """Who removed it. None for active devices, and where no removal of its own ended it: those
+    that a removed device admitted are inactive because their admission is void."""
+    revoked_at: bytes | None = None
+    """The operation that did."""
+    revoked_ms: int | None = None
+    relationship: str = ""
+    use: str = ""
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A recovery key that counts now: its words outrank every device."""
+
+    sig_pk: bytes
+    seal_pk: bytes
+    set_by: bytes
+    """The operation that set it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A device that asks to be admitted, through a member."""
+
+    id: bytes
+    by: bytes
+    """`sig_pk` of the member."""
+    cert: bytes
+    sig_pk: bytes
+    dh_pk: bytes
+    seal_pk: bytes
+    name: str
+    type: str
+    level: str
+
+
+class Recipient(Protocol):
+    """Whom keys can be sealed to: a device or a recovery key."""
+
+    @property
+    def sig_pk(self) -> bytes: ...
+
+    @property
+    def seal_pk(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +145,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class MissingGrant:
-    """A key that we hold and these entitled devices were not granted yet."""
+    """A key that we hold, and to whom entitled to it nobody has granted it yet."""
 
     scope: bytes
     database: str
     privacy: int
     epoch: int
     key_id: bytes
-    recipients: tuple[Device, ...]
+    recipients: tuple[Recipient, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +174,31 @@ class Registry:
     """Kinds of operations that this version keeps without understanding them."""
     ignored: Mapping[bytes, Ignored] = field(default_factory=dict)
     """Operations of known kinds that do not count, and why."""
+    recovery: tuple[Recovery, ...] = ()
+    """The recovery keys that count now; several only if they were set at the same time."""
+    cuts: Mapping[bytes, Cut] = field(default_factory=dict)
+    """Device to where its logs end, united over its removals and what was adopted since."""
+    requests: tuple[Request, ...] = ()
+    """Devices that wait for an admin, in order of (depth, id)."""
+    ranks: Mapping[bytes, Rank] = field(default_factory=dict)
+    """Seniority of every device and recovery key that ever was."""
 
     def active(self) -> tuple[Device, ...]:
         """The devices that belong now, in order of their ids."""
         return tuple(d for _, d in sorted(self.devices.items()) if d.active)
+
+    def is_admin(self, sig_pk: bytes) -> bool:
+        """Whether this device may admit and remove others now."""
+        device = self.devices.get(sig_pk)
+        return device is not None and device.active and device.role == "admin"
+
+    def outranks(self, one: bytes, other: bytes) -> bool:
+        """Whether `one`, a device or recovery key, is senior to `other`. False if one is unknown.
+
+        What the senior of two removes cannot be contested by the other.
+        """
+        ranks = self.ranks
+        return one in ranks and other in ranks and ranks[one] < ranks[other]
 
     def entitled(self, device: Device, privacy: int) -> bool:
         """Whether a device may hold keys of this privacy level. 0 (device) is nobody else's."""
@@ -125,9 +208,9 @@ class Registry:
         return privacy in LEVELS.get(known.level, frozenset())
 
     def by_dh(self, dh_pk: bytes) -> Device | None:
-        """The device with this Noise key."""
+        """The active device with this Noise key."""
         for device in self.devices.values():
-            if device.dh_pk == dh_pk:
+            if device.dh_pk == dh_pk and device.active:
                 return device
         return None
 
@@ -136,14 +219,24 @@ class Registry:
     ) -> tuple[int, bytes] | None:
         """(epoch, key id) to write under: the highest epoch, then the smallest key id.
 
-        A key that any device holds that is not an active member is not written under. With
-        `held`, only keys of these ids count: a member may have made one and kept it to itself.
+        A key is good if everybody who holds it, by grant or because they made it, may hold it
+        now: active members whose level still allows it, and recovery keys. With `held`, only
+        keys of these ids count: a member may have made one and kept it to itself.
         """
-        active = {device.sig_pk for device in self.active()}
+        recovery = {key.sig_pk for key in self.recovery}
+        privacies = {
+            (grant.epoch, grant.key_id): grant.privacy
+            for grant in reversed(self.grants)
+            if grant.scope == scope
+        }
         good = [
             key
-            for key, held_by in self._holders().items()
-            if key[0] == scope and held_by <= active and (held is None or key[2] in held)
+            for key, held_by in self._holders(scope).items()
+            if (held is None or key[2] in held)
+            and all(
+                holder in recovery or self._may_hold_now(holder, scope, privacies[key[1:]])
+                for holder in held_by
+            )
         ]
         if not good:
             return None
@@ -153,32 +246,46 @@ class Registry:
     def missing_grants(self, held: Collection[bytes]) -> tuple[MissingGrant, ...]:
         """Which of the keys we hold, by key id, entitled devices still lack; all epochs.
 
-        In order of scope, epoch and key id. A key that two grants put into different
-        databases or privacies is taken as its first grant says.
+        Recovery keys are entitled to all of them. In order of scope, epoch and key id. A key
+        that two grants put into different databases or privacies is taken as its first grant says.
         """
         first: dict[tuple[bytes, int, bytes], Grant] = {}
         for grant in self.grants:
             if grant.key_id in held:
                 first.setdefault((grant.scope, grant.epoch, grant.key_id), grant)
-        holders = self._holders()
+        granted = self._granted()
         missing = []
         for key, grant in sorted(first.items()):
-            lacking = tuple(
+            entitled: list[Recipient] = [
                 device
                 for device in self.active()
-                if device.sig_pk not in holders[key]
-                and may_hold(device.level, grant.scope, grant.privacy)
-            )
+                if may_hold(device.level, grant.scope, grant.privacy)
+            ]
+            entitled += self.recovery
+            lacking = tuple(one for one in entitled if one.sig_pk not in granted[key])
             if lacking:
                 missing.append(
                     MissingGrant(key[0], grant.database, grant.privacy, *key[1:], lacking)
                 )
         return tuple(missing)
 
-    def _holders(self) -> dict[tuple[bytes, int, bytes], set[bytes]]:
-        """(scope, epoch, key id) to the devices it was granted to."""
+    def _may_hold_now(self, holder: bytes, scope: bytes, privacy: int) -> bool:
+        device = self.devices.get(holder)
+        return device is not None and device.active and may_hold(device.level, scope, privacy)
+
+    def _holders(self, scope: bytes) -> dict[tuple[bytes, int, bytes], set[bytes]]:
+        """(scope, epoch, key id) of one scope to whoever can read under it."""
         holders: dict[tuple[bytes, int, bytes], set[bytes]] = {}
         for grant in self.grants:
-            key = (grant.scope, grant.epoch, grant.key_id)
-            holders.setdefault(key, set()).update(grant.sealed)
+            if grant.scope == scope:
+                key = (grant.scope, grant.epoch, grant.key_id)
+                holders.setdefault(key, set()).update(grant.sealed, (grant.author,))
         return holders
+
+    def _granted(self) -> dict[tuple[bytes, int, bytes], set[bytes]]:
+        """(scope, epoch, key id) to those that it was sealed to."""
+        granted: dict[tuple[bytes, int, bytes], set[bytes]] = {}
+        for grant in self.grants:
+            key = (grant.scope, grant.epoch, grant.key_id)
+            granted.setdefault(key, set()).update(grant.sealed)
+        return granted

@@ -68,5 +68,12 @@ DATABASE_BYTES_MAX = 255
 EPOCH_MAX = 2**32 - 1
 CERTIFICATE_BYTES = 188
 SEALED_BYTES = 164
+# Where one log of a device that is removed ends, for each of its logs.
+CUT_ROWS_MAX = 1_000
+CAPABILITIES_MAX = 16
+REQUESTS_PER_DEVICE_MAX = 16
+# A cut of 1,000 rows is the largest operation: five tokens and some 80 bytes a row.
+OPERATION_BYTES_MAX = 131_072
+OPERATION_TOKENS_MAX = 8_192
 # Folds of the past that are kept: one for each set of heads that entries refer to.
 FOLDS_KEPT_MAX = 256

@@ -197,8 +197,11 @@ def test_missing_grants_are_those_of_keys_we_hold_for_devices_that_may() -> None
     registry = history.fold()
     missing = registry.missing_grants({KEY_ID, b"c" * 32, b"x" * 32})
 
-    found = {(m.scope, m.database): sorted(d.name for d in m.recipients) for m in missing}
-    assert found == {(CONTROL_SCOPE, ""): ["ben", "guest"], (SCOPE, "memory"): ["ben"]}
+    found = {(m.scope, m.database): {one.sig_pk for one in m.recipients} for m in missing}
+    assert found == {
+        (CONTROL_SCOPE, ""): {key("ben"), key("guest")},
+        (SCOPE, "memory"): {key("ben")},
+    }
     assert registry.missing_grants(set()) == ()
 
 

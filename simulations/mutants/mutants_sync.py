@@ -113,7 +113,7 @@ SYNC_MUTANTS = (
     ),
     Mutant(
         "anybody-renames-anybody",
-        "covey.sync.membership",
+        "covey.sync.entitlement",
         '        if author.role != "admin" and device != node.author:\n',
         '        if author.role != "admin" and author.level != "full":\n',
         "Every member of level full may rename every other.",

@@ -1,0 +1,209 @@
+"""Folding: the registry of a set of operations, from what was entitled and what still counts.
+
+Describes; decides nothing: entitlement.py and authority.py have done so. Where several operations
+say something of one device, names, descriptions and keys are taken in order of (depth, id).
+
+Spec: docs/protocol.md, section 4. Ids and public keys are 32 bytes.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from .authority import Authority, Node, Standing, Verdict, latest, recovery_of
+from .entitlement import Entitlement, Keys
+from .hlc import wall_ms_of
+from .operations import ENROLL, GENESIS, REKEY
+from .registry import Device, Grant, Ignored, Recovery, Registry, Request
+from .session_limits import REQUESTS_PER_DEVICE_MAX
+
+Row = tuple[int, bytes, Node]
+"""Depth, id, operation: rows sort in the order in which operations of equal standing stand."""
+
+
+class Fold:
+    """One pass over operations that are closed under parents, in order of (depth, id)."""
+
+    def __init__(
+        self,
+        authority: Authority,
+        entitlement: Entitlement,
+        ignored: Mapping[bytes, Ignored],
+        unknown: Mapping[bytes, str],
+        past: int,
+    ) -> None:
+        self._authority = authority
+        self._entitlement = entitlement
+        self._refused = ignored
+        self._unknown = unknown
+        self._verdict: Verdict = authority.verdict(past & authority.entitled)
+        self._past = past
+        self._genesis = b""
+        self._order: dict[bytes, Node] = {}
+        """Device to its first enrolment, in order."""
+        self._names: dict[bytes, str] = {}
+        self._described: dict[bytes, Node] = {}
+        self._certified: dict[bytes, list[Node]] = {}
+        self._cuts: dict[bytes, dict[tuple[bytes, bytes], tuple[int, bytes]]] = {}
+        self._requests: list[Node] = []
+        self._grants: list[Grant] = []
+        self._kinds: set[str] = set()
+        self._ignored: dict[bytes, Ignored] = {}
+
+    def registry(self, rows: Sequence[Row], heads: tuple[bytes, ...], mesh: bytes) -> Registry:
+        live, grants = self._verdict.live, self._entitlement.grants
+        for _, id, node in rows:
+            if node.bit & live:
+                self._take(node)
+            elif id in grants:
+                self._grants.append(grants[id])
+            elif id in self._unknown:
+                self._kinds.add(self._unknown[id])
+            elif id in self._refused:
+                self._ignored[id] = self._refused[id]
+            else:
+                self._ignored[id] = Ignored.VOIDED
+                if node.operation.kind == ENROLL:
+                    self._order.setdefault(self._entitlement.keys[id].sig_pk, node)
+        devices = {device: self._device(device, first) for device, first in self._order.items()}
+        return Registry(
+            mesh if self._genesis else b"",
+            self._genesis,
+            devices,
+            tuple(self._grants),
+            heads,
+            tuple(sorted(self._kinds)),
+            self._ignored,
+            tuple(
+                Recovery(*recovery_of(node), node.id)
+                for node in self._authority.recoveries(self._verdict)
+            ),
+            self._cuts,
+            self._pending(devices),
+            self._authority.ranks(self._past & self._authority.bits),
+        )
+
+    def _take(self, node: Node) -> None:
+        """What counts, by its kind; levels, roles and removals are with the verdict."""
+        details = node.operation.details
+        match node.operation.kind:
+            case "genesis" | "enroll":
+                device = self._entitlement.keys[node.id].sig_pk
+                self._order.setdefault(device, node)
+                self._certified.setdefault(device, []).append(node)
+                self._names[device] = details["name"]
+                if node.operation.kind == GENESIS:
+                    self._genesis = node.id
+            case "rename":
+                self._names[details["device"]] = details["name"]
+            case "describe":
+                self._described[details["device"]] = node
+            case "rekey":
+                self._certified.setdefault(node.author, []).append(node)
+            case "revoke" | "adopt":
+                _unite(self._cuts.setdefault(details["device"], {}), details["cut"])
+            case "request":
+                self._requests.append(node)
+
+    def _device(self, device: bytes, first: Node) -> Device:
+        authority, verdict = self._authority, self._verdict
+        admitting = sorted(authority.admitting(verdict, device), key=_in_order)
+        if admitting:
+            return self._described_device(
+                device, admitting[0], self._keys(device), authority.standing_in(verdict, device)
+            )
+        revoke = self._revoke(device)
+        enrolments = [n for n in self._certified.get(device, ()) if n.operation.kind != REKEY]
+        base = enrolments[-1] if enrolments else first
+        was = None if revoke is None else authority.standing(device, revoke.past)
+        gone = self._described_device(device, base, self._entitlement.keys[base.id], was)
+        return replace(
+            gone,
+            active=False,
+            expires_ms=None,
+            revoked_by=None if revoke is None else revoke.author,
+            revoked_at=None if revoke is None else revoke.id,
+            revoked_ms=None if revoke is None else wall_ms_of(revoke.operation.hlc),
+        )
+
+    def _described_device(
+        self, device: bytes, enrolment: Node, keys: Keys, standing: Standing | None
+    ) -> Device:
+        said = enrolment.operation.details
+        about = self._described.get(device)
+        described = {} if about is None else about.operation.details
+        return Device(
+            *keys,
+            self._names.get(device, said["name"]),
+            said["type"],
+            standing.level if standing else said["level"],
+            standing.role if standing else said["role"],
+            enrolment.author,
+            enrolment.id,
+            expires_ms=self._expires_ms(device),
+            enrolled_ms=wall_ms_of(enrolment.operation.hlc),
+            relationship=described.get("relationship", ""),
+            use=described.get("use", ""),
+            capabilities=tuple(described.get("capabilities", ())),
+        )
+
+    def _keys(self, device: bytes) -> Keys:
+        """Those of the last certificate that was new: an old one brought again changes nothing."""
+        keys, seen = None, set()
+        for node in self._certified[device]:
+            cert = node.operation.details.get("cert")
+            if cert not in seen and not self._authority.is_ended(self._verdict, device, node):
+                keys = self._entitlement.keys[node.id]
+            seen.add(cert)
+        assert keys is not None, "the device belongs, so an enrolment of it lasts"
+        return keys
+
+    def _expires_ms(self, device: bytes) -> int | None:
+        """The soonest that the last word says; a device that lowers itself keeps its own."""
+        levels = self._authority.levels(self._verdict, device)
+        decided = [said for said in levels if said.node.author != device]
+        stated = {said.node.id: said.node for said in (*latest(decided), *latest(levels))}
+        found = (node.operation.details.get("expires") for node in stated.values())
+        return min((ms for ms in found if ms is not None), default=None)
+
+    def _revoke(self, device: bytes) -> Node | None:
+        """The removal that ended it: the first after its last enrolment."""
+        revokes = sorted(self._authority.revoking(self._verdict, device), key=_in_order)
+        answered = 0
+        for node in self._certified.get(device, ()):
+            answered |= node.past
+        ending = [node for node in revokes if not node.bit & answered]
+        return next(iter(ending or revokes), None)
+
+    def _pending(self, devices: Mapping[bytes, Device]) -> tuple[Request, ...]:
+        """Requests that no enrolment has answered, the newest of each member."""
+        pending: list[Request] = []
+        made: Counter[bytes] = Counter()
+        for node in reversed(self._requests):
+            keys = self._entitlement.keys[node.id]
+            device = devices.get(keys.sig_pk)
+            enrolments = self._certified.get(keys.sig_pk, ())
+            if device is not None and device.active:
+                continue
+            if any(not node.past & enrolment.bit for enrolment in enrolments):
+                continue
+            made[node.author] += 1
+            if made[node.author] <= REQUESTS_PER_DEVICE_MAX:
+                said = node.operation.details
+                asked = said["name"], said["type"], said["level"]
+                pending.append(Request(node.id, node.author, said["cert"], *keys, *asked))
+        return tuple(reversed(pending))
+
+
+def _in_order(node: Node) -> tuple[int, bytes]:
+    return node.depth, node.id
+
+
+def _unite(
+    cut: dict[tuple[bytes, bytes], tuple[int, bytes]],
+    rows: Sequence[tuple[bytes, bytes, int, bytes]],
+) -> None:
+    """The further of two ends of a log; of two branches with equal ends that of the larger id."""
+    for scope, instance, seq, entry in rows:
+        at = (scope, instance)
+        cut[at] = max(cut.get(at, (0, b"")), (seq, entry))
