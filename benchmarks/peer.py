@@ -15,6 +15,7 @@ from typing import Any
 
 import covey
 import covey.node.main  # Before the clock runs: importing is not opening.
+from covey.node.addresses import parse_address
 from covey.node.happenings import NodeEvent
 
 from .memory import peak_kib, rss_kib
@@ -48,7 +49,7 @@ class Peer:
     async def serve(self) -> Json:
         """Listen for peers on loopback."""
         engine = self.node.engine
-        engine.reach.listen_on = engine.parse_address("127.0.0.1:0")
+        engine.reach.listen_on = parse_address("127.0.0.1:0")
         await engine.go_online()
         return {"port": self.node.port}
 

@@ -1,4 +1,4 @@
-"""Devices: `covey devices` lists the registry, shows one device, renames one.
+"""Devices: `covey devices` lists the registry, and trusts, limits, removes and adopts devices.
 
 A device is named by its full id or by its name if no other bears it; the short id is shown and
 never looked up (docs/protocol.md, section 1). Names come from other devices and are shown escaped.
@@ -8,15 +8,18 @@ from typing import Any
 
 import click
 
-from .options import Settings, json_option, open_node, pass_settings
-from .output import emit, say, table, visible
+from .errors import DeclinedError
+from .options import LEVELS, Settings, json_option, open_node, pass_settings, person_present
+from .output import emit, note, say, table, visible
+
+ROLES = ("admin", "member")
 
 
 @click.group(invoke_without_command=True)
 @json_option
 @click.pass_context
 def devices(context: click.Context) -> None:
-    """List, show and rename the devices of the mesh. Without a subcommand: list."""
+    """List the devices of the mesh, trust or remove one. Without a subcommand: list."""
     if context.invoked_subcommand is None:
         context.invoke(list_devices)
 
@@ -41,12 +44,7 @@ def list_devices(settings: Settings) -> None:
 @pass_settings
 def show_device(settings: Settings, device: str) -> None:
     """Show one device, named by its full id or its name."""
-    with open_node(settings) as node:
-        result = node.call("device_show", {"device": device})
-    if settings.json:
-        emit(result)
-    else:
-        _show(result)
+    _do(settings, "device_show", {"device": device})
 
 
 @devices.command("rename")
@@ -56,12 +54,152 @@ def show_device(settings: Settings, device: str) -> None:
 @pass_settings
 def rename_device(settings: Settings, device: str, name: str) -> None:
     """Give a device another name, on every device of the mesh."""
+    _do(settings, "device_rename", {"device": device, "name": name})
+
+
+@devices.command("level")
+@click.argument("device", metavar="D")
+@click.argument("level", type=click.Choice(LEVELS))
+@click.option("--days", type=click.IntRange(1, 3650), help="Remove it after so many days.")
+@json_option
+@pass_settings
+def level_device(settings: Settings, device: str, level: str, days: int | None) -> None:
+    """Trust a device more or less: full, limited or guest.
+
+    A device that may read less from now on keeps what it has; what is written after this is under
+    keys that it does not get.
+    """
+    _do(settings, "device_level", {"device": device, "level": level, "days": days})
+
+
+@devices.command("role")
+@click.argument("device", metavar="D")
+@click.argument("role", type=click.Choice(ROLES))
+@json_option
+@pass_settings
+def role_device(settings: Settings, device: str, role: str) -> None:
+    """Let a device admit and remove others (admin), or not (member)."""
+    _do(settings, "device_role", {"device": device, "role": role})
+
+
+@devices.command("describe")
+@click.argument("device", metavar="D")
+@click.option("--relationship", type=click.Choice(("personal", "family", "work")))
+@click.option("--use", type=click.Choice(("primary", "mobile", "shared", "guest")))
+@click.option(
+    "--capability", "capabilities", multiple=True, metavar="WORD", help="May be repeated."
+)
+@json_option
+@pass_settings
+def describe_device(
+    settings: Settings,
+    device: str,
+    relationship: str | None,
+    use: str | None,
+    capabilities: tuple[str, ...],
+) -> None:
+    """Say what a device is for, as all devices show it."""
+    params: dict[str, Any] = {"device": device, "relationship": relationship, "use": use}
+    _do(settings, "device_describe", {**params, "capabilities": list(capabilities) or None})
+
+
+@devices.command("revoke")
+@click.argument("device", metavar="D")
+@click.option("--yes", is_flag=True, help="Remove it unasked.")
+@json_option
+@pass_settings
+def revoke_device(settings: Settings, device: str, yes: bool) -> None:
+    """Remove a device for good, and change all keys that it holds.
+
+    What it wrote and another device had seen stays. What it wrote later goes on the shelf
+    (`covey devices shelf`). It comes back only if it is admitted anew.
+    """
     with open_node(settings) as node:
-        result = node.call("device_rename", {"device": device, "name": name})
+        facts = node.call("device_objectors", {"device": device})
+        _warn(facts)
+        if not yes:
+            if not person_present():
+                raise click.UsageError("somebody has to agree: run it in a terminal, or give --yes")
+            name = visible(facts["device"]["name"])
+            if not click.confirm(f'Remove "{name}" ({facts["device"]["id"]})?', err=True):
+                raise DeclinedError("nothing was changed")
+        result = node.call("device_revoke", {"device": facts["device"]["id"]})
+    if settings.json:
+        emit(result)
+    else:
+        say(f'"{visible(result["device_name"])}" is removed; the keys it had are used no more')
+
+
+@devices.command("shelf")
+@json_option
+@pass_settings
+def show_shelf(settings: Settings) -> None:
+    """List what removed devices wrote that nobody had seen before their removal."""
+    with open_node(settings) as node:
+        result = node.call("shelf", {})
+    if settings.json:
+        emit(result)
+    elif result["shelf"]:
+        headers = ("device", "short id", "database", "entries")
+        rows = [
+            (row["device_name"], row["device_id"][:9], row["database"], row["entries"])
+            for row in result["shelf"]
+        ]
+        table(headers, rows)
+    else:
+        note("nothing is on the shelf")
+
+
+@devices.command("adopt")
+@click.argument("device", metavar="D")
+@json_option
+@pass_settings
+def adopt_device(settings: Settings, device: str) -> None:
+    """Let count what a removed device wrote, as far as this device holds it."""
+    with open_node(settings) as node:
+        result = node.call("device_adopt", {"device": device})
+    if settings.json:
+        emit(result)
+    else:
+        say(f'{result["adopted"]} entries of "{visible(result["device_name"])}" count from now on')
+
+
+@devices.command("rotate-keys")
+@json_option
+@pass_settings
+def rotate_keys(settings: Settings) -> None:
+    """Begin a new epoch: other keys for everything that is written from now on."""
+    with open_node(settings) as node:
+        result = node.call("keys_rotate", {})
+    if settings.json:
+        emit(result)
+    else:
+        say(f"new keys for {result['scopes']} scopes")
+
+
+def _do(settings: Settings, method: str, params: dict[str, Any]) -> None:
+    with open_node(settings) as node:
+        result = node.call(method, params)
     if settings.json:
         emit(result)
     else:
         _show(result)
+
+
+def _warn(facts: dict[str, Any]) -> None:
+    """Say before a removal whether it could be undone, and by whom."""
+    for device in facts["objectors"]:
+        name = visible(device["name"])
+        note(
+            f'"{name}" is senior to this device: it can still object to its removal.'
+            + (
+                " `covey recovery revoke` makes it final, with the paper key"
+                if facts["paper_key"]
+                else " There is no paper key that could make it final"
+            )
+        )
+    if facts["self"]:
+        note("this is the device you are on: it leaves the mesh and keeps what it has")
 
 
 def _row(device: dict[str, Any]) -> tuple[object, ...]:

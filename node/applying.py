@@ -26,7 +26,7 @@ from ..sync.errors import DecodeError, GateError, GateRefusal
 from ..sync.record_state import RecordState
 from .counters import Counters
 from .happenings import Board, RecordChanged
-from .ingest_rows import APPLIED, PENDING, QUARANTINED, Opened, write_applied
+from .ingest_rows import APPLIED, PENDING, QUARANTINED, SHELVED, Opened, write_applied
 from .ledger import Ledger, Log
 from .mesh import Mesh
 from .ports import Clock
@@ -42,6 +42,7 @@ ATTEMPTS_MAX = 6
 SUSPECT_MS = 60_000
 """The first such while; each further crash doubles it."""
 WAITING_ENTRIES_MAX = 100_000
+WHY_SHELVED = "written after its author was removed; nobody who belongs has built on it"
 ENTRIES_PER_APPLY = 256
 """Entries handed to the CRDT before what came of them is committed."""
 
@@ -70,6 +71,8 @@ class Applier:
         self._clock = clock
         self._put_off = put_off
         self._waiting = Waiting()
+        self._claims = 0
+        """How many entries were taken off the shelf because others rest on them."""
 
     @property
     def waiting(self) -> int:
@@ -80,6 +83,16 @@ class Applier:
         """A pending entry was stored. Beyond the bound it is taken up at the next start."""
         if len(self._waiting) < WAITING_ENTRIES_MAX:
             self._waiting.add(_place(opened), _records(opened))
+
+    def judge(self, entries: Sequence[Opened]) -> None:
+        """Of entries that are about to be stored: those of removed devices go on the shelf."""
+        for opened in entries:
+            log, seq = opened.log, opened.arrived.seq
+            if self._mesh.counts(log, seq, opened.heading[2]) or opened.state is QUARANTINED:
+                continue
+            opened.state, opened.why, opened.attempts, opened.rows = SHELVED, WHY_SHELVED, 0, []
+            log.unapplied.add(seq)
+            log.shelved.add(seq)
 
     def hold_back(self, entries: Sequence[Opened]) -> None:
         """Of entries that are about to be stored: none may overtake an earlier one of its log."""
@@ -100,7 +113,7 @@ class Applier:
 
     async def resume(self) -> None:
         """After a start: quarantine what crashed us twice, take up what was left pending."""
-        for state in (PENDING, QUARANTINED):
+        for state in (PENDING, QUARANTINED, SHELVED):
             after = 0
             while rows := await self._database.read(
                 lambda conn, s=state, a=after: log_rows.entries_in_state(conn, s, a)  # type: ignore[misc]
@@ -109,9 +122,10 @@ class Applier:
                 for row in rows:
                     log = self._ledger.log_numbered(row.log_no)
                     log.unapplied.add(row.seq)
-                    if state is QUARANTINED:
-                        continue
-                    await self._take_up(log, row)
+                    if state is PENDING:
+                        await self._take_up(log, row)
+                    elif state is SHELVED:
+                        log.shelved.add(row.seq)
 
     async def _take_up(self, log: Log, row: Entry) -> None:
         """Line up an entry that was left pending; one that we crashed at often, for later.
@@ -157,7 +171,7 @@ class Applier:
         at_hand = {_place(e): e for e in slow}
         progress = True
         while progress and self._waiting:
-            progress = False
+            progress, claims = False, self._claims
             for place, missing in self._waiting.places():
                 if missing is not None and not self._has_come(missing):
                     continue
@@ -167,7 +181,7 @@ class Applier:
                 if not self._waiting.is_next(place):
                     continue
                 await self._apply_one(place, at_hand.get(place))
-                progress = progress or place not in self._waiting
+                progress = progress or place not in self._waiting or claims != self._claims
 
     async def _apply_one(self, place: Place, opened: Opened | None) -> None:
         """Apply one pending entry if it is ready; it is read again if it is not at hand."""
@@ -202,7 +216,36 @@ class Applier:
             return False  # `came` forgets it when one of them has.
         scope, instance, seq = missing
         log = self._ledger.log(scope, instance)
-        return log is not None and log.has_applied(seq)
+        return log is not None and (log.has_applied(seq) or seq in log.shelved)
+
+    def _claim(self, scope: bytes, instance: bytes, seq: int) -> bool:
+        """An entry that counts rests on this one: is it here and applied, or does it wait now?
+
+        One on the shelf counts from now on: whoever belongs and built on it vouches for it.
+        """
+        log = self._ledger.log(scope, instance)
+        if log is None:
+            return False
+        if seq in log.shelved:
+            self._claims += 1
+            self.take_off_shelf(log, seq)
+        return log.has_applied(seq)
+
+    def take_off_shelf(self, log: Log, seq: int) -> None:
+        """It counts now: line it up."""
+        log.shelved.discard(seq)
+        self._waiting.add((log.number, seq), None)
+
+    def wait_again(self, log: Log, seq: int) -> None:
+        """What it rests on was taken away: it waits until that comes back."""
+        log.unapplied.add(seq)
+        self._waiting.add((log.number, seq), None)
+
+    def put_on_shelf(self, log: Log, seq: int) -> None:
+        """It does not count any more: it waits for nothing but somebody who vouches for it."""
+        log.unapplied.add(seq)
+        log.shelved.add(seq)
+        self._waiting.remove((log.number, seq))
 
     def _ready(self, opened: Opened) -> bool:
         """All that the writer had seen of these records, and its own entries, are applied here."""
@@ -213,7 +256,7 @@ class Applier:
         for record_change, _ in opened.changes:
             for instance, seq in record_change.past:
                 missing = (opened.log.scope.tag, instance, seq)
-                if not self._has_come(missing):
+                if not self._claim(*missing):
                     self._waiting.wait_for(place, missing)
                     return False
         return True
@@ -241,7 +284,13 @@ class Applier:
         name = (stored.kind, stored.key_id, stored.heads)
         opened = Opened(log, arrived, name, PENDING, "", 0, change_set.hlc, changes)
         if self._ready(opened):
-            await self._database.write(lambda conn: log_rows.bump_attempts(conn, [row.arrival]))
+
+            def begin(conn: Conn) -> None:
+                log_rows.bump_attempts(conn, [row.arrival])
+                if row.state == SHELVED:
+                    log_rows.set_entry_state(conn, log.number, [(seq, PENDING, None)])
+
+            await self._database.write(begin)
         return opened
 
     async def _take_operation(self, log: Log, row: Entry, body: bytes) -> None:

@@ -83,15 +83,45 @@ class Directory:
                     "public_key": device.sig_pk.hex(),
                     "trust_level": device.level,
                     "role": device.role,
-                    "last_seen": None
-                    if seen is None or seen.last_seen_ms is None
-                    else iso_time(seen.last_seen_ms),
+                    "last_seen": None if seen is None else _time(seen.last_seen_ms),
                     "status": "active" if device.active else "revoked",
                     "sync_policy": "full",
+                    "use": device.use,
+                    "relationship": device.relationship,
+                    "capabilities": list(device.capabilities),
+                    "enrolled_at": iso_time(device.enrolled_ms),
+                    "enrolled_by": self._name(device.enrolled_by),
+                    "expires_at": _time(device.expires_ms),
+                    "revoked_at": _time(device.revoked_ms),
+                    "revoked_by": self._name(device.revoked_by),
                     "self": device.sig_pk == self._engine.keys.sig_pk,
                 }
             )
         return rows
+
+    def shelf_rows(self, device: bytes | None = None) -> list[dict[str, Any]]:
+        """What removed devices wrote that nobody had seen before their removal."""
+        counts: dict[tuple[bytes, str], int] = {}
+        for log in self._engine.ledger.logs():
+            if log.shelved and device in (None, log.author):
+                name = (log.author, log.scope.database)
+                counts[name] = counts.get(name, 0) + len(log.shelved)
+        return [
+            {
+                "device_id": shown_id(author),
+                "device_name": self._name(author) or "",
+                "database": database,
+                "entries": count,
+            }
+            for (author, database), count in sorted(counts.items())
+        ]
+
+    def _name(self, device: bytes | None) -> str | None:
+        """The name of a device, or what else that is."""
+        if device is None:
+            return None
+        known = self._engine.mesh.registry.devices.get(device)
+        return "the paper key" if known is None else known.name
 
     async def database_rows(self) -> list[dict[str, Any]]:
         counts = await self._engine.reader.count()
@@ -112,3 +142,7 @@ class Directory:
             "privacy": PRIVACY_NAMES[found.privacy],
             "conflicts": [],
         }
+
+
+def _time(wall_ms: int | None) -> str | None:
+    return None if wall_ms is None else iso_time(wall_ms)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from .. import CoveyError
 from ..crypto.entry import CONTROL_SCOPE
 from ..crypto.grants import mesh_id
-from ..crypto.identity import DeviceKeys, check_name, read_certificate, short_id, shown_id
+from ..crypto.identity import DeviceKeys, read_certificate, short_id, shown_id
 from ..crypto.secret import Secret
 from ..storage import event_rows, log_rows, membership_rows, meta_rows
 from ..storage.errors import StorageError
@@ -26,7 +26,6 @@ from ..storage.store import Conn, Store
 from ..sync.fetch import FetchPlan
 from ..sync.membership import Membership
 from ..sync.registry import Device
-from .addresses import parse_address
 from .adopting import Adoption, adopt_mesh, take_carried
 from .background import AGAIN_MS, finish, retry_when_due
 from .channel import VERSIONS, SecureChannel
@@ -58,6 +57,7 @@ from .reader import Reader
 from .shelf import Shelf
 from .status import Standing, node_status, peer_standing
 from .switchboard import Switchboard
+from .trust import Trust
 from .turns import Turns
 from .writer import Writer
 
@@ -111,6 +111,7 @@ class Engine:
         self.patience = Patience(self)
         self.reach = Reach(self)
         self.directory = Directory(self)
+        self.trust = Trust(self)
 
     # Starting and stopping ---------------------------------------------------------------------
 
@@ -262,6 +263,7 @@ class Engine:
     async def go_online(self) -> None:
         """Listen, announce and dial, if we do not yet. Raises PortInUseError."""
         await self.reach.start()
+        self.trust.start()
 
     async def close(self) -> None:
         """Say goodbye to every peer, finish what is being written, end every task."""
@@ -305,6 +307,7 @@ class Engine:
         """The registry is another one: links, dialling and waiting entries depend on it."""
         self.switchboard.membership_changed()
         self.reach.membership_changed()
+        self.trust.membership_changed()
         if not self.closing and hasattr(self, "ingest"):
             self.spawn(self._retry_waiting(), "retry")
 
@@ -312,9 +315,11 @@ class Engine:
         """What waited may be readable now; what the disk refused is tried again, later."""
         with suppress(StorageError):
             await self.ingest.retry_waiting()
-        if not self.mesh.is_behind:
+        if not (self.mesh.is_behind or self.ingest.is_behind):
             return
         await self.clock.sleep_ms(AGAIN_MS)
+        if self.ingest.is_behind:
+            self.spawn(self._retry_waiting(), "retry")
         if self.mesh.is_behind:  # Others wait as we do; one of them may have done it.
             with suppress(StorageError):
                 await self.mesh.catch_up()
@@ -354,9 +359,6 @@ class Engine:
         self.tell("joined", {"mesh": self.mesh.id.hex()})
 
     # Doing what a person asks ------------------------------------------------------------------
-
-    async def rename(self, device: bytes, name: str) -> None:
-        await self.mesh.rename(device, check_name(name))
 
     async def create_database(self, name: str, policy: str | None) -> None:
         """Make a database before its first record; harmless if it is there."""
@@ -411,9 +413,6 @@ class Engine:
 
     def own_addresses(self) -> list[Address]:
         return self.reach.own_addresses()
-
-    def parse_address(self, text: str) -> Address:
-        return parse_address(text)
 
     def add_address(self, host: str, port: int, device: bytes | None = None) -> None:
         """Try this address for one device, or for every device we know."""

@@ -11,7 +11,7 @@ from ..crypto.errors import CryptoError
 from ..crypto.grants import open_key, seal_key
 from ..crypto.identity import DeviceKeys
 from ..storage.membership_rows import ScopeKey
-from ..sync.registry import Device, Grant, Recipient, Registry
+from ..sync.registry import Device, Grant, Recipient, Registry, may_hold
 from .pairing_frames import CONTROL_KEYS_MAX
 from .ports import Entropy
 
@@ -26,10 +26,10 @@ def grant_details(
     scope, database, privacy, epoch = name
     sealed = [
         [
-            one.sig_pk,
-            seal_key(key, mesh, scope, epoch, one.sig_pk, one.seal_pk, entropy.draw),
+            device.sig_pk,
+            seal_key(key, mesh, scope, epoch, device.sig_pk, device.seal_pk, entropy.draw),
         ]
-        for one in recipients
+        for device in recipients
     ]
     return {
         "scope": scope,
@@ -41,19 +41,38 @@ def grant_details(
     }
 
 
+def recipients_of(
+    registry: Registry, scope: bytes, privacy: int, without: Container[bytes] = ()
+) -> list[Recipient]:
+    """Whoever is to hold the keys of a scope: entitled devices, and the paper key."""
+    devices: list[Recipient] = [
+        device
+        for device in registry.active()
+        if may_hold(device.level, scope, privacy) and device.sig_pk not in without
+    ]
+    return [*devices, *registry.recovery]
+
+
 def missing_grants(
     registry: Registry,
     keys: Mapping[bytes, bytes],
-    first_granter: bytes | None,
+    granter: bytes | None,
     entropy: Entropy,
 ) -> list[dict[str, Any]]:
-    """Grants of keys we hold for active devices that are entitled to them and have none.
+    """Grants of keys we hold for whoever is entitled to them and has none.
 
-    With `first_granter` only of keys which that device granted first.
+    With `granter` only of keys which it is that device's turn to grant: those that it granted
+    first, and if it is the most senior full device those whose first granter does not belong now.
     """
     granters: dict[bytes, bytes] = {}
     for grant in registry.grants:
         granters.setdefault(grant.key_id, grant.author)
+    full = [device for device in registry.active() if device.level == "full"]
+    ids = {device.sig_pk for device in full}
+    eldest = next(
+        (d.sig_pk for d in full if not any(registry.outranks(id, d.sig_pk) for id in ids)), None
+    )
+    turn = {id: first if first in ids else eldest for id, first in granters.items()}
     return [
         grant_details(
             registry.mesh,
@@ -63,7 +82,7 @@ def missing_grants(
             entropy,
         )
         for lack in registry.missing_grants(keys)
-        if first_granter in (None, granters[lack.key_id])
+        if granter in (None, turn[lack.key_id])
     ]
 
 

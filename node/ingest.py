@@ -55,6 +55,7 @@ from .projection import Key, project
 from .receiving import Forked, Fresh, Gap, Known, Unsigned, Verdict, check_run
 from .shelf import Shelf
 from .turns import Turns
+from .vouching import Vouching
 
 
 class BatchRefusedError(CoveyError):
@@ -101,6 +102,7 @@ class Ingest:
         self._heading_numbers = headings
         self._forked = forked
         self._applier = Applier(database, ledger, mesh, shelf, board, counters, clock, put_off)
+        self._vouching = Vouching(database, ledger, mesh, shelf, self._applier, board)
 
     async def prepare(self, batch: Batch) -> Prepared:
         """Verify and decode a batch. Raises BatchRefusedError; then nothing was changed."""
@@ -170,6 +172,7 @@ class Ingest:
             if log.tail_seq > seq >= log.head_seq:
                 log.tail_seq, log.tail_id = seq, id
                 log.unapplied = {unapplied for unapplied in log.unapplied if unapplied <= seq}
+                log.shelved = {shelved for shelved in log.shelved if shelved <= seq}
 
     async def store(self, prepared: Prepared) -> None:
         """Make the batch durable and apply what can be applied. Raises StorageError.
@@ -184,6 +187,8 @@ class Ingest:
             try:
                 if not prepared.continues():
                     raise StoreMovedError
+                # Not when it was prepared: a removal may have come in the batch before it.
+                self._applier.judge(prepared.entries)
                 self._applier.hold_back(prepared.entries)
                 for log in prepared.logs:
                     log.landing = prepared.ends[log]
@@ -206,14 +211,21 @@ class Ingest:
                         if e.operation is not None
                     ]
                 )
+                await self._vouching.judge_again()
             self._applier.came([e for e in prepared.entries if e.state is APPLIED])
             await self._applier.apply_waiting(prepared.entries)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether entries are still to be judged by the membership that is known by now."""
+        return self._vouching.is_due
+
     async def retry_waiting(self) -> None:
         """Something arrived (a key, a device) that waiting entries may have waited for."""
-        if self._applier.waiting:
+        if self._applier.waiting or self.is_behind:
             async with self._turns.alone():
                 await self._committer.settle()
+                await self._vouching.judge_again()
                 await self._applier.apply_waiting(())
 
     async def resume(self) -> None:

@@ -13,7 +13,8 @@ from .ledger import Log
 from .projection import Row, insert, taken, upsert
 from .receiving import Arrived
 
-APPLIED, PENDING, QUARANTINED = EntryState.APPLIED, EntryState.PENDING, EntryState.QUARANTINED
+APPLIED, PENDING = EntryState.APPLIED, EntryState.PENDING
+QUARANTINED, SHELVED = EntryState.QUARANTINED, EntryState.SHELVED
 
 
 @dataclass(slots=True, eq=False)

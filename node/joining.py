@@ -24,6 +24,7 @@ from ..crypto.pairing import PairingFailed, PakeInitiator, WrongCodeError, prove
 from ..crypto.secret import Secret
 from ..crypto.words import normalise_code
 from ..storage.peer_rows import AddressSource
+from .addresses import parse_address
 from .adopting import Adoption, check_adoption
 from .channel import ChannelRefused, SecureChannel
 from .channel import Refusal as Handshake
@@ -92,7 +93,7 @@ class Joiner:
     ) -> None:
         self._engine = engine
         self._code = normalise_code(code)
-        self._address = None if address is None else engine.parse_address(address)
+        self._address = None if address is None else parse_address(address)
         self._tag = None if tag is None else tag.lower()
         self._timeout_ms = timeout_ms
         self._ask = ask

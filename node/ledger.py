@@ -42,7 +42,9 @@ class Log:
     tail_seq: int = 0
     tail_id: bytes = ZERO_ID
     unapplied: set[int] = field(default_factory=set)
-    """Entries held but not applied: they wait for something, or are quarantined."""
+    """Entries held but not applied: they wait for something, are quarantined, or on the shelf."""
+    shelved: set[int] = field(default_factory=set)
+    """Those on the shelf (`vouching.py`)."""
     landing: tuple[int, bytes] | None = None
     """Where it will stand when the batch is durable that the store is writing now."""
 
@@ -114,6 +116,7 @@ class Ledger:
         """A commit failed: what was assigned but is not durable never happened."""
         log.tail_seq, log.tail_id = log.head_seq, log.head_id
         log.unapplied = {seq for seq in log.unapplied if seq <= log.head_seq}
+        log.shelved = {seq for seq in log.shelved if seq <= log.head_seq}
 
     def _publish(self, log: Log) -> None:
         self.holdings.set_head(log.scope.tag, log.instance, log.author, log.head_seq, log.head_id)

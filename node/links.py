@@ -325,6 +325,8 @@ class Link:
         """Give what was said last a moment to leave, then end every task and the channel."""
         self._ending.set()
         self._sendable.set()
+        if self.closed_for is Reason.REMOVED:
+            self._outgoing.clear()
         sending = [t for t in self._tasks if not t.done()]
         if self._outgoing and sending:
             farewell = asyncio.ensure_future(self.office.clock.sleep_ms(FAREWELL_MS))

@@ -1,31 +1,22 @@
 """Mesh: who belongs, who may what, and which keys we hold, as this node knows it.
 
 Keeps the membership operations, their fold (`Registry`) and every key that was granted to this
-device. Writes our own operations: enrolments, grants, names. After every change of the set of
+device. Writes our own operations: enrolments, grants, removals. After every change of the set of
 operations the fold is made anew and its consequences drawn: keys sealed to us are opened, scopes
 become known, devices that became entitled get their grants.
 
-The rules themselves are pure (`covey.sync.membership`); this module holds the state and the keys.
+The rules themselves are pure (`covey.sync.membership`), what follows from them for a reader stands
+in `mesh_view.py`; this module learns, writes, and holds the keys.
 Spec: docs/protocol.md, sections 2 (tags) and 4.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from .. import CoveyError
-from ..crypto.entry import (
-    CONTROL_SCOPE,
-    KIND_CHANGE_SET,
-    KIND_MEMBERSHIP,
-    Heading,
-    auth_ref,
-    entry_id,
-    key_id,
-    open_sealed,
-)
-from ..crypto.grants import database_tag, discovery_key, scope_tag, tag_key
+from ..crypto.entry import CONTROL_SCOPE, key_id
+from ..crypto.grants import database_tag, scope_tag
 from ..crypto.identity import DeviceKeys
 from ..storage import log_rows, membership_rows
 from ..storage.errors import StorageError
@@ -34,33 +25,28 @@ from ..storage.store import Store
 from ..sync.errors import DecodeError
 from ..sync.hlc import tick
 from ..sync.membership import Membership, Operation, decode_operation, encode_operation
-from ..sync.registry import Device, Grant, Registry, may_hold
 from .committer import Committer, Outlet, Staged
-from .granting import control_keys, grant_details, granted_keys, missing_grants
+from .granting import (
+    control_keys,
+    grant_details,
+    granted_keys,
+    missing_grants,
+    recipients_of,
+)
 from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
+from .mesh_view import DEVICE_PRIVACY, MeshView, NotEntitledError
 from .outgoing import whole_log
 from .ports import Clock, Entropy
-from .stored import StoredEntry
+from .rotation import next_epoch, seniority
 
 KEY_BYTES = 32
 INSTANCE_BYTES = 16
-DEVICE_PRIVACY = 0
-OUTLETS_KEPT_MAX = 1024
+LIMITING = frozenset({"revoke", "set-level", "set-role"})
+Operations = Sequence[tuple[str, dict[str, Any]]]
+"""Kinds and details, to be written by us."""
 
 
-class NotAdminError(CoveyError):
-    """Only an admin device may admit, rename or limit others. Nothing was changed."""
-
-    exit_code = 3
-
-
-class NotEntitledError(CoveyError):
-    """This device holds no key for that database and level, and may not make one."""
-
-    exit_code = 3
-
-
-class Mesh:
+class Mesh(MeshView):
     """The membership of one mesh, and our keys. Owned by the engine."""
 
     def __init__(
@@ -74,108 +60,58 @@ class Mesh:
         membership: Membership,
         changed: Callable[[], None],
     ) -> None:
+        super().__init__(ledger, keys, membership)
         self._database = database
-        self._ledger = ledger
-        self._keys = keys
         self._clock = clock
         self._entropy = entropy
-        self._membership = membership
         self._changed = changed
-        self._scope_keys: dict[bytes, bytes] = {}
-        self._device_scope_keys: dict[bytes, bytes] = {}
-        self._headings: dict[tuple[bytes, ...], Heading] = {}
-        self._outlets: dict[bytes, Outlet] = {}
         self._granting = False
         self._is_behind = False
         self._opening = asyncio.Lock()
         self.instance = instance
         self.committer: Committer
 
-    # What is known -----------------------------------------------------------------------------
-
-    @property
-    def registry(self) -> Registry:
-        return self._membership.registry
-
-    @property
-    def id(self) -> bytes:
-        return self.registry.mesh
-
-    def key(self, id: bytes) -> bytes | None:
-        """The scope key of this id, if it was granted to us."""
-        return self._scope_keys.get(id)
-
-    def us(self) -> Device:
-        return self.registry.devices[self._keys.sig_pk]
-
-    def require_admin(self) -> None:
-        """Raises NotAdminError unless this device may admit others."""
-        if self.us().role != "admin":
-            raise NotAdminError(
-                "this device is a member, not an admin: run this on the device that made the mesh"
-            )
-
-    def control_key(self) -> tuple[int, bytes, bytes]:
-        """Epoch, key id and key under which membership operations are written now."""
-        current = self.registry.writer_key(CONTROL_SCOPE, self._scope_keys)
-        assert current is not None, "a mesh has a control key from its first transaction on"
-        return current[0], current[1], self._scope_keys[current[1]]
-
-    def discovery_key(self) -> bytes:
-        return discovery_key(self.control_key()[2])
-
-    def shared_privacies(self, peer: bytes) -> frozenset[int]:
-        """The privacy levels that both we and an active peer are entitled to."""
-        devices = self.registry.devices
-        both = [devices[self._keys.sig_pk], devices[peer]]
-        return frozenset(
-            level
-            for level in range(1, len(PRIVACY_NAMES))
-            if all(self.registry.entitled(device, level) for device in both)
-        )
-
-    def may_write(self, author: bytes, scope: Scope, heads: Sequence[bytes]) -> bool:
-        """Was `author` entitled to this scope in the fold of these membership heads?
-
-        Membership operations judge themselves in the fold; there any chain is stored.
-        """
-        if scope.tag == CONTROL_SCOPE:
-            return True
-        standing = self._membership.standing(author, heads)
-        return standing is not None and may_hold(standing.level, scope.tag, scope.privacy)
-
-    def heading(
-        self, scope: bytes, author: bytes, instance: bytes, key: bytes, heads: tuple[bytes, ...]
-    ) -> Heading:
-        """The header fields that entries of one segment share. Raises FormatError."""
-        name = (scope, author, instance, key, *heads)
-        heading = self._headings.get(name)
-        if heading is None:
-            kind = KIND_MEMBERSHIP if scope == CONTROL_SCOPE else KIND_CHANGE_SET
-            ref = auth_ref(heads)
-            heading = Heading(kind, self.id, scope, author, instance, ref, key)
-            if len(self._headings) >= OUTLETS_KEPT_MAX:
-                self._headings.clear()
-            self._headings[name] = heading
-        return heading
-
-    def open_entry(self, log: Log, stored: StoredEntry) -> bytes | None:
-        """Decrypt a stored entry; None while its key is missing. Raises CryptoError."""
-        row, key_id = stored.entry, stored.key_id
-        key = self._scope_keys.get(key_id)
-        if key is None:
-            return None
-        shared = self.heading(log.scope.tag, log.author, log.instance, key_id, stored.heads)
-        _, ad, nonce = entry_id(shared, row.seq, stored.prev, row.salt, row.ct)
-        return open_sealed(key, ad, nonce, row.ct)
-
     # Ways to write -----------------------------------------------------------------------------
 
     async def outlet(self, scope: Scope) -> Outlet:
-        """What is needed to write to a scope now. Raises NotEntitledError."""
+        """What is needed to write to a scope now. Raises NotEntitledError.
+
+        If no key is left that only devices hold which may, a full device makes the next one first.
+        """
         if self._ledger.log(scope.tag, self.instance) is None:
             await self.new_log(scope, self.instance, self._keys.sig_pk)
+        while self.needs_key(scope) and self.us().level == "full":
+            await self.rotate([scope])
         return self.outlet_now(scope)
+
+    async def rotate(self, scopes: Sequence[Scope]) -> int:
+        """Begin a new epoch for these scopes; how many. Durable when it returns.
+
+        Raises NotEntitledError unless this device is of level full.
+        """
+        us = self.us()
+        if us.level != "full" or not us.active:
+            raise NotEntitledError(
+                "the keys have to be renewed first, which a device of level full does: bring one"
+                " near, or wait until it is back"
+            )
+        await self.write([("grant", d) for d in self.new_epochs([s.tag for s in scopes])])
+        return len(scopes)
+
+    def new_epochs(
+        self, scopes: Iterable[bytes], without: Collection[bytes] = ()
+    ) -> list[dict[str, Any]]:
+        """Details of grants of a new key for each of these scopes, to all but `without`."""
+        found = []
+        for tag in scopes:
+            scope = self._ledger.scope(tag)
+            assert scope is not None
+            name = (tag, scope.database, scope.privacy, next_epoch(self.registry, tag))
+            recipients = recipients_of(self.registry, tag, scope.privacy, without)
+            key = self._entropy.draw(KEY_BYTES)
+            self._scope_keys[key_id(key)] = key
+            found.append(grant_details(self.id, name, key, recipients, self._entropy))
+        return found
 
     def outlet_now(self, scope: Scope) -> Outlet:
         """As `outlet`, for a scope in which this instance has a log; it does not await.
@@ -193,35 +129,6 @@ class Mesh:
         outlet = Outlet(log, heading, heads, self._scope_keys[id])
         self._outlets[scope.tag] = outlet
         return outlet
-
-    def can_write(self, scope: Scope) -> bool:
-        """Whether this device holds a key to write under; its own scopes it always can."""
-        outlet = self._outlets.get(scope.tag)
-        if outlet is not None and outlet.heads == self.registry.heads:
-            return True
-        if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
-            return True
-        return self.registry.writer_key(scope.tag, self._scope_keys) is not None
-
-    def can_open(self, database: str, privacy: int) -> bool:
-        """Whether this device may write to that scope, or make it if nobody has yet."""
-        scope = self._ledger.scope_named(database, privacy)
-        return self._may_make(privacy) if scope is None else self.can_write(scope)
-
-    def _may_make(self, privacy: int) -> bool:
-        """Only a full device's grants count; what stays on this device needs none."""
-        return privacy == DEVICE_PRIVACY or self.us().level == "full"
-
-    def _writer_key_id(self, scope: Scope) -> bytes:
-        if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
-            return key_id(self._device_scope_keys[scope.tag])
-        current = self.registry.writer_key(scope.tag, self._scope_keys)
-        if current is None:
-            raise NotEntitledError(
-                f"{scope.database}: this device may not write at privacy"
-                f" {PRIVACY_NAMES[scope.privacy]}"
-            )
-        return current[1]
 
     async def new_log(self, scope: Scope, instance: bytes, author: bytes) -> Log:
         """A log that the store does not have yet, still empty."""
@@ -259,21 +166,26 @@ class Mesh:
         if privacy == DEVICE_PRIVACY:
             self._device_scope_keys[tag] = key
             return await self._know_scope(tag, database, privacy)
-        recipients = [
-            device for device in self.registry.active() if self.registry.entitled(device, privacy)
-        ]
         name = (tag, database, privacy, 1)
-        details = grant_details(self.id, name, key, recipients, self._entropy)
-        await self._settle(await self._append([("grant", details)]))
+        recipients = recipients_of(self.registry, tag, privacy)
+        await self.write([("grant", grant_details(self.id, name, key, recipients, self._entropy))])
         scope = self._ledger.scope(tag)
         assert scope is not None
         return scope
 
-    async def rename(self, device: bytes, name: str) -> None:
-        """Give a device another name. Raises NotAdminError for somebody else's device."""
-        if device != self._keys.sig_pk:
-            self.require_admin()
-        await self._settle(await self._append([("rename", {"device": device, "name": name})]))
+    async def write(
+        self,
+        operations: Operations | Callable[[], Operations],
+        *,
+        with_grants: bool = False,
+    ) -> None:
+        """Append operations to the membership log, in one transaction. Durable when it returns.
+
+        A function is called at the moment when nothing can come between what it sees and them.
+        `with_grants`: then also the keys that somebody is entitled to by them and lacks.
+        Raises NotEntitledError, StorageError; then nothing was written.
+        """
+        await self._settle(await self._append(operations, with_grants=with_grants))
 
     async def enroll(self, certificate: bytes, name: str, kind: str, level: str) -> None:
         """Admit a device, with every key its level entitles it to, in one transaction."""
@@ -284,8 +196,7 @@ class Mesh:
             "level": level,
             "role": "member",
         }
-        staged = await self._append([("enroll", details)], with_grants=True)
-        await self._settle(staged)
+        await self.write([("enroll", details)], with_grants=True)
 
     async def welcome(
         self, device: bytes
@@ -379,16 +290,20 @@ class Mesh:
     async def _grant_missing(self) -> None:
         """Devices that became entitled after a key was made get it from whoever made it.
 
-        The key's first granter does it; everybody else waits, so that one grant is written
-        and not one a member. What the granter cannot do any more is done by the enrolling device.
+        The key's first granter does it, or for one that does not belong any more the most senior
+        full device; everybody else waits, so that one grant is written and not one a member. In the
+        same way that device makes new keys where two removals at once have left none.
         """
-        if self._granting or self.us().level != "full":
+        us = self.us()
+        if self._granting or us.level != "full" or not us.active:
             return
         self._granting = True
         try:
-            details = self._missing_grants(self._keys.sig_pk)
+            details = self._missing_grants(us.sig_pk)
+            if seniority(self.registry, us) == 0:
+                details += self.new_epochs(self.stale_scopes())
             if details:
-                await self._settle(await self._append([("grant", d) for d in details]))
+                await self.write([("grant", d) for d in details])
         finally:
             self._granting = False
 
@@ -398,7 +313,7 @@ class Mesh:
         return missing_grants(self.registry, self._scope_keys, first_granter, self._entropy)
 
     async def _append(
-        self, operations: list[tuple[str, dict[str, Any]]], *, with_grants: bool = False
+        self, operations: Operations | Callable[[], Operations], *, with_grants: bool = False
     ) -> list[Staged]:
         """Stage operations one after the other, each resting on the one before.
 
@@ -407,19 +322,35 @@ class Mesh:
         """
         scope = self._ledger.scope(CONTROL_SCOPE)
         assert scope is not None
-        await self.outlet(scope)
-        staged = [await self._append_one(scope, kind, details) for kind, details in operations]
+        log = self._ledger.log(CONTROL_SCOPE, self.instance)
+        if log is None:
+            log = await self.new_log(scope, self.instance, self._keys.sig_pk)
+        # From here on nothing awaits: all of it is in one transaction, and no other comes between.
+        operations = list(operations() if callable(operations) else operations)
+        if self.needs_key(scope) and not _renews_control(operations):
+            if self.us().level != "full":
+                raise NotEntitledError(
+                    "the keys have to be renewed first by a device of level full"
+                )
+            operations[:0] = [("grant", details) for details in self.new_epochs([CONTROL_SCOPE])]
+        staged = [self._append_one(log, kind, details) for kind, details in operations]
         if with_grants:
             for details in self._missing_grants(None):
-                staged.append(await self._append_one(scope, "grant", details))
+                staged.append(self._append_one(log, "grant", details))
+        if any(kind in LIMITING for kind, _ in operations):
+            # Links to who may not be here any more end before this is sent to anybody.
+            self._changed()
         return staged
 
-    async def _append_one(self, scope: Scope, kind: str, details: dict[str, Any]) -> Staged:
+    def _append_one(self, log: Log, kind: str, details: dict[str, Any]) -> Staged:
         committer = self.committer
         committer.hlc = tick(committer.hlc, self._clock.wall_ms())
-        operation = Operation(kind, self.registry.heads, committer.hlc, details)
+        heads = self.registry.heads
+        operation = Operation(kind, heads, committer.hlc, details)
         body = encode_operation(operation)
-        staged = committer.stage(await self.outlet(scope), body, operation=body)
+        _, id, key = self.control_key()
+        heading = self.heading(CONTROL_SCOPE, self._keys.sig_pk, log.instance, id, heads)
+        staged = committer.stage(Outlet(log, heading, heads, key), body, operation=body)
         self._membership.add({staged.entry_id: (self._keys.sig_pk, operation)})
         return staged
 
@@ -438,13 +369,6 @@ class Mesh:
         self._membership.remove(operations)
         self._outlets.clear()
 
-    def _is_rightly_named(self, grant: Grant) -> bool:
-        """Whether the scope tag is that of the database and privacy: members might lie here."""
-        if grant.scope == CONTROL_SCOPE:
-            return True
-        return grant.scope == scope_tag(self._tag_key(), grant.database, grant.privacy)
 
-    def _tag_key(self) -> bytes:
-        # Grants come in the order of the fold, so this is the founder's, whoever made more.
-        first = next(grant for grant in self.registry.grants if grant.scope == CONTROL_SCOPE)
-        return tag_key(self._scope_keys[first.key_id])
+def _renews_control(operations: Operations) -> bool:
+    return any(kind == "grant" and not details["database"] for kind, details in operations)

@@ -116,6 +116,16 @@ def upsert(conn: Conn, rows: Iterable[Row]) -> None:
         )
 
 
+def remove(conn: Conn, keys: Iterable[Key]) -> None:
+    """Take rows away of which nothing is left that counts; those not there are no fault."""
+    ids: dict[tuple[int, str], list[str]] = {}
+    for scope, collection, id in keys:
+        ids.setdefault((scope, collection), []).append(id)
+    for (scope, collection), gone in ids.items():
+        number = record_rows.ensure_collection(conn, scope, collection)
+        record_rows.remove_records(conn, number, gone)
+
+
 def _grouped(rows: Iterable[Row]) -> dict[tuple[int, str], list[Row]]:
     groups: dict[tuple[int, str], list[Row]] = {}
     for row in rows:

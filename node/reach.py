@@ -156,7 +156,7 @@ class Reach:
     async def _appear(self) -> None:
         """Announce ourselves under a tag that rotates, and listen for other members."""
         engine = self._engine
-        self._presence = Presence([engine.mesh.discovery_key()])
+        self._presence = Presence(engine.mesh.discovery_keys())
         self._browsing = await self._try_browse()
         while True:
             properties = self._presence.properties(engine.clock.monotonic_ms(), engine.entropy.draw)
@@ -169,7 +169,7 @@ class Reach:
             with suppress(DeadlinePassed):
                 await within(engine.clock, max(left_ms, 1_000), self._key_changed.wait())
             self._key_changed.clear()
-            self._presence.use_keys([engine.mesh.discovery_key()])
+            self._presence.use_keys(engine.mesh.discovery_keys())
 
     async def _try_browse(self) -> Browsing | None:
         try:

@@ -16,19 +16,14 @@ from .engine import Engine
 from .happenings import EventsLost, NodeEvent, RecordChanged
 from .joining import Joiner
 from .pairing import PairingWindow
+from .parameters import Json, UsageError, text
 from .reader import Query
+from .trust_methods import TrustMethods
 from .writer import Delete, Put, Written
 
-Json = dict[str, Any]
 LIST_LIMIT_DEFAULT = 100
 LIST_LIMIT_MAX = 10_000
 HUMAN_STEP_MS = 60_000
-
-
-class UsageError(CoveyError):
-    """A parameter is missing, of the wrong type, or out of range. Nothing was done."""
-
-    exit_code = 2
 
 
 class NotFoundError(CoveyError):
@@ -43,12 +38,12 @@ class Service:
     def __init__(self, engine: Engine, stop: Callable[[], None]) -> None:
         self._engine = engine
         self._stop = stop
+        self._trust = TrustMethods(engine)
         self._answers: dict[str, asyncio.Future[bool]] = {}
         self._unary: dict[str, Callable[[Json], Awaitable[Any]]] = {
             "device": self._device,
             "devices": self._devices,
             "device_show": self._device_show,
-            "device_rename": self._device_rename,
             "databases": self._databases,
             "database_create": self._database_create,
             "database_show": self._database_show,
@@ -63,6 +58,7 @@ class Service:
             "down": self._down,
             "pair_answer": self._answer("pair"),
             "join_answer": self._answer("join"),
+            **self._trust.table(),
         }
         self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
             "watch": self._watch,
@@ -101,28 +97,19 @@ class Service:
         return {"devices": await self._engine.directory.device_rows()}
 
     async def _device_show(self, params: Json) -> Json:
-        device = self._engine.directory.find_device(_text(params, "device"))
-        rows = await self._engine.directory.device_rows()
-        shown = self._engine.shown_id(device.sig_pk)
-        row = next(row for row in rows if row["device_id"] == shown)
-        addresses = await self._engine.directory.addresses_of(device.sig_pk)
-        return {**row, "addresses": addresses}
-
-    async def _device_rename(self, params: Json) -> Json:
-        device = self._engine.directory.find_device(_text(params, "device"))
-        await self._engine.rename(device.sig_pk, _text(params, "name"))
-        return await self._device_show({"device": self._engine.shown_id(device.sig_pk)})
+        device = self._engine.directory.find_device(text(params, "device"))
+        return await self._trust.show(device.sig_pk)
 
     async def _databases(self, _: Json) -> Json:
         return {"databases": await self._engine.directory.database_rows()}
 
     async def _database_create(self, params: Json) -> Json:
-        name = _text(params, "name")
+        name = text(params, "name")
         await self._engine.create_database(name, params.get("policy"))
         return await self._database_show({"name": name})
 
     async def _database_show(self, params: Json) -> Json:
-        name = _text(params, "name")
+        name = text(params, "name")
         for row in await self._engine.directory.database_rows():
             if row["name"] == name:
                 return row
@@ -130,17 +117,17 @@ class Service:
 
     async def _put(self, params: Json) -> Json:
         put = Put(
-            _text(params, "collection"),
+            text(params, "collection"),
             params.get("id"),
             _record(params.get("value")),
             params.get("privacy"),
             bool(params.get("replace")),
         )
-        results = await self._engine.writer.write(_text(params, "database"), [put])
+        results = await self._engine.writer.write(text(params, "database"), [put])
         return _written(results[0])
 
     async def _put_many(self, params: Json) -> Json:
-        collection, field = _text(params, "collection"), params.get("id_field")
+        collection, field = text(params, "collection"), params.get("id_field")
         puts = []
         for item in params.get("items") or ():
             value = _record(item.get("value"))
@@ -153,13 +140,13 @@ class Service:
                     # Every answer shows the id beside the fields; it is not stored twice.
                     del value["id"]
             puts.append(Put(collection, id, value, None, False))
-        results = await self._engine.writer.write(_text(params, "database"), puts)
+        results = await self._engine.writer.write(text(params, "database"), puts)
         written = sum(result.changed for result in results)
         return {"written": written, "unchanged": len(results) - written}
 
     async def _get(self, params: Json) -> Json:
-        collection, id = _text(params, "collection"), _text(params, "id")
-        found = await self._engine.reader.get(_text(params, "database"), collection, id)
+        collection, id = text(params, "collection"), text(params, "id")
+        found = await self._engine.reader.get(text(params, "database"), collection, id)
         if found is None:
             raise NotFoundError(f"no record {collection}/{id} in {params['database']}")
         if not params.get("meta"):
@@ -167,8 +154,8 @@ class Service:
         return {**found.value, "_meta": self._engine.directory.describe(found)}
 
     async def _delete(self, params: Json) -> Json:
-        request = Delete(_text(params, "collection"), _text(params, "id"))
-        database = _text(params, "database")
+        request = Delete(text(params, "collection"), text(params, "id"))
+        database = text(params, "database")
         results = await self._engine.writer.write(database, [request])
         if not results[0].changed:
             raise NotFoundError(f"no record {request.collection}/{request.id} in {database}")
@@ -176,7 +163,7 @@ class Service:
 
     async def _list(self, params: Json) -> Json:
         found = await self._engine.reader.page(
-            _text(params, "database"), params.get("collection"), _limit(params)
+            text(params, "database"), params.get("collection"), _limit(params)
         )
         return {"records": [{"collection": f.collection, "id": f.id, **f.value} for f in found]}
 
@@ -192,7 +179,7 @@ class Service:
             _limit(params),
         )
         found = await self._engine.reader.find(
-            _text(params, "database"), _text(params, "collection"), query
+            text(params, "database"), text(params, "collection"), query
         )
         return {"records": [{"id": f.id, **f.value} for f in found]}
 
@@ -221,7 +208,7 @@ class Service:
         return answer
 
     async def _watch(self, params: Json) -> AsyncIterator[Json]:
-        database, collection = _text(params, "database"), params.get("collection")
+        database, collection = text(params, "database"), params.get("collection")
         subscription = self._engine.board.subscribe(RecordChanged)
         try:
             async for event in subscription:
@@ -286,7 +273,7 @@ class Service:
         ask = self._asker("join") if params.get("ask", True) else None
         joiner = Joiner(
             self._engine,
-            _text(params, "code"),
+            text(params, "code"),
             params.get("address"),
             params.get("tag"),
             timeout_ms,
@@ -306,13 +293,6 @@ class Service:
                 self._answers.pop(what, None)
 
         return ask
-
-
-def _text(params: Json, name: str) -> str:
-    value = params.get(name)
-    if not isinstance(value, str):
-        raise UsageError(f"{name}: a text was expected")
-    return value
 
 
 def _limit(params: Json) -> int:

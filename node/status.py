@@ -81,6 +81,9 @@ async def node_status(engine: "Engine") -> dict[str, Any]:
         "peers": rows,
         "alarms": [{"time": iso_time(a.time_ms), "kind": a.kind} for a in alarms],
         "waiting_entries": engine.ingest.waiting(),
+        "shelf": engine.directory.shelf_rows(),
+        "paper_key": bool(engine.mesh.registry.recovery),
+        "removed": not us.active,
         "reachable_all_synced": bool(reachable) and all(row["proved"] for row in reachable),
     }
 

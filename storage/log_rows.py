@@ -27,6 +27,8 @@ class EntryState(IntEnum):
     APPLIED = 0
     PENDING = 1
     QUARANTINED = 2
+    SHELVED = 3
+    """Its author was removed before anybody who belongs had seen it, and nobody built on it."""
 
 
 class Scope(NamedTuple):
@@ -219,7 +221,7 @@ def entry_id_at(conn: Conn, log_no: int, seq: int) -> bytes | None:
 def entries_in_state(
     conn: Conn, state: EntryState, after: int = 0, limit: int = ENTRIES_PER_RUN_MAX
 ) -> list[Entry]:
-    """Pending or quarantined entries in the order of arrival, a page from `after` (exclusive)."""
+    """Entries of a state but applied, in the order of arrival, a page from `after` (exclusive)."""
     assert state is not EntryState.APPLIED, "use entries_by_arrival"
     # `state != 0` is said again because only then SQLite takes the partial index.
     rows = conn.execute(
@@ -237,6 +239,27 @@ def entries_by_arrival(conn: Conn, after: int, limit: int) -> list[Entry]:
         (after, limit),
     )
     return [Entry(*row) for row in rows.fetchall()]
+
+
+def entries_of_scope(conn: Conn, scope_no: int, after: int, limit: int) -> list[Entry]:
+    """Entries of one scope in the order of arrival, a page from `after` (exclusive)."""
+    columns = ", ".join(f"e.{name}" for name in _ENTRY_COLUMNS.split(", "))
+    rows = conn.execute(
+        f"SELECT {columns} FROM entries e CROSS JOIN logs l ON l.log_no = e.log_no"
+        " WHERE l.scope_no = ? AND e.arrival > ? ORDER BY e.arrival LIMIT ?",
+        (scope_no, after, limit),
+    )
+    return [Entry(*row) for row in rows.fetchall()]
+
+
+def shelved_counts(conn: Conn) -> list[tuple[int, int]]:
+    """(log number, how many of its entries are on the shelf), for logs that have some."""
+    # `state != 0` is said again because only then SQLite takes the partial index.
+    rows = conn.execute(
+        "SELECT log_no, count(*) FROM entries WHERE state = 3 AND state != 0"
+        " GROUP BY log_no ORDER BY log_no"
+    )
+    return [(log_no, count) for log_no, count in rows.fetchall()]
 
 
 def set_entry_state(

@@ -8,6 +8,7 @@ makes a record findable is given by the caller with every write and kept in step
 This module does not read the JSON. Queries over it are in `record_queries.py`.
 """
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -152,6 +153,19 @@ def update_records(conn: Conn, rows: Sequence[RecordUpdate]) -> None:
     execute_rows(conn, _UPDATE, 8, [row[:8] for row in rows], ") AS v WHERE record_no = v.column1")
     change_texts(
         conn, [(row.record_no, row.text if row.value is not None else None) for row in rows]
+    )
+
+
+def remove_records(conn: Conn, coll_no: int, record_ids: Sequence[str]) -> None:
+    """Forget these records, to build them again from their entries; those not there are no fault.
+
+    To delete a record for people is another thing: then its row stays, without a value.
+    """
+    numbers = [record.record_no for record in existing(conn, coll_no, record_ids).values()]
+    remove_texts(conn, numbers)
+    conn.execute(
+        "DELETE FROM records WHERE record_no IN (SELECT value FROM json_each(?))",
+        (json.dumps(numbers),),
     )
 
 

@@ -372,6 +372,13 @@ class Authority:
         given = self._credentials.get(key, ())
         return any(one.makes_recovery and one.node.bit & past for one in given)
 
+    def admitted(self, key: bytes) -> int:
+        """The operations that ever admitted a key, whether they count by now or not."""
+        bits = 0
+        for given in self._credentials.get(key, ()):
+            bits |= given.node.bit
+        return bits
+
     def vouching(self, verdict: Verdict, key: bytes) -> int:
         """The operations on which a key belongs: enrolments, and statements of a recovery key."""
         bits = 0

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from .. import CoveyError
 from .authority import Authority, Node, Standing, recovery_of
+from .hlc import wall_ms_of
 from .operations import (
     ADOPT,
     DESCRIBE,
@@ -315,4 +316,5 @@ def _grant_of(node: Node, details: Mapping[str, Any]) -> Grant:
         details["epoch"],
         details["key_id"],
         dict(details["sealed"]),
+        wall_ms_of(node.operation.hlc),
     )

@@ -152,10 +152,23 @@ class Membership:
         past = self._past(heads)
         if past is None:
             return False
+        return bool(self._vouching_for(author) & past)
+
+    def never_left(self, author: bytes) -> bool:
+        """Whether everything that ever admitted an author still counts: all it wrote does."""
+        admitted = self._authority.admitted(author)
+        return bool(admitted) and admitted == self._vouching_for(author)
+
+    def admission(self, author: bytes) -> bytes:
+        """Equal bytes: what admitted the author still counts to the same part as before."""
+        vouching = self._vouching_for(author)
+        return b"".join(sorted(node.id for node in self._nodes.values() if node.bit & vouching))
+
+    def _vouching_for(self, author: bytes) -> int:
         if author not in self._vouching:
             verdict = self._authority.verdict(self._authority.entitled)
             self._vouching[author] = self._authority.vouching(verdict, author)
-        return bool(self._vouching[author] & past)
+        return self._vouching[author]
 
     @property
     def parked(self) -> int:

@@ -141,6 +141,8 @@ class Grant:
     key_id: bytes
     sealed: Mapping[bytes, bytes]
     """Recipient to box."""
+    made_ms: int = 0
+    """When, by the clock of its author, ms since 1970."""
 
 
 @dataclass(frozen=True, slots=True)

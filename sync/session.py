@@ -126,7 +126,9 @@ def _handle(turn: Turn, event: Event) -> None:  # noqa: C901 - a flat branch for
         case PlanReleased():
             want_all(turn)
         case CloseRequested(reason, text):
-            turn.close(reason, text, farewell=reason is not Reason.CONNECTION_LOST)
+            # A removed device is told nothing, not even that it was removed.
+            silent = reason in (Reason.CONNECTION_LOST, Reason.REMOVED)
+            turn.close(reason, text, farewell=not silent)
         case Opened():
             _on_opened(turn, event)
         case _:

@@ -6,7 +6,7 @@ import pytest
 
 from covey.crypto.entry import CONTROL_SCOPE
 from covey.crypto.grants import mesh_id
-from covey.node.mesh import NotAdminError, NotEntitledError
+from covey.node.mesh_view import NotAdminError, NotEntitledError
 from covey.storage.errors import StorageError
 from covey.sync.digests import database_digest, root_digest
 from covey.sync.hlc import tick
@@ -181,7 +181,7 @@ async def test_a_device_that_may_not_is_told_so_and_nothing_is_written() -> None
         with pytest.raises(NotEntitledError, match="guest"):
             await guest.collection().put({"x": 1}, id="r")
         with pytest.raises(NotAdminError):
-            await guest.engine.rename(laptop.id, "mine")
+            await guest.engine.trust.rename(laptop.id, "mine")
         assert guest.engine.ledger.holdings.control_digest() == before
         with pytest.raises(NotEntitledError, match="level full"):
             await guest.collection().put({"x": 1}, id="r", privacy="public")
@@ -189,7 +189,7 @@ async def test_a_device_that_may_not_is_told_so_and_nothing_is_written() -> None
         await laptop.collection().put({"y": 1}, id="q", privacy="public")
         await carry(laptop, guest)
         await guest.collection().put({"x": 1}, id="r", privacy="public")
-        await guest.engine.rename(guest.id, "visitor")
+        await guest.engine.trust.rename(guest.id, "visitor")
         await carry(guest, laptop)
         assert await laptop.collection().get("r") == {"x": 1}
         assert laptop.engine.mesh.registry.devices[guest.id].name == "visitor"
@@ -233,13 +233,13 @@ async def test_an_operation_that_failed_never_happened() -> None:
         phone = await world.member(laptop, "phone")
         heads = laptop.engine.mesh.registry.heads
         laptop.gate.fail_after = 0
-        renames = [laptop.engine.rename(laptop.id, f"name{n}") for n in range(3)]
+        renames = [laptop.engine.trust.rename(laptop.id, f"name{n}") for n in range(3)]
         failures = await asyncio.gather(*renames, return_exceptions=True)
         laptop.gate.fail_after = None
 
         assert all(isinstance(failure, StorageError) for failure in failures)
         assert laptop.engine.mesh.registry.heads == heads
-        await laptop.engine.rename(laptop.id, "better")
+        await laptop.engine.trust.rename(laptop.id, "better")
         await carry(laptop, phone)
         assert phone.engine.mesh.registry.devices[laptop.id].name == "better"
         assert phone.engine.mesh.registry.heads == laptop.engine.mesh.registry.heads

@@ -16,7 +16,7 @@ import pytest
 from covey.crypto.identity import make_certificate
 from covey.crypto.secret import Secret
 from covey.node.joining import Joiner
-from covey.node.mesh import NotAdminError
+from covey.node.mesh_view import NotAdminError
 from covey.node.outgoing import whole_log
 from covey.node.pairing import PairingPausedError, PairingWindow
 from covey.node.pairing_frames import (

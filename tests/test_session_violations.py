@@ -200,11 +200,12 @@ def test_refused_batch_ends_the_session_with_the_reason_of_the_store() -> None:
 
 
 def test_farewells() -> None:
-    """A goodbye is not answered, a broken channel is not spoken into, and closed is closed."""
+    """A goodbye is not answered, a broken channel and a removed device are not spoken to."""
     for event, frames in (
         (FrameReceived(encode(Goodbye(Reason.DONE, "bye"))), 0),
         (CloseRequested(Reason.CONNECTION_LOST), 0),
-        (CloseRequested(Reason.REMOVED), 1),
+        (CloseRequested(Reason.REMOVED), 0),
+        (CloseRequested(Reason.REPLACED), 1),
     ):
         machine = Machine()
         machine.meet()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from covey.node import shelf
-from covey.node.mesh import NotEntitledError
+from covey.node.mesh_view import NotEntitledError
 from covey.node.writer import (
     CHANGES_PER_TRANSACTION_MAX,
     ID_ALPHABET,
@@ -277,7 +277,7 @@ async def test_a_write_beside_a_membership_change_that_fails_is_accepted_by_peer
         await laptop.collection().put({"x": 1}, id="r")
         laptop = await world.restart(laptop)
         laptop.gate.hold_writes = True
-        renaming = asyncio.ensure_future(laptop.engine.rename(laptop.id, "new name"))
+        renaming = asyncio.ensure_future(laptop.engine.trust.rename(laptop.id, "new name"))
         await settle()
         laptop.gate.hold_reads = True
         writing = asyncio.ensure_future(laptop.collection().put({"x": 2}, id="r"))

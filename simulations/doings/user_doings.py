@@ -94,7 +94,7 @@ def rename(run: Run, args: dict[str, Any]) -> None:
     engine = device.engine
 
     async def act(_: Node) -> None:
-        await engine.rename(engine.keys.sig_pk, args["name"])
+        await engine.trust.rename(engine.keys.sig_pk, args["name"])
 
     _in_device(run, args["device"], act)
 

@@ -1,0 +1,226 @@
+"""Mesh view: what the membership and our keys say: who may what, and which key is for what.
+
+Reads only. `Mesh` (mesh.py) learns and writes; whatever it changes shows here at once.
+
+Spec: docs/protocol.md, sections 2 (tags), 4 and 10. Ids and keys are 32 bytes.
+"""
+
+from collections.abc import Collection, Sequence
+
+from .. import CoveyError
+from ..crypto.entry import (
+    CONTROL_SCOPE,
+    KIND_CHANGE_SET,
+    KIND_MEMBERSHIP,
+    Heading,
+    auth_ref,
+    entry_id,
+    key_id,
+    open_sealed,
+)
+from ..crypto.grants import discovery_key, scope_tag, tag_key
+from ..crypto.identity import DeviceKeys
+from ..sync.membership import Membership
+from ..sync.registry import Device, Grant, Registry, may_hold
+from .committer import Outlet
+from .granting import recipients_of
+from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
+from .presence import KEYS_MAX as DISCOVERY_KEYS_MAX
+from .rotation import old_control_key, stale_scopes
+from .stored import StoredEntry
+
+DEVICE_PRIVACY = 0
+OUTLETS_KEPT_MAX = 1024
+
+
+class NotAdminError(CoveyError):
+    """Only an admin device may admit, rename or limit others. Nothing was changed."""
+
+    exit_code = 3
+
+
+class NotEntitledError(CoveyError):
+    """This device holds no key for that database and level, and may not make one."""
+
+    exit_code = 3
+
+
+class MeshView:
+    """What a mesh is, as this node knows it."""
+
+    def __init__(self, ledger: Ledger, keys: DeviceKeys, membership: Membership) -> None:
+        self._ledger = ledger
+        self._keys = keys
+        self._membership = membership
+        self._scope_keys: dict[bytes, bytes] = {}
+        self._device_scope_keys: dict[bytes, bytes] = {}
+        self._headings: dict[tuple[bytes, ...], Heading] = {}
+        self._outlets: dict[bytes, Outlet] = {}
+
+    @property
+    def registry(self) -> Registry:
+        return self._membership.registry
+
+    @property
+    def id(self) -> bytes:
+        return self.registry.mesh
+
+    def key(self, id: bytes) -> bytes | None:
+        """The scope key of this id, if it was granted to us."""
+        return self._scope_keys.get(id)
+
+    def us(self) -> Device:
+        return self.registry.devices[self._keys.sig_pk]
+
+    def require_admin(self) -> None:
+        """Raises NotAdminError unless this device may admit others."""
+        if self.us().role != "admin":
+            raise NotAdminError(
+                "this device is a member, not an admin: run this on the device that made the mesh"
+            )
+
+    def control_key(self) -> tuple[int, bytes, bytes]:
+        """Epoch, key id and key under which membership operations are written now."""
+        current = self.registry.writer_key(CONTROL_SCOPE, self._scope_keys)
+        epoch, id = current or self._old_control_key()
+        return epoch, id, self._scope_keys[id]
+
+    def discovery_keys(self) -> list[bytes]:
+        """Newest first: older ones are for members that have not heard of the newest."""
+        newest = self.control_key()[1]
+        older = [
+            grant.key_id
+            for grant in reversed(self.registry.grants)
+            if grant.scope == CONTROL_SCOPE and grant.key_id in self._scope_keys
+        ]
+        ids = list(dict.fromkeys([newest, *older]))[:DISCOVERY_KEYS_MAX]
+        return [discovery_key(self._scope_keys[id]) for id in ids]
+
+    def shared_privacies(self, peer: bytes) -> frozenset[int]:
+        """The privacy levels that both we and an active peer are entitled to."""
+        devices = self.registry.devices
+        both = [devices[self._keys.sig_pk], devices[peer]]
+        return frozenset(
+            level
+            for level in range(1, len(PRIVACY_NAMES))
+            if all(self.registry.entitled(device, level) for device in both)
+        )
+
+    def may_write(self, author: bytes, scope: Scope, heads: Sequence[bytes]) -> bool:
+        """Was `author` entitled to this scope in the fold of these membership heads?
+
+        Membership operations judge themselves in the fold; there any chain is stored.
+        """
+        if scope.tag == CONTROL_SCOPE:
+            return True
+        standing = self._membership.standing(author, heads)
+        return standing is not None and may_hold(standing.level, scope.tag, scope.privacy)
+
+    def counts(self, log: Log, seq: int, heads: Sequence[bytes]) -> bool:
+        """Whether an entry counts by itself: its author still belongs by the word under which it
+        wrote, or whoever removed it had seen this entry (`vouching.py`).
+        """
+        if log.scope.tag == CONTROL_SCOPE or self._membership.admissible(log.author, heads):
+            return True
+        cut = self.registry.cuts.get(log.author, {}).get((log.scope.tag, log.instance))
+        return cut is not None and seq <= cut[0]
+
+    def counts_wholly(self, log: Log) -> bool:
+        """Whether every entry of this log counts by itself, under whatever heads."""
+        if log.scope.privacy == DEVICE_PRIVACY or self._membership.never_left(log.author):
+            return True
+        cut = self.registry.cuts.get(log.author, {}).get((log.scope.tag, log.instance))
+        return cut is not None and log.head_seq <= cut[0]
+
+    def standing_name(self, log: Log) -> bytes:
+        """Equal names: the same entries of this log count by themselves."""
+        cut = self.registry.cuts.get(log.author, {}).get((log.scope.tag, log.instance))
+        reach = b"" if cut is None else cut[0].to_bytes(8, "big")
+        return self._membership.admission(log.author) + reach
+
+    def heading(
+        self, scope: bytes, author: bytes, instance: bytes, key: bytes, heads: tuple[bytes, ...]
+    ) -> Heading:
+        """The header fields that entries of one segment share. Raises FormatError."""
+        name = (scope, author, instance, key, *heads)
+        heading = self._headings.get(name)
+        if heading is None:
+            kind = KIND_MEMBERSHIP if scope == CONTROL_SCOPE else KIND_CHANGE_SET
+            ref = auth_ref(heads)
+            heading = Heading(kind, self.id, scope, author, instance, ref, key)
+            if len(self._headings) >= OUTLETS_KEPT_MAX:
+                self._headings.clear()
+            self._headings[name] = heading
+        return heading
+
+    def open_entry(self, log: Log, stored: StoredEntry) -> bytes | None:
+        """Decrypt a stored entry; None while its key is missing. Raises CryptoError."""
+        row, key_id = stored.entry, stored.key_id
+        key = self._scope_keys.get(key_id)
+        if key is None:
+            return None
+        shared = self.heading(log.scope.tag, log.author, log.instance, key_id, stored.heads)
+        _, ad, nonce = entry_id(shared, row.seq, stored.prev, row.salt, row.ct)
+        return open_sealed(key, ad, nonce, row.ct)
+
+    def needs_key(self, scope: Scope) -> bool:
+        """Whether there is no key left to write to this scope: each is held by somebody removed."""
+        if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
+            return False
+        return self.registry.writer_key(scope.tag, self._scope_keys) is None
+
+    def held_keys(self) -> Collection[bytes]:
+        """The ids of all keys that we hold."""
+        return self._scope_keys.keys()
+
+    def stale_scopes(self, without: Collection[bytes] = ()) -> list[bytes]:
+        """Scopes that need a new key if `without` were not there, the control scope first."""
+        return stale_scopes(self.registry, self._scope_keys, without)
+
+    def can_write(self, scope: Scope) -> bool:
+        """Whether this device holds a key to write under; its own scopes it always can."""
+        outlet = self._outlets.get(scope.tag)
+        if outlet is not None and outlet.heads == self.registry.heads:
+            return True
+        if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
+            return True
+        return self.registry.writer_key(scope.tag, self._scope_keys) is not None
+
+    def can_open(self, database: str, privacy: int) -> bool:
+        """Whether this device may write to that scope, or make it if nobody has yet."""
+        scope = self._ledger.scope_named(database, privacy)
+        return self._may_make(privacy) if scope is None else self.can_write(scope)
+
+    def _may_make(self, privacy: int) -> bool:
+        """Only a full device's grants count; what stays on this device needs none."""
+        return privacy == DEVICE_PRIVACY or self.us().level == "full"
+
+    def _writer_key_id(self, scope: Scope) -> bytes:
+        if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
+            return key_id(self._device_scope_keys[scope.tag])
+        current = self.registry.writer_key(scope.tag, self._scope_keys)
+        if current is not None:
+            return current[1]
+        if not self.us().active:
+            raise NotEntitledError(
+                "this device was removed from its mesh: what it has can be read and exported"
+            )
+        raise NotEntitledError(
+            f"{scope.database}: this device may not write at privacy"
+            f" {PRIVACY_NAMES[scope.privacy]}, or has no key yet that a removed device lacks"
+        )
+
+    def _old_control_key(self) -> tuple[int, bytes]:
+        readers = recipients_of(self.registry, CONTROL_SCOPE, 0)
+        return old_control_key(self.registry, self._scope_keys, [r.sig_pk for r in readers])
+
+    def _is_rightly_named(self, grant: Grant) -> bool:
+        """Whether the scope tag is that of the database and privacy: members might lie here."""
+        if grant.scope == CONTROL_SCOPE:
+            return True
+        return grant.scope == scope_tag(self._tag_key(), grant.database, grant.privacy)
+
+    def _tag_key(self) -> bytes:
+        # Grants come in the order of the fold, so this is the founder's, whoever made more.
+        first = next(grant for grant in self.registry.grants if grant.scope == CONTROL_SCOPE)
+        return tag_key(self._scope_keys[first.key_id])

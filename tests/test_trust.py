@@ -1,0 +1,428 @@
+"""Trust: a device that is removed or limited, whatever it and others wrote meanwhile."""
+
+import itertools
+
+import pytest
+
+from covey.crypto.entry import CONTROL_SCOPE
+from covey.node.mesh_view import NotAdminError, NotEntitledError
+from covey.node.trust import TrustRefusedError
+from covey.storage import event_rows, log_rows
+from covey.storage.errors import StorageError
+from covey.storage.log_rows import EntryState
+
+from .memory_world import Device, World, batches, carry, meet, settle_tasks, take
+
+
+async def three(world: World) -> tuple[Device, Device, Device]:
+    """Laptop is the admin; phone and tablet are members of level full; all hold one record."""
+    laptop = await world.founder("laptop")
+    phone = await world.member(laptop, "phone")
+    tablet = await world.member(laptop, "tablet")
+    await laptop.collection().put({"text": "tea", "n": 0}, id="r")
+    await meet(laptop, phone, tablet)
+    return laptop, phone, tablet
+
+
+async def revoke(admin: Device, device: Device) -> None:
+    await admin.engine.trust.revoke(device.id)
+    await settle_tasks(admin)
+
+
+async def give(source: Device, target: Device) -> None:
+    """Bring data that `target` does not ask for any more: all that `source` holds."""
+    for scope in source.engine.ledger.scopes():
+        if target.engine.ledger.scope(scope.tag) is not None:
+            for batch in await batches(source, target, scope.tag):
+                await take(target, batch)
+    await settle_tasks(target)
+
+
+def entry_keys(device: Device, scope: bytes | None = None) -> dict[bytes, set[bytes]]:
+    """Under which keys a device wrote, by scope."""
+    found: dict[bytes, set[bytes]] = {}
+
+    def read(conn):  # type: ignore[no-untyped-def]
+        for row in log_rows.entries_by_arrival(conn, 0, 10_000):
+            log = device.engine.ledger.log_numbered(row.log_no)
+            if log.author == device.id and log.scope.privacy + (log.scope.tag == CONTROL_SCOPE):
+                heading = log_rows.headings_by_no(conn, [row.heading_no])[row.heading_no]
+                found.setdefault(log.scope.tag, set()).add(heading.key_id)
+
+    device.gate.inner.read(read)
+    return found
+
+
+def shelved(device: Device) -> int:
+    return sum(row["entries"] for row in device.engine.directory.shelf_rows())
+
+
+# Keys -------------------------------------------------------------------------------------------
+
+
+async def test_nothing_written_after_a_removal_opens_with_a_key_that_the_removed_one_has() -> None:
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await revoke(laptop, phone)
+        before = set(phone.engine.mesh.held_keys())
+        await laptop.collection().put({"secret": 1}, id="later")
+        await laptop.engine.trust.rename(laptop.id, "the laptop")
+        await carry(laptop, tablet)
+        await tablet.collection().put({"secret": 2}, id="tablet's")
+
+        assert not phone_opens(phone, laptop, before)
+        assert not phone_opens(phone, tablet, before)
+
+
+def phone_opens(phone: Device, other: Device, keys: set[bytes]) -> list[str]:
+    """Entries of `other`, written after it knew of the removal, under keys that the phone has.
+
+    The one grant of the next control key is the exception: it has to be readable for whoever has
+    only the old one, and holds boxes for others.
+    """
+    opened = []
+
+    def read(conn):  # type: ignore[no-untyped-def]
+        for row in log_rows.entries_by_arrival(conn, 0, 10_000):
+            log = other.engine.ledger.log_numbered(row.log_no)
+            heading = log_rows.headings_by_no(conn, [row.heading_no])[row.heading_no]
+            heads = [heading.heads[i : i + 32] for i in range(0, len(heading.heads), 32)]
+            at = other.engine.mesh._membership.at(heads)
+            if at is None or (log.scope.tag != CONTROL_SCOPE and not log.scope.privacy):
+                continue
+            known = at.devices.get(phone.id)
+            if known is not None and not known.active and heading.key_id in keys:
+                opened.append(f"{log.scope.database} {row.seq}")
+
+    other.gate.inner.read(read)
+    return opened
+
+
+async def test_a_removal_and_its_new_keys_are_one_transaction() -> None:
+    async with World() as world:
+        laptop, phone, _ = await three(world)
+        laptop.gate.fail_after = 0
+        with pytest.raises(StorageError):
+            await laptop.engine.trust.revoke(phone.id)
+        laptop.gate.fail_after = None
+
+        assert laptop.engine.mesh.registry.devices[phone.id].active
+        writes = laptop.gate.writes
+        await laptop.engine.trust.revoke(phone.id)
+        registry = laptop.engine.mesh.registry
+        assert not registry.devices[phone.id].active
+        scope = laptop.engine.ledger.scope_named("memory", 1)
+        assert scope is not None
+        assert not laptop.engine.mesh.needs_key(scope)
+        assert not laptop.engine.mesh.stale_scopes()
+        # One transaction for the log; what follows from it may be another.
+        again = await world.restart(laptop, crash=True)
+        assert not again.engine.mesh.registry.devices[phone.id].active
+        assert not again.engine.mesh.stale_scopes()
+        assert laptop.gate.writes - writes <= 3
+
+
+async def test_two_removals_at_once_leave_keys_that_neither_holds() -> None:
+    """Each new epoch is held by the device that the other one removed."""
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        desktop = await world.member(laptop, "desktop")
+        await laptop.engine.trust.set_role(desktop.id, "admin")
+        await meet(laptop, phone, tablet, desktop)
+        await revoke(laptop, phone)
+        await revoke(desktop, tablet)
+        await meet(laptop, desktop)
+        lost = set(phone.engine.mesh.held_keys()) | set(tablet.engine.mesh.held_keys())
+        # What each sealed to the other's removed device before it knew is theirs as well.
+        for device in (laptop, desktop):
+            for grant in device.engine.mesh.registry.grants:
+                if {phone.id, tablet.id} & set(grant.sealed):
+                    lost.add(grant.key_id)
+        await laptop.collection().put({"n": 1}, id="r")
+        await desktop.collection().put({"n": 2}, id="q")
+
+        for device in (laptop, desktop):
+            registry = device.engine.mesh.registry
+            assert {d.sig_pk for d in registry.active()} == {laptop.id, desktop.id}
+            scope = device.engine.ledger.scope_named("memory", 1)
+            assert scope is not None
+            assert device.engine.mesh.outlet_now(scope).heading.key_id not in lost
+            assert device.engine.mesh.control_key()[1] not in lost
+        await meet(laptop, desktop)
+        assert await laptop.values() == await desktop.values()
+
+
+async def test_whoever_may_read_less_gets_no_new_key_of_what_it_may_not() -> None:
+    async with World() as world:
+        laptop, phone, _ = await three(world)
+        await laptop.collection().put({"n": 1}, id="f", privacy="family")
+        await meet(laptop, phone)
+        await laptop.engine.trust.set_level(phone.id, "limited")
+        held = set(phone.engine.mesh.held_keys())
+        await laptop.collection().put({"secret": 1}, id="private")
+        await laptop.collection().put({"n": 2}, id="f")
+        await carry(laptop, phone)
+
+        private = laptop.engine.ledger.scope_named("memory", 1)
+        assert private is not None
+        used = laptop.engine.mesh.outlet_now(private).heading.key_id
+        assert used not in held
+        assert phone.engine.mesh.key(used) is None
+        assert (await phone.values())["memory/facts/f"] == {"n": 2}
+        with pytest.raises(NotEntitledError):
+            await phone.collection().put({"n": 1}, id="mine")
+
+
+async def test_whoever_may_read_more_gets_what_was_written_before() -> None:
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        phone = await world.member(laptop, "phone", "guest")
+        await laptop.collection().put({"n": 1}, id="private")
+        await meet(laptop, phone)
+        assert await phone.values() == {}
+        await laptop.engine.trust.set_level(phone.id, "full")
+        await meet(laptop, phone)
+        await meet(laptop, phone)
+
+        assert await phone.values() == {"memory/facts/private": {"n": 1}}
+
+
+async def test_keys_are_replaced_on_demand_and_when_they_are_old() -> None:
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        scope = laptop.engine.ledger.scope_named("memory", 1)
+        assert scope is not None
+        first = laptop.engine.mesh.outlet_now(scope).heading.key_id
+        assert await laptop.engine.trust.rotate() == 2
+        second = laptop.engine.mesh.outlet_now(scope).heading.key_id
+        await laptop.engine.trust.look_after()
+        assert laptop.engine.mesh.outlet_now(scope).heading.key_id == second != first
+        await world.clock.advance(30 * 86_400_000 + 43_200_000)
+        await phone.engine.trust.look_after()
+        await carry(laptop, phone)
+        await phone.engine.trust.look_after()
+        theirs = phone.engine.mesh.registry.writer_key(scope.tag)
+        assert theirs is not None and theirs[1] == second, "a junior waits"
+        await laptop.engine.trust.look_after()
+        assert laptop.engine.mesh.outlet_now(scope).heading.key_id != second
+        await laptop.collection().put({"n": 7}, id="new")
+        await meet(laptop, phone, tablet)
+
+        assert await laptop.values() == await phone.values() == await tablet.values()
+
+
+async def test_a_guest_whose_time_is_over_is_removed() -> None:
+    async with World() as world:
+        laptop, phone, _ = await three(world)
+        day_ms = 86_400_000
+        expires = world.clock.wall_ms() + day_ms
+        await laptop.engine.trust.set_level(phone.id, "guest", expires)
+        await laptop.engine.trust.look_after()
+        assert laptop.engine.mesh.registry.devices[phone.id].active
+        await world.clock.advance(day_ms + 1)
+        await laptop.engine.trust.look_after()
+
+        assert not laptop.engine.mesh.registry.devices[phone.id].active
+
+
+# What a removed device wrote --------------------------------------------------------------------
+
+
+async def test_what_was_seen_stays_and_what_came_later_is_on_the_shelf() -> None:
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await phone.collection().put({"text": "seen"}, id="r")
+        await phone.collection().put({"by": "phone"}, id="seen")
+        await meet(laptop, phone, tablet)
+        await phone.collection().put({"text": "late"}, id="r")
+        await phone.collection().put({"by": "phone"}, id="late")
+        await carry(phone, tablet)
+        assert (await tablet.values())["memory/facts/r"] == {"text": "late", "n": 0}
+        await revoke(laptop, phone)
+        await carry(laptop, tablet)
+
+        expected = {
+            "memory/facts/r": {"text": "seen", "n": 0},
+            "memory/facts/seen": {"by": "phone"},
+        }
+        assert await tablet.values() == expected
+        assert shelved(tablet) == 2
+        await meet(laptop, tablet)
+        assert await laptop.values() == expected
+        assert shelved(laptop) == 2
+        again = await world.restart(laptop)
+        assert await again.values() == expected
+        assert shelved(again) == 2
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+async def test_what_somebody_built_on_counts_in_whatever_order_it_comes(
+    order: tuple[int, ...],
+) -> None:
+    """An honest edit must not be lost because it rests on one of a device that was removed."""
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        fourth = await world.member(laptop, "fourth")
+        await meet(laptop, phone, tablet, fourth)
+        await phone.collection().put({"text": "late"}, id="r")
+        await phone.collection().put({"by": "phone"}, id="alone")
+        await carry(phone, tablet)
+        await tablet.collection().put({"n": 5}, id="r")
+        await revoke(laptop, phone)
+        steps = [(laptop, fourth), (phone, fourth), (tablet, fourth)]
+        for index in order:
+            source, target = steps[index]
+            if source is phone:
+                await give(phone, target)
+            else:
+                await carry(source, target)
+        await meet(laptop, tablet, fourth)
+
+        expected = {"memory/facts/r": {"text": "late", "n": 5}}
+        for device in (laptop, tablet, fourth):
+            assert await device.values() == expected
+            assert shelved(device) == 1
+
+
+async def test_a_removed_device_does_not_vouch_for_itself() -> None:
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await revoke(laptop, phone)
+        for n in range(3):
+            await phone.collection().put({"n": n + 10}, id="r")
+        await give(phone, laptop)
+        await carry(laptop, tablet)
+        await give(phone, tablet)
+
+        for device in (laptop, tablet):
+            assert await device.values() == {"memory/facts/r": {"text": "tea", "n": 0}}
+            assert shelved(device) == 3
+
+
+async def test_an_admin_adopts_what_is_on_the_shelf_and_it_counts_everywhere() -> None:
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await phone.collection().put({"text": "offline"}, id="r")
+        await phone.collection().put({"by": "phone"}, id="new")
+        await revoke(laptop, phone)
+        await give(phone, laptop)
+        assert shelved(laptop) == 2
+        with pytest.raises(NotAdminError):
+            await tablet.engine.trust.adopt(phone.id)
+        await laptop.engine.trust.adopt(phone.id)
+        await settle_tasks(laptop)
+        await meet(laptop, tablet)
+
+        expected = {
+            "memory/facts/r": {"text": "offline", "n": 0},
+            "memory/facts/new": {"by": "phone"},
+        }
+        for device in (laptop, tablet):
+            assert await device.values() == expected
+            assert shelved(device) == 0
+        await phone.collection().put({"text": "after"}, id="r")
+        await give(phone, laptop)
+        assert await laptop.values() == expected
+        assert shelved(laptop) == 1
+
+
+async def test_a_crash_between_a_removal_and_its_consequences_changes_nothing() -> None:
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await phone.collection().put({"text": "late"}, id="r")
+        await carry(phone, tablet)
+        await revoke(laptop, phone)
+        operations = await batches(laptop, tablet, CONTROL_SCOPE)
+        prepared = [await tablet.engine.ingest.prepare(batch) for batch in operations]
+        # The batch becomes durable, and the disk takes nothing after that.
+        tablet.gate.fail_after = 1
+        for one in prepared:
+            try:
+                await tablet.engine.ingest.store(one)
+            except StorageError:
+                break
+        tablet = await world.restart(tablet, crash=True)
+        await settle_tasks(tablet)
+
+        assert await tablet.values() == {"memory/facts/r": {"text": "tea", "n": 0}}
+        assert shelved(tablet) == 1
+        row = tablet.gate.inner.read(
+            lambda conn: log_rows.entries_in_state(conn, EntryState.SHELVED)
+        )
+        assert len(await row) == 1
+
+
+# Rights -----------------------------------------------------------------------------------------
+
+
+async def test_a_member_removes_and_limits_nobody_but_itself() -> None:
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        for act in (
+            phone.engine.trust.revoke(tablet.id),
+            phone.engine.trust.set_level(tablet.id, "guest"),
+            phone.engine.trust.set_level(phone.id, "full"),
+            phone.engine.trust.set_role(phone.id, "admin"),
+            phone.engine.trust.rename(tablet.id, "mine"),
+            phone.engine.trust.describe(tablet.id, use="guest"),
+        ):
+            with pytest.raises(NotAdminError):
+                await act
+        await phone.engine.trust.set_level(phone.id, "limited")
+        await carry(phone, laptop)
+        assert laptop.engine.mesh.registry.devices[phone.id].level == "limited"
+        await phone.engine.trust.revoke(phone.id)
+        await carry(phone, laptop)
+        assert not laptop.engine.mesh.registry.devices[phone.id].active
+        assert not laptop.engine.mesh.stale_scopes(), "the most senior device made new keys"
+        with pytest.raises(NotEntitledError, match="removed"):
+            await phone.collection().put({"n": 1}, id="x")
+        assert await phone.values(), "what it has can still be read"
+
+
+async def test_a_mesh_is_not_left_without_an_admin() -> None:
+    async with World() as world:
+        laptop, phone, _ = await three(world)
+        for act in (
+            laptop.engine.trust.revoke(laptop.id),
+            laptop.engine.trust.set_level(laptop.id, "limited"),
+            laptop.engine.trust.set_role(laptop.id, "member"),
+        ):
+            with pytest.raises(TrustRefusedError, match="only admin"):
+                await act
+        await laptop.engine.trust.set_role(phone.id, "admin")
+        await laptop.engine.trust.revoke(laptop.id)
+        assert not laptop.engine.mesh.registry.devices[laptop.id].active
+
+
+async def test_a_removed_device_comes_back_only_by_a_new_enrolment() -> None:
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await revoke(laptop, phone)
+        await meet(laptop, tablet)
+        # Everything that it holds of old says that it belongs; nobody is impressed.
+        await carry(phone, laptop)
+        await carry(phone, tablet)
+        for device in (laptop, tablet):
+            assert not device.engine.mesh.registry.devices[phone.id].active
+            assert not device.engine.knows(phone.engine.keys.dh_pk)
+        with pytest.raises(TrustRefusedError):
+            await laptop.engine.trust.revoke(phone.id)
+
+
+async def test_everybody_is_told_in_words_what_was_decided() -> None:
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await laptop.engine.trust.set_role(tablet.id, "admin")
+        await laptop.engine.trust.rename(tablet.id, "slate")
+        await laptop.engine.trust.set_level(phone.id, "limited")
+        await laptop.engine.trust.revoke(phone.id)
+        await carry(laptop, tablet)
+        for device in (laptop, tablet):
+            await device.engine.notes.flush()
+            events = await device.gate.read(lambda conn: event_rows.events(conn, -1, 1000))
+            told = {(event.kind, event.detail) for event in events}
+            kinds = [event.kind for event in events]
+            assert {"role", "renamed", "revoked", "rotated"} <= set(kinds)
+            revoked = next(detail for kind, detail in told if kind == "revoked")
+            assert '"by": "laptop"' in revoked and '"device": "phone"' in revoked
