@@ -31,6 +31,7 @@ ADAPTERS = {
     "node/local_socket.py": "makes the socket file, and asks the kernel who is at the other end",
     "node/interfaces.py": "asks the system for its network interfaces",
     "node/main.py": "binds everything to this machine, and is the only one to do so",
+    "node/paper_shares.py": "calls a library that draws the randomness of shares itself",
     "node/mdns.py": "is the real Discovery",
     "node/system_clock.py": "is the real Clock",
     "node/system_entropy.py": "is the real Entropy",
@@ -79,6 +80,7 @@ WORLD_CALLS = {
         "crypto_box_seal",
         "crypto_sign_keypair",
         "generate",
+        "generate_mnemonics",
         "randombytes",
     ),
     "files": ("open", "read_bytes", "read_text", "write_bytes", "write_text"),
@@ -116,7 +118,8 @@ HEAVY_MODULES = {
     "the engine": ("aiohttp", "aiosqlite", "automerge", "nacl", "sqlcipher3", "zeroconf"),
     "pairing": ("cryptography", "qrcode", "spake2"),
     "unlocking": ("keyring",),
-    "extras that may be absent": ("chromadb", "duckdb", "rocksdict"),
+    "the paper key": ("mnemonic",),
+    "extras that may be absent": ("chromadb", "duckdb", "rocksdict", "shamir_mnemonic"),
 }
 """Slow to import or optional, by what needs them: other commands must not wait for them."""
 

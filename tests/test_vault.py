@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covey.crypto import vault
+from covey.crypto import vault, vault_slots
+from covey.crypto.recovery import RecoveryKeys
 from covey.crypto.secret import Secret
 from covey.crypto.vault import (
     COST_DEFAULT,
@@ -23,7 +24,10 @@ from covey.crypto.vault import (
     Argon2Cost,
     FileKey,
     KeyringKey,
+    LockKey,
     NoSuchSlotError,
+    PaperKey,
+    PaperLock,
     PassphraseKey,
     SlotKind,
     SlotLimitError,
@@ -33,6 +37,7 @@ from covey.crypto.vault import (
     WrongKeyError,
     add_slot,
     create_vault,
+    open_slot,
     open_vault,
     remove_slot,
     slots,
@@ -45,6 +50,8 @@ ID = b"sixteen byte id."
 FILE = FileKey(Secret(b"f" * 32))
 OTHER_FILE = FileKey(Secret(b"o" * 32))
 RING = KeyringKey(Secret(b"r" * 32))
+PAPER = RecoveryKeys.from_seed(Secret(b"p" * 32))
+OTHER_PAPER = RecoveryKeys.from_seed(Secret(b"q" * 32))
 
 
 def phrase(text: str) -> PassphraseKey:
@@ -62,7 +69,7 @@ def entropy(seed: str = "seed") -> Callable[[int], bytes]:
     return draw
 
 
-def made(*keys: UnlockKey) -> tuple[bytes, Secret]:
+def made(*keys: LockKey) -> tuple[bytes, Secret]:
     header, vault_key = create_vault(ID, keys, entropy(), COST_FLOOR)
     return header, vault_key
 
@@ -290,14 +297,76 @@ def test_an_unknown_kind_of_slot_is_refused(kind: int) -> None:
         slots(with_checksum(header[:21] + bytes([kind]) + header[22:-4]))
 
 
-def test_a_reserved_recovery_slot_is_kept_and_not_opened() -> None:
-    """An older program must not destroy the paper key that a newer one set up."""
-    header, _ = made(FILE)
-    reserved = with_checksum(header[:21] + b"\4" + header[22:-4])
+def test_the_paper_key_opens_a_slot_that_was_made_without_it() -> None:
+    """Any device can make the slot; the words stay in the drawer until the worst day."""
+    header, vault_key = made(FILE)
+    after = add_slot(header, vault_key, PaperLock(PAPER.seal_pk), entropy("later"))
 
-    assert [slot.kind for slot in slots(reserved)] == [SlotKind.RECOVERY]
-    with pytest.raises(NoSuchSlotError, match="unlocked by: recovery"):
-        open_vault(reserved, FILE)
+    assert open_slot(after, PaperKey(PAPER)) == (1, vault_key)
+    assert open_vault(after, FILE) == vault_key
+    assert [slot.is_for_paper(PAPER.seal_pk) for slot in slots(after)] == [False, True]
+    assert vault_id(after) == ID
+
+
+def test_a_vault_may_have_slots_for_several_paper_keys() -> None:
+    """While one paper key takes the place of another, both must work."""
+    header, vault_key = made(PaperLock(PAPER.seal_pk), FILE, PaperLock(OTHER_PAPER.seal_pk))
+
+    assert open_slot(header, PaperKey(PAPER)) == (0, vault_key)
+    assert open_slot(header, PaperKey(OTHER_PAPER)) == (2, vault_key)
+    assert [slot.is_for_paper(OTHER_PAPER.seal_pk) for slot in slots(header)] == [0, 0, 1]
+
+
+def test_a_vault_of_which_only_the_paper_key_is_left_opens() -> None:
+    """Passphrase forgotten, key file gone: the paper is what it was made for."""
+    header, vault_key = made(FILE, PaperLock(PAPER.seal_pk))
+    left = remove_slot(header, vault_key, 0)
+
+    assert open_vault(left, PaperKey(PAPER)) == vault_key
+    with pytest.raises(NoSuchSlotError, match="unlocked by: paper key"):
+        open_vault(left, FILE)
+    with pytest.raises(SlotLimitError):
+        remove_slot(left, vault_key, 0)
+
+
+def test_the_words_of_another_paper_key_are_told_as_such() -> None:
+    """Somebody has two of them in the drawer."""
+    header, _ = made(FILE, PaperLock(PAPER.seal_pk))
+
+    with pytest.raises(WrongKeyError, match="another paper key"):
+        open_vault(header, PaperKey(OTHER_PAPER))
+    with pytest.raises(NoSuchSlotError, match="no paper key slot"):
+        open_vault(made(FILE)[0], PaperKey(PAPER))
+
+
+@pytest.mark.parametrize("at", range(0, 113))
+def test_a_slot_for_the_paper_key_does_not_open_if_it_was_changed_on_purpose(at: int) -> None:
+    """Whoever edits the file also sets the checksum; no byte of the slot may be his."""
+    header, _ = made(PaperLock(PAPER.seal_pk))
+    changed = bytearray(header[:-4])
+    changed[at] ^= 1
+
+    with pytest.raises((VaultDamagedError, WrongKeyError, NoSuchSlotError)):
+        open_vault(with_checksum(bytes(changed)), PaperKey(PAPER))
+
+
+def test_a_slot_for_the_paper_key_of_another_vault_does_not_open() -> None:
+    """The vault id is bound into the sealed box."""
+    header, _ = made(PaperLock(PAPER.seal_pk))
+    moved = header[:4] + b"another vault id" + header[20:-4]
+
+    with pytest.raises(WrongKeyError):
+        open_vault(with_checksum(moved), PaperKey(PAPER))
+
+
+def test_the_frozen_header_still_opens_with_the_frozen_paper_key() -> None:
+    """What is on paper cannot be updated."""
+    frozen = json.loads((Path(__file__).parent / "vectors" / "covey_paper.json").read_text())
+    keys = RecoveryKeys.from_seed(Secret(bytes.fromhex(frozen["paper"]["seed"])))
+    header = bytes.fromhex(frozen["paper"]["header"])
+
+    assert open_slot(header, PaperKey(keys))[0] == 0
+    assert open_vault(header, PaperKey(keys)).reveal().hex() == frozen["paper"]["vault_key"]
 
 
 def test_the_default_cost_is_dear_and_a_cheaper_one_is_a_defect() -> None:
@@ -314,7 +383,7 @@ def test_too_little_memory_is_not_a_wrong_passphrase(monkeypatch: pytest.MonkeyP
     def refuse(*_: object) -> bytes:
         raise nacl.exceptions.RuntimeError("Unexpected failure in key derivation")
 
-    monkeypatch.setattr(vault, "crypto_pwhash_alg", refuse)
+    monkeypatch.setattr(vault_slots, "crypto_pwhash_alg", refuse)
     with pytest.raises(VaultMemoryError, match="64 MiB"):
         open_vault(header, phrase("any"))
 
@@ -339,10 +408,11 @@ def test_subkeys_differ_by_use_and_are_not_the_vault_key() -> None:
             vault.blob_key,
             vault.snapshot_key,
             vault.local_api_key,
+            vault.backup_key,
         )
     ]
 
-    assert len({*subkeys, vault_key.reveal()}) == 5
+    assert len({*subkeys, vault_key.reveal()}) == 6
     assert {len(key) for key in subkeys} == {32}
 
 
