@@ -22,7 +22,9 @@ from .output import visible
 USAGE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 STORE_FULL_OR_DAMAGED = 6
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
-_GLOBAL_OPTIONS = frozenset({"--home", "--key-file", "--passphrase-fd", "--verbose"})
+_GLOBAL_OPTIONS = frozenset(
+    {"--home", "--key-file", "--passphrase-fd", "--words-fd", "--recovery", "--verbose"}
+)
 
 
 class NodeError(CoveyError):

@@ -21,6 +21,7 @@ COMMANDS = {
     "down": "node_commands",
     "pair": "pair_commands",
     "join": "pair_commands",
+    "vault": "vault_commands",
     "devices": "device_commands",
     "db": "database_commands",
     "put": "data_commands",
@@ -112,6 +113,13 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     metavar="N",
     help="Unlock with the passphrase read from file descriptor N.",
 )
+@click.option(
+    "--words-fd",
+    type=int,
+    metavar="N",
+    help="Unlock with the words of the paper key, or two of its shares, read from descriptor N.",
+)
+@click.option("--recovery", is_flag=True, help="Unlock with the paper key, typed on a terminal.")
 @click.option("--verbose", is_flag=True, help="With an error, show where it was raised.")
 @click.option(
     "--version",
@@ -127,6 +135,8 @@ def covey(
     home: str,
     key_file: str | None,
     passphrase_fd: int | None,
+    words_fd: int | None,
+    recovery: bool,
     verbose: bool,
 ) -> None:
     """Your data on your devices, in sync, encrypted end to end, with no cloud.
@@ -137,8 +147,12 @@ def covey(
     settings = context.ensure_object(Settings)
     settings.home, settings.key_file = home, key_file
     settings.passphrase_fd, settings.verbose = passphrase_fd, verbose
-    if key_file is not None and passphrase_fd is not None:
-        raise click.UsageError("--key-file and --passphrase-fd: give one of them", context)
+    settings.words_fd, settings.recovery = words_fd, recovery
+    ways = {"--key-file": key_file, "--passphrase-fd": passphrase_fd, "--words-fd": words_fd}
+    given = [name for name, value in ways.items() if value is not None]
+    given += ["--recovery"] * recovery
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)}: give one of them", context)
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

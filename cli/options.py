@@ -36,6 +36,8 @@ class Settings:
     home: str = ""
     key_file: str | None = None
     passphrase_fd: int | None = None
+    words_fd: int | None = None
+    recovery: bool = False
     verbose: bool = False
     json: bool = False
 

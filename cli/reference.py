@@ -41,8 +41,9 @@ Without it, control and invisible characters in names and records are shown as e
 ## Unlocking
 
 A home is unlocked by a key file (`--key-file`), a passphrase on a file descriptor
-(`--passphrase-fd`), the system's keyring, or a passphrase typed on a terminal. A secret is never an
-argument nor in the environment, where other processes can read it.
+(`--passphrase-fd`), the system's keyring, a passphrase typed on a terminal, or the 24 words of the
+paper key (`--words-fd`, or `--recovery` to type them; two of its shares, one after the other, do as
+well). A secret is never an argument nor in the environment, where other processes can read it.
 
     covey --passphrase-fd 3 get memory facts tea 3< passphrase.txt
 

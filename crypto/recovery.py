@@ -113,16 +113,24 @@ def find_words(text: str, known: Sequence[str]) -> list[str]:
 
     Raises: WordsError with the place of the first that is none of them.
     """
-    if len(text) > TYPED_CHARACTERS_MAX:
-        raise WordsError(f"{len(text)} characters are too many for words from a paper key")
-    typed = [_NUMBERING.sub("", part.lower()) for part in _BETWEEN.split(text)]
     found = []
-    for place, part in enumerate(filter(None, typed), start=1):
+    for place, part in enumerate(split_typed(text), start=1):
         word = find_word(part, known)
         if word is None:
             raise WordsError(f"word {place} is not in the list of words: look how it is spelt")
         found.append(word)
     return found
+
+
+def split_typed(text: str) -> list[str]:
+    """Return what a person typed word by word, in lower case, without numbers before the words.
+
+    Raises: WordsError if it is much longer than what stands on any paper.
+    """
+    if len(text) > TYPED_CHARACTERS_MAX:
+        raise WordsError(f"{len(text)} characters are too many for words from a paper key")
+    typed = (_NUMBERING.sub("", part.lower()) for part in _BETWEEN.split(text))
+    return [part for part in typed if part]
 
 
 def find_word(typed: str, known: Sequence[str]) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import CoveyError
-from ..crypto.recovery import SEED_BYTES, WordsError, find_words
+from ..crypto.recovery import SEED_BYTES, WordsError, find_words, read_words, split_typed
 from ..crypto.secret import Secret
 
 SHARES = 3
@@ -57,6 +57,19 @@ def combine_shares(typed: Sequence[str]) -> Secret:
     if any(seed != seeds[0] for seed in seeds):
         raise WordsError("these shares do not fit together: give two of them")
     return seeds[0]
+
+
+def read_paper(text: str) -> Secret:
+    """Return the seed for what a person typed: a paper key, or two or three shares of it.
+
+    Raises: WordsError, SharesMissingError.
+    """
+    typed = split_typed(text)
+    count, rest = divmod(len(typed), SHARE_WORDS)
+    if rest or count < NEEDED:
+        return read_words(text)
+    ends = range(SHARE_WORDS, len(typed) + 1, SHARE_WORDS)
+    return combine_shares([" ".join(typed[end - SHARE_WORDS : end]) for end in ends])
 
 
 def _read_share(library: Any, text: str, place: int) -> Any:

@@ -1,7 +1,7 @@
 """Unlock: the ways into a home, as an application or the command line names them.
 
-`Passphrase`, `KeyFile` and `Keyring` say which way; `to_vault_unlock` fetches the key of an
-existing vault, `make_vault_unlock` makes one for a new slot. What is done with it is in
+`Passphrase`, `KeyFile`, `Keyring` and `PaperWords` say which way; `to_vault_unlock` fetches the key
+of an existing vault, `make_vault_unlock` makes one for a new slot. What is done with it is in
 crypto/vault.py.
 
 A key file is 32 random bytes that nobody else may read. On the disk of the home it does not
@@ -18,17 +18,21 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
 
 from .. import CoveyError
+from ..crypto.recovery import TYPED_CHARACTERS_MAX, RecoveryKeys
 from ..crypto.secret import Secret
 from ..crypto.vault import (
     KEY_BYTES,
     PASSPHRASE_BYTES_MAX,
     FileKey,
     KeyringKey,
+    LockKey,
+    PaperKey,
+    PaperLock,
     PassphraseKey,
     SlotKind,
     UnlockKey,
@@ -36,6 +40,7 @@ from ..crypto.vault import (
 )
 from ..storage.home import Home
 from ..storage.vault_file import read_vault
+from .paper_shares import read_paper
 
 KEYRING_SERVICE = "covey"
 OTHER_WAYS = "unlock with --passphrase-fd N or --key-file PATH instead"
@@ -114,7 +119,21 @@ class Keyring:
     """A key that the operating system's keyring keeps for this vault."""
 
 
-Unlock = Passphrase | KeyFile | Keyring
+@dataclass(frozen=True, slots=True, eq=False)
+class PaperWords:
+    """The words of the paper key as they were typed, or two of its shares one after the other.
+
+    Raises: WordsError when made of anything else; SharesMissingError.
+    """
+
+    text: InitVar[str]
+    keys: RecoveryKeys = field(init=False)
+
+    def __post_init__(self, text: str) -> None:
+        object.__setattr__(self, "keys", RecoveryKeys.from_seed(read_paper(text)))
+
+
+Unlock = Passphrase | KeyFile | Keyring | PaperWords
 
 
 def to_vault_unlock(unlock: Unlock, vault_id: bytes) -> UnlockKey:
@@ -132,11 +151,13 @@ def to_vault_unlock(unlock: Unlock, vault_id: bytes) -> UnlockKey:
             if found is None:
                 raise KeyringEntryError(f"the keyring holds no key for this vault: {OTHER_WAYS}")
             return KeyringKey(found)
+        case PaperWords():
+            return PaperKey(unlock.keys)
         case _:
             assert_never(unlock)
 
 
-def make_vault_unlock(unlock: Unlock, vault_id: bytes, draw: Draw) -> UnlockKey:
+def make_vault_unlock(unlock: Unlock, vault_id: bytes, draw: Draw) -> LockKey:
     """Fetch or make the key for a new slot of a vault; an existing key file is used as it is.
 
     A new key is safely stored when this returns, before any vault depends on it.
@@ -150,6 +171,8 @@ def make_vault_unlock(unlock: Unlock, vault_id: bytes, draw: Draw) -> UnlockKey:
             return FileKey(_make_key_file(Path(path), draw))
         case Keyring():
             return KeyringKey(_keyring_make(_keyring_backend(), vault_id, draw))
+        case PaperWords():
+            return PaperLock(unlock.keys.seal_pk)
         case _:
             assert_never(unlock)
 
@@ -172,18 +195,35 @@ def read_passphrase_fd(fd: int) -> Passphrase:
 
     Raises: PassphraseInputError.
     """
-    limit = PASSPHRASE_BYTES_MAX + len(b"\r\n")
+    data = _read_fd(fd, PASSPHRASE_BYTES_MAX + len(b"\r\n"), "--passphrase-fd")
+    data = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
+    return Passphrase(_as_text(data, fd))
+
+
+def read_words_fd(fd: int) -> PaperWords:
+    """Read the words of a paper key, or shares of it, from a descriptor up to its end.
+
+    Raises: PassphraseInputError, WordsError, SharesMissingError.
+    """
+    return PaperWords(_as_text(_read_fd(fd, TYPED_CHARACTERS_MAX, "--words-fd"), fd))
+
+
+def _read_fd(fd: int, limit: int, option: str) -> bytes:
+    """What a descriptor holds, or one byte more than `limit`."""
     data = b""
     try:
         while len(data) <= limit and (more := os.read(fd, limit + 1 - len(data))):
             data += more
     except (OSError, OverflowError):
         raise PassphraseInputError(
-            f"descriptor {fd} cannot be read: give an open one, such as --passphrase-fd 0"
+            f"descriptor {fd} cannot be read: give an open one, such as {option} 0"
         ) from None
-    data = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
+    return data
+
+
+def _as_text(data: bytes, fd: int) -> str:
     try:
-        return Passphrase(data.decode())
+        return data.decode()
     except UnicodeDecodeError:
         raise PassphraseInputError(
             f"descriptor {fd} does not hold UTF-8 text: check what is piped in"

@@ -64,6 +64,41 @@ class Device:
             check=False,
         )
 
+    def secretly(
+        self, *arguments: str, code: int = 0, unlock: str | None = None, **secrets: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run one command whose secrets come through file descriptors.
+
+        `new_passphrase_fd="text"` gives `--new-passphrase-fd N` after the command, where N holds
+        the text. `unlock` names the one that stands before the command, in place of the key file.
+        """
+        before, after, held = ["--home", str(self.home)], list(arguments), []
+        for name, text in secrets.items():
+            reading, writing = os.pipe()
+            os.write(writing, text.encode())
+            os.close(writing)
+            held.append(reading)
+            option = [f"--{name.replace('_', '-')}", str(reading)]
+            before, after = (before + option, after) if name == unlock else (before, after + option)
+        if unlock is None:
+            before += ["--key-file", str(self.key)]
+        try:
+            done = subprocess.run(
+                [*self.prefix, *COVEY, *before, *after],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_SECONDS_MAX,
+                env=self.environment(),
+                pass_fds=held,
+                check=False,
+            )
+        finally:
+            for fd in held:
+                os.close(fd)
+        assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+        return done
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command and leave it running; its output can be read line by line."""
         return subprocess.Popen(
