@@ -22,6 +22,8 @@ COMMANDS = {
     "pair": "pair_commands",
     "join": "pair_commands",
     "vault": "vault_commands",
+    "backup": "backup_commands",
+    "restore": "backup_commands",
     "devices": "device_commands",
     "db": "database_commands",
     "put": "data_commands",

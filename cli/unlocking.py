@@ -48,6 +48,30 @@ def unlock_as_told(settings: Settings) -> unlock.Unlock | None:
     return _given(settings.key_file, settings.passphrase_fd)
 
 
+def unlock_backup(
+    settings: Settings, file: Path, header: bytes, words_fd: int | None, recovery: bool
+) -> unlock.Unlock:
+    """The way into the vault of a backup, as the options say, else as the vault itself says.
+
+    Raises: as `unlock_existing`; UsageError if the options name two ways.
+    """
+    if words_fd is not None or recovery:
+        if (words_fd is not None and recovery) or _names_a_way(settings):
+            raise click.UsageError("one way to unlock the backup, please")
+        settings = Settings(settings.home, words_fd=words_fd, recovery=recovery)
+    given = unlock_as_told(settings)
+    if given is not None:
+        return given
+    if unlock.keyring_opens(header):
+        return unlock.Keyring()
+    return ask_passphrase(file, unlock.holds_passphrase(header))
+
+
+def _names_a_way(settings: Settings) -> bool:
+    numbers = (settings.key_file, settings.passphrase_fd, settings.words_fd)
+    return settings.recovery or any(value is not None for value in numbers)
+
+
 def ask_words() -> unlock.PaperWords:
     """The paper key, typed by a person. Raises UsageError if there is none."""
     from .paper_key import ask_paper_words

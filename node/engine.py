@@ -100,6 +100,7 @@ class Engine:
         self.versions: tuple[int, ...] = VERSIONS
         """Protocol versions to offer, ascending; others only where old and new nodes are mixed."""
         self.features: tuple[str, ...] = ()
+        self.back_up: Callable[[Path, bool], Awaitable[dict[str, Any]]] | None = None  # backup.py
         self.board = Board()
         self.notes = Notes(database, clock)
         self.switchboard = Switchboard(self)

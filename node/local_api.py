@@ -37,7 +37,7 @@ from .local_socket import (
 _DEVICE_CALLS = {"device", "devices", "device_show", "device_rename"}
 _DATABASE_CALLS = {"databases", "database_create", "database_show"}
 _RECORD_CALLS = {"put", "put_many", "get", "delete", "list", "find"}
-_NODE_CALLS = {"sync", "status", "down", "pair_answer", "join_answer"}
+_NODE_CALLS = {"sync", "status", "backup", "down", "pair_answer", "join_answer"}
 CALLS = frozenset(_DEVICE_CALLS | _DATABASE_CALLS | _RECORD_CALLS | _NODE_CALLS)
 STREAMS = frozenset({"watch", "export", "log", "events", "pair", "join"})
 WAITING_CALLS = frozenset({"sync"})

@@ -15,13 +15,22 @@ from typing import Any
 from ..crypto.identity import DeviceKeys, short_id, shown_id
 from ..crypto.secret import Secret
 from ..crypto.selftest import run_self_test
-from ..crypto.vault import COST_DEFAULT, Argon2Cost, create_vault, open_vault, store_key, vault_id
+from ..crypto.vault import (
+    COST_DEFAULT,
+    Argon2Cost,
+    backup_key,
+    create_vault,
+    open_vault,
+    store_key,
+    vault_id,
+)
 from ..storage import meta_rows
 from ..storage.errors import HomeExistsError, NotInitialisedError
 from ..storage.home import Home
 from ..storage.store_file import create_store, open_store
 from ..storage.vault_file import read_vault, write_vault
 from .api import Node
+from .backup import BackupMaker
 from .capture import CaptureFile, CapturingTransport
 from .counters import Counters
 from .engine import Engine
@@ -111,7 +120,11 @@ async def open_engine(
         raise NotInitialisedError(home.path)
     async with AsyncExitStack() as stack:
         stack.enter_context(home.lock())
-        key = await asyncio.to_thread(_unlock, home, unlock)
+        header = read_vault(home.vault).header
+        vault_key = await asyncio.to_thread(_unlock, header, unlock)
+        key = store_key(vault_key)
+        backups = BackupMaker(home, header, key, backup_key(vault_key), clock)
+        del vault_key  # What it opens is derived; it itself is needed no more.
         opened = await open_store(home, key.reveal(), clock.wall_ms(), entropy.draw)
         stack.push_async_callback(opened.database.close)
         stored = await opened.database.read(lambda conn: meta_rows.get_meta(conn, DEVICE_KEYS))
@@ -137,6 +150,7 @@ async def open_engine(
         )
         stack.push_async_callback(engine.close)
         engine.reach.listen_on = listen
+        engine.back_up = backups.make
         await engine.start()
         if not opened.kept:
             engine.tell("new_instance", {"reason": "this home was copied or put back"})
@@ -213,10 +227,9 @@ def open_node(
     )
 
 
-def _unlock(home: Home, unlock: Unlock) -> Secret:
-    """The store's key. Argon2id takes a second and 256 MiB, so this runs beside the loop."""
-    header = read_vault(home.vault).header
-    return store_key(open_vault(header, to_vault_unlock(unlock, vault_id(header))))
+def _unlock(header: bytes, unlock: Unlock) -> Secret:
+    """The vault key. Argon2id takes a second and 256 MiB, so this runs beside the loop."""
+    return open_vault(header, to_vault_unlock(unlock, vault_id(header)))
 
 
 def _discovery(counters: Counters, listen: Address | None) -> Discovery:

@@ -8,6 +8,7 @@ local API passes on what it was sent.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from .. import CoveyError
@@ -55,6 +56,7 @@ class Service:
             "find": self._find,
             "sync": self._sync,
             "status": self._status,
+            "backup": self._backup,
             "down": self._down,
             "pair_answer": self._answer("pair"),
             "join_answer": self._answer("join"),
@@ -192,6 +194,14 @@ class Service:
 
     async def _status(self, _: Json) -> Json:
         return await self._engine.status()
+
+    async def _backup(self, params: Json) -> Json:
+        path = Path(_text(params, "file"))
+        if self._engine.back_up is None or not path.is_absolute():
+            raise UsageError("file: the absolute path of a new file was expected")
+        # Where others were last reached is worth having in it.
+        await self._engine.notes.flush()
+        return await self._engine.back_up(path, bool(params.get("force")))
 
     async def _down(self, _: Json) -> Json:
         self._stop()

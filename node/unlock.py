@@ -37,6 +37,7 @@ from ..crypto.vault import (
     SlotKind,
     UnlockKey,
     slots,
+    vault_id,
 )
 from ..storage.home import Home
 from ..storage.vault_file import read_vault
@@ -188,6 +189,22 @@ def has_keyring_slot(home: Path) -> bool:
 def has_passphrase_slot(home: Path) -> bool:
     """Whether the vault of `home` can be unlocked by a passphrase. Raises as above."""
     return _has_slot(home, SlotKind.PASSPHRASE)
+
+
+def keyring_opens(header: bytes) -> bool:
+    """Whether a vault has a slot for the keyring, and the keyring here holds its key."""
+    if not any(slot.kind is SlotKind.KEYRING for slot in slots(header)):
+        return False
+    try:
+        to_vault_unlock(Keyring(), vault_id(header))
+    except UnlockError:
+        return False
+    return True
+
+
+def holds_passphrase(header: bytes) -> bool:
+    """Whether a vault has a slot for a passphrase."""
+    return any(slot.kind is SlotKind.PASSPHRASE for slot in slots(header))
 
 
 def read_passphrase_fd(fd: int) -> Passphrase:

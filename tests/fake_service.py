@@ -161,6 +161,9 @@ class FakeService:
             "reachable_all_synced": self.synced,
         }
 
+    def on_backup(self, d: dict[str, Any]) -> Any:
+        return {"file": d["file"], "bytes": 4096, "made_at": "2026-01-01T10:00:00Z"}
+
     def on_down(self, d: dict[str, Any]) -> Any:
         self.stopped.set()
         return {"stopping": True}

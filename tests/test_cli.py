@@ -64,6 +64,7 @@ JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("status",), {"device", "mesh", "peers", "alarms", "reachable_all_synced"}),
     (("log",), {"time", "event", "device"}),
     (("join", "amber-clock-river", "--yes"), {"mesh", "enrolled_by"}),
+    (("backup", "b"), {"file", "bytes", "made_at"}),
     (("down",), {"stopped"}),
 ]
 

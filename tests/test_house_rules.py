@@ -26,6 +26,7 @@ FILE_LINES_MAX = 450
 BANNED_NAMES = frozenset({"utils", "helpers", "common", "base", "manager", "misc"})
 
 ADAPTERS = {
+    "node/backup.py": "copies a home to a file and back, in a thread beside the loop",
     "node/capture.py": "writes what crosses the wire to a file when a person asks for it",
     "node/local_api.py": "serves the local API on a socket of the system",
     "node/local_socket.py": "makes the socket file, and asks the kernel who is at the other end",
@@ -42,6 +43,7 @@ ADAPTERS = {
 """Files of `node` that bind the engine to this machine. Everything else there decides."""
 
 STORAGE_ADAPTERS = {
+    "storage/backup_file.py": "writes and reads backups, whole files outside any home",
     "storage/connector.py": "opens the encrypted store",
     "storage/database.py": "is the real Store",
     "storage/file_identity.py": "asks the system what tells a file from its copy",
