@@ -34,11 +34,15 @@ from .local_socket import (
     socket_path,
 )
 
-_DEVICE_CALLS = {"device", "devices", "device_show", "device_rename"}
+_DEVICE_CALLS = {"device", "devices", "device_show", "device_rename", "device_describe"}
+_TRUST_CALLS = {"device_level", "device_role", "device_revoke", "device_objectors", "device_adopt"}
+_KEY_CALLS = {"shelf", "keys_rotate"}
 _DATABASE_CALLS = {"databases", "database_create", "database_show"}
 _RECORD_CALLS = {"put", "put_many", "get", "delete", "list", "find"}
 _NODE_CALLS = {"sync", "status", "backup", "down", "pair_answer", "join_answer"}
-CALLS = frozenset(_DEVICE_CALLS | _DATABASE_CALLS | _RECORD_CALLS | _NODE_CALLS)
+CALLS = frozenset(
+    _DEVICE_CALLS | _TRUST_CALLS | _KEY_CALLS | _DATABASE_CALLS | _RECORD_CALLS | _NODE_CALLS
+)
 STREAMS = frozenset({"watch", "export", "log", "events", "pair", "join"})
 WAITING_CALLS = frozenset({"sync"})
 CLOSE_GRACE_S = 10.0

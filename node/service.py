@@ -196,7 +196,7 @@ class Service:
         return await self._engine.status()
 
     async def _backup(self, params: Json) -> Json:
-        path = Path(_text(params, "file"))
+        path = Path(text(params, "file"))
         if self._engine.back_up is None or not path.is_absolute():
             raise UsageError("file: the absolute path of a new file was expected")
         # Where others were last reached is worth having in it.

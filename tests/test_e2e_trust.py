@@ -1,0 +1,150 @@
+"""Real processes: a phone is removed while it is away, comes back, and tries.
+
+Laptop, phone and tablet are homes and processes of their own that meet on loopback.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .processes import Device, pair
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> Iterator[list[Device]]:
+    made = [Device(tmp_path, name) for name in ("laptop", "phone", "tablet")]
+    yield made
+    for device in made:
+        device.kill()
+
+
+def up(device: Device, *others: Device) -> None:
+    """Start the node at the port that it had before, and tell it where the others are."""
+    peers = [part for other in others for part in ("--peer", f"127.0.0.1:{other.port}")]
+    device.up("--no-mdns", *peers, listen=f"127.0.0.1:{device.port}")
+
+
+def together(devices: list[Device]) -> None:
+    laptop, phone, tablet = devices
+    for device, kind in zip(devices, ("laptop", "phone", "tablet"), strict=True):
+        device.init(kind)
+    up(laptop)
+    pair(laptop, phone)
+    pair(laptop, tablet)
+    up(phone, laptop)
+    up(tablet, laptop, phone)
+    laptop.run("put", "memory", "facts", "tea", '{"name": "kukicha", "tin": "full"}')
+    phone.run("sync", "--wait")
+    tablet.run("sync", "--wait")
+    phone.run("put", "memory", "facts", "tea", '{"tin": "half"}')
+    phone.run("put", "memory", "facts", "seen", '{"by": "phone"}')
+    phone.run("sync", "--wait")
+    laptop.run("sync", "--wait")
+    tablet.run("sync", "--wait")
+
+
+def test_a_phone_that_was_removed_while_away_comes_back_and_gets_nothing(
+    devices: list[Device],
+) -> None:
+    laptop, phone, tablet = devices
+    together(devices)
+    for device in devices:
+        device.down()
+
+    phone.run("put", "memory", "facts", "tea", '{"tin": "empty"}')
+    phone.run("put", "memory", "facts", "late", '{"by": "phone"}')
+    removed = laptop.run("devices", "revoke", "phone", "--yes")
+    assert (removed["status"], removed["revoked_by"]) == ("revoked", "laptop")
+    assert removed["contested"] is False
+    # The tablet has not heard of it, and takes what the phone wrote.
+    up(tablet)
+    up(phone, tablet)
+    phone.run("sync", "--wait")
+    assert tablet.run("get", "memory", "facts", "late") == {"by": "phone"}
+    phone.down()
+
+    up(laptop, tablet)
+    laptop.run("sync", "--wait")
+    for device in (laptop, tablet):
+        device.run("sync", "--wait")
+        assert device.run("get", "memory", "facts", "tea") == {"name": "kukicha", "tin": "half"}
+        assert device.run("get", "memory", "facts", "seen") == {"by": "phone"}
+        device.run("get", "memory", "facts", "late", code=1)
+        (shelf,) = device.run("status")["shelf"]
+        assert (shelf["device_name"], shelf["database"], shelf["entries"]) == ("phone", "memory", 2)
+        by_name = {row["device_name"]: row for row in device.run("devices")["devices"]}
+        assert by_name["phone"]["status"] == "revoked"
+    laptop.run("put", "memory", "facts", "secret", '{"door": "4711"}')
+    tablet.run("put", "memory", "facts", "more", '{"door": "4712"}')
+    laptop.run("sync", "--wait")
+    tablet.run("sync", "--wait")
+
+    up(phone, laptop, tablet)
+    phone.run("sync", "--wait", "--timeout", "5", code=4)
+    phone.run("get", "memory", "facts", "secret", code=1)
+    phone.run("get", "memory", "facts", "more", code=1)
+    phone.down()
+    # Nor has anything of it reached its disk, in whatever form.
+    sizes = [peer["received_bytes"] for peer in phone.run("status", code=1)["peers"]]
+    assert sizes == [0] * len(sizes)
+
+    adopted = laptop.run("devices", "adopt", "phone")
+    assert adopted["adopted"] == 2
+    tablet.run("sync", "--wait")
+    for device in (laptop, tablet):
+        assert device.run("get", "memory", "facts", "late") == {"by": "phone"}
+        assert device.run("get", "memory", "facts", "tea") == {"name": "kukicha", "tin": "empty"}
+        assert device.run("status")["shelf"] == []
+
+
+def test_a_removal_bites_at_once_while_all_are_connected(devices: list[Device]) -> None:
+    """The removed one sees its connections end, and nothing that is written after."""
+    laptop, phone, tablet = devices
+    together(devices)
+    laptop.run("devices", "revoke", "phone", "--yes")
+    laptop.run("put", "memory", "facts", "secret", '{"door": "4711"}')
+    laptop.run("sync", "--wait", "--with", "tablet")
+    tablet.run("put", "memory", "facts", "more", '{"door": "4712"}')
+    tablet.run("sync", "--wait")
+
+    phone.wait_for("disconnected")
+    phone.run("get", "memory", "facts", "secret", code=1)
+    phone.run("get", "memory", "facts", "more", code=1)
+    assert tablet.run("get", "memory", "facts", "secret") == {"door": "4711"}
+    words = tablet.attempt("log").stdout
+    assert "phone" in words and "laptop" in words and "revoked" in words
+
+
+def test_what_a_person_may_not_do_is_said_and_changes_nothing(devices: list[Device]) -> None:
+    laptop, phone, tablet = devices
+    together(devices)
+    phone.run("devices", "revoke", "tablet", "--yes", code=3)
+    phone.run("devices", "level", "tablet", "guest", code=3)
+    phone.run("devices", "role", "phone", "admin", code=3)
+    laptop.run("devices", "revoke", "laptop", "--yes", code=3)
+    laptop.run("devices", "revoke", "nobody", "--yes", code=1)
+    laptop.run("devices", "role", "tablet", "admin")
+    tablet.run("sync", "--wait")
+    warned = tablet.attempt("devices", "revoke", "laptop", "--yes")
+    assert warned.returncode == 0 and "senior" in warned.stderr
+    unasked = laptop.attempt("devices", "revoke", "phone")
+    assert unasked.returncode == 2 and "--yes" in unasked.stderr
+
+
+def test_a_level_is_what_a_device_has_keys_for(devices: list[Device]) -> None:
+    laptop, phone, _ = devices
+    together(devices)
+    laptop.run("devices", "level", "phone", "limited")
+    laptop.run("put", "memory", "facts", "mine", '{"a": 1}')
+    laptop.run("put", "memory", "facts", "ours", '{"a": 2}', "--privacy", "family")
+    laptop.run("sync", "--wait")
+    phone.run("sync", "--wait")
+
+    assert phone.run("get", "memory", "facts", "ours") == {"a": 2}
+    phone.run("get", "memory", "facts", "mine", code=1)
+    phone.run("put", "memory", "facts", "other", '{"a": 3}', code=3)
+    assert laptop.run("devices", "rotate-keys")["scopes"] == 3
+    laptop.run("put", "memory", "facts", "ours", '{"a": 4}')
+    laptop.run("sync", "--wait")
+    assert phone.run("get", "memory", "facts", "ours") == {"a": 4}
