@@ -21,6 +21,7 @@ COMMANDS = {
     "down": "node_commands",
     "pair": "pair_commands",
     "join": "pair_commands",
+    "recovery": "recovery_commands",
     "vault": "vault_commands",
     "backup": "backup_commands",
     "restore": "backup_commands",

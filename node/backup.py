@@ -110,16 +110,16 @@ def restore_home(file: Path, place: Path, unlock_of: Callable[[bytes], Unlock]) 
     run_self_test()
     # A link to an empty folder cannot be renamed onto; the folder can.
     home = Home(place.resolve() if place.is_symlink() else place)
-    _refuse_taken(home)
+    refuse_taken(home)
     backup = read_backup(file)
     unlock = unlock_of(backup.vault)
     vault_key = open_vault(backup.vault, to_vault_unlock(unlock, vault_id(backup.vault)))
     key = store_key(vault_key).reveal()
-    with _new_home_beside(home) as fresh:
+    with new_home_beside(home) as fresh:
         extract_store(backup, backup_key(vault_key), fresh.store)
         write_vault(fresh.vault, backup.vault)
-        known = _verified(fresh, key, backup)
-        _refuse_taken(home)
+        known = verified_store(fresh, key, backup)
+        refuse_taken(home)
         try:
             SYSTEM_FILES.sync_folder(fresh.path)
             os.rename(fresh.path, home.path)
@@ -129,7 +129,7 @@ def restore_home(file: Path, place: Path, unlock_of: Callable[[bytes], Unlock]) 
     return {"home": str(home.path), **known, "made_at": iso_time(backup.head.made_ms)}
 
 
-def _verified(home: Home, key: bytes, backup: Backup) -> Json:
+def verified_store(home: Home, key: bytes, backup: Backup) -> Json:
     """Read every page of a restored store; who it belongs to."""
     try:
         check_store(home.store, key)
@@ -145,7 +145,7 @@ def _verified(home: Home, key: bytes, backup: Backup) -> Json:
     return {"device": device, "mesh": mesh.hex()}
 
 
-def _refuse_taken(home: Home) -> None:
+def refuse_taken(home: Home) -> None:
     if home.exists:
         raise HomeExistsError(home.path)
     try:
@@ -161,7 +161,7 @@ def _refuse_taken(home: Home) -> None:
 
 
 @contextmanager
-def _new_home_beside(home: Home) -> Iterator[Home]:
+def new_home_beside(home: Home) -> Iterator[Home]:
     """An empty home, locked, beside the place of `home`. Removed if the block fails.
 
     What a restore left that was ended by force is found by its name and thrown away.

@@ -40,6 +40,8 @@ class Outlet:
     heading: Heading
     heads: tuple[bytes, ...]
     key: bytes
+    signer: DeviceKeys | None = None
+    """Whose word it is, if not ours: the paper key's."""
 
     @property
     def scope(self) -> Scope:
@@ -109,7 +111,7 @@ class Committer:
         seq, prev = log.tail_seq + 1, log.tail_id
         salt = self.entropy.draw(SALT_BYTES)
         ciphertext, entry_id = seal(outlet.heading, outlet.key, seq, prev, salt, body)
-        signature = sign_entry(self.keys, entry_id)
+        signature = sign_entry(outlet.signer or self.keys, entry_id)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         staged = Staged(
             outlet, seq, prev, salt, ciphertext, entry_id, signature, done, rows, operation

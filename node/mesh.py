@@ -98,6 +98,10 @@ class Mesh(MeshView):
         await self.write([("grant", d) for d in self.new_epochs([s.tag for s in scopes])])
         return len(scopes)
 
+    async def rotate_stale(self) -> None:
+        """Begin a new epoch wherever somebody holds the key who may not any more."""
+        await self.write(lambda: [("grant", d) for d in self.new_epochs(self.stale_scopes())])
+
     def new_epochs(
         self, scopes: Iterable[bytes], without: Collection[bytes] = ()
     ) -> list[dict[str, Any]]:
@@ -178,14 +182,18 @@ class Mesh(MeshView):
         operations: Operations | Callable[[], Operations],
         *,
         with_grants: bool = False,
+        signer: DeviceKeys | None = None,
     ) -> None:
         """Append operations to the membership log, in one transaction. Durable when it returns.
 
         A function is called at the moment when nothing can come between what it sees and them.
-        `with_grants`: then also the keys that somebody is entitled to by them and lacks.
+        `with_grants`: then also the keys that somebody is entitled to by them and lacks. `signer`
+        is the paper key, if it is the one who says so: each time in a log of its own.
         Raises NotEntitledError, StorageError; then nothing was written.
         """
-        await self._settle(await self._append(operations, with_grants=with_grants))
+        await self._settle(
+            await self._append(operations, with_grants=with_grants, signer=signer or self._keys)
+        )
 
     async def enroll(self, certificate: bytes, name: str, kind: str, level: str) -> None:
         """Admit a device, with every key its level entitles it to, in one transaction."""
@@ -313,7 +321,11 @@ class Mesh(MeshView):
         return missing_grants(self.registry, self._scope_keys, first_granter, self._entropy)
 
     async def _append(
-        self, operations: Operations | Callable[[], Operations], *, with_grants: bool = False
+        self,
+        operations: Operations | Callable[[], Operations],
+        *,
+        with_grants: bool,
+        signer: DeviceKeys,
     ) -> list[Staged]:
         """Stage operations one after the other, each resting on the one before.
 
@@ -322,36 +334,41 @@ class Mesh(MeshView):
         """
         scope = self._ledger.scope(CONTROL_SCOPE)
         assert scope is not None
-        log = self._ledger.log(CONTROL_SCOPE, self.instance)
+        # The paper key may speak on two devices at once, so no chain of it is ever gone on with.
+        instance = self.instance if signer is self._keys else self._entropy.draw(INSTANCE_BYTES)
+        log = self._ledger.log(CONTROL_SCOPE, instance)
         if log is None:
-            log = await self.new_log(scope, self.instance, self._keys.sig_pk)
+            log = await self.new_log(scope, instance, signer.sig_pk)
         # From here on nothing awaits: all of it is in one transaction, and no other comes between.
         operations = list(operations() if callable(operations) else operations)
         if self.needs_key(scope) and not _renews_control(operations):
-            if self.us().level != "full":
+            if signer is self._keys and self.us().level != "full":
                 raise NotEntitledError(
                     "the keys have to be renewed first by a device of level full"
                 )
             operations[:0] = [("grant", details) for details in self.new_epochs([CONTROL_SCOPE])]
-        staged = [self._append_one(log, kind, details) for kind, details in operations]
+        staged = [self._append_one(log, signer, kind, details) for kind, details in operations]
         if with_grants:
             for details in self._missing_grants(None):
-                staged.append(self._append_one(log, "grant", details))
+                staged.append(self._append_one(log, signer, "grant", details))
         if any(kind in LIMITING for kind, _ in operations):
             # Links to who may not be here any more end before this is sent to anybody.
             self._changed()
         return staged
 
-    def _append_one(self, log: Log, kind: str, details: dict[str, Any]) -> Staged:
+    def _append_one(
+        self, log: Log, signer: DeviceKeys, kind: str, details: dict[str, Any]
+    ) -> Staged:
         committer = self.committer
         committer.hlc = tick(committer.hlc, self._clock.wall_ms())
         heads = self.registry.heads
         operation = Operation(kind, heads, committer.hlc, details)
         body = encode_operation(operation)
         _, id, key = self.control_key()
-        heading = self.heading(CONTROL_SCOPE, self._keys.sig_pk, log.instance, id, heads)
-        staged = committer.stage(Outlet(log, heading, heads, key), body, operation=body)
-        self._membership.add({staged.entry_id: (self._keys.sig_pk, operation)})
+        heading = self.heading(CONTROL_SCOPE, signer.sig_pk, log.instance, id, heads)
+        outlet = Outlet(log, heading, heads, key, signer)
+        staged = committer.stage(outlet, body, operation=body)
+        self._membership.add({staged.entry_id: (signer.sig_pk, operation)})
         return staged
 
     async def _settle(self, staged: list[Staged]) -> None:

@@ -30,6 +30,7 @@ from .channel import (
 )
 from .deadline import DeadlinePassed, within
 from .dialing import CANDIDATES_PER_DEVICE_MAX, Attempt, DialBook, Failure, Source
+from .introducing import Introducing, forget_former, former_keys
 from .links import Link
 from .network_watch import Change, NetworkWatch
 from .ports import (
@@ -75,6 +76,7 @@ class Reach:
         self._wake = asyncio.Event()
         self._key_changed = asyncio.Event()
         self._attempts: dict[int, tuple[Attempt, asyncio.Task[None]]] = {}
+        self._introducing = Introducing(None)
         self._presence: Presence | None = None
         self._announcement: Announcement | None = None
         self._browsing: Browsing | None = None
@@ -97,6 +99,7 @@ class Reach:
             engine = self._engine
             self._listener = await self._listen()
             await self._load_addresses()
+            self._introducing = Introducing(await engine.database.read(former_keys))
             self.membership_changed()
             engine.spawn(self._dial_loop(), "dial")
             engine.spawn(NetworkWatch(engine.clock, engine.look, self._moved).run(), "watch")
@@ -336,10 +339,11 @@ class Reach:
         engine = self._engine
         device = engine.mesh.registry.devices[attempt.device]
         connection = await engine.transport.dial(attempt.address, attempt.timeout_ms)
-        return await open_channel(
+        keys = self._introducing.keys(attempt.device, engine.keys)
+        channel = await open_channel(
             connection,
             Purpose.MEMBER,
-            ChannelKeys(engine.keys.dh_secret()),
+            ChannelKeys(keys.dh_secret()),
             device.dh_pk,
             clock=engine.clock,
             entropy=engine.entropy,
@@ -347,6 +351,15 @@ class Reach:
             versions=engine.versions,
             features=engine.features,
         )
+        channel.is_introduction = keys is not engine.keys
+        return channel
+
+    def greeted(self, link: Link) -> None:
+        """Whoever greets us by our own name knows us: no introduction is needed any more."""
+        if not link.channel.is_introduction and self._introducing.greeted(
+            link.device, self.candidates()
+        ):
+            self._engine.note(forget_former)
 
     def _failed(self, attempt: Attempt, failure: Failure) -> None:
         self._book.failed(attempt, self._engine.clock.monotonic_ms(), failure)

@@ -89,6 +89,8 @@ class SecureChannel:
         self.features = features
         """Names that both sides offered, ascending."""
         self.initiator = initiator
+        self.is_introduction = False
+        """Whether we came under the keys of the device whose copy we are (`introducing.py`)."""
         self.handshake_hash = handshake_hash
         self.remote_static = remote_static
         self.bytes_sent, self.bytes_received = bytes_before

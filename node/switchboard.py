@@ -221,6 +221,7 @@ class Switchboard(Office):
     def greeted(self, link: Link, greeting: DeclareGreeting) -> None:
         """The peer told which store it is and where it listens: drop a second link to it."""
         link.remote_state = state = dict(greeting.device_state)
+        self._engine.reach.greeted(link)
         port = state.get("port")
         if not link.channel.initiator and isinstance(port, int) and 0 < port < 65536:
             address = Address(link.channel.remote.host, port)

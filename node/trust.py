@@ -10,13 +10,13 @@ is over. Seniors go first; each junior waits longer, so that usually one device 
 Spec: docs/protocol.md, section 4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .. import CoveyError
 from ..crypto.entry import CONTROL_SCOPE
-from ..crypto.identity import check_name
+from ..crypto.identity import DeviceKeys, check_name
 from ..sync.registry import LEVEL_ORDER, LEVELS, ROLES, Device, Registry, may_hold
 from ..sync.session_limits import CUT_ROWS_MAX
 from .announcing import Told, told_of
@@ -94,7 +94,7 @@ class Trust:
                 for tag in mesh.stale_scopes({device})
                 if not may_hold(level, tag, self._scope(tag).privacy)
             ]
-            return self._around([("set-level", details)], lost, device)
+            return self._around([("set-level", details)], lost, {device})
 
         await mesh.write(compose, with_grants=not lowers)
 
@@ -123,18 +123,26 @@ class Trust:
         Raises NotAdminError, TrustRefusedError.
         """
         self._member(device)
-        mesh = self._engine.mesh
         self._refuse_without_admin(device)
         if device != self._us:
-            mesh.require_admin()
+            self._engine.mesh.require_admin()
+        await self.remove({device}, None)
+
+    async def remove(self, devices: Collection[bytes], paper: DeviceKeys | None) -> None:
+        """Remove devices in one transaction, by our own word or by that of the paper key."""
+        mesh = self._engine.mesh
 
         def compose() -> list[tuple[str, dict[str, Any]]]:
-            cuts = self._cut_of(device)
-            revokes = [("revoke", {"device": device, "cut": cut}) for cut in cuts]
-            stale = [] if device == self._us else mesh.stale_scopes({device})
-            return self._around(revokes, stale, device)
+            revokes = [
+                ("revoke", {"device": device, "cut": cut})
+                for device in sorted(devices)
+                for cut in self._cut_of(device)
+            ]
+            leaves = paper is None and self._us in devices
+            stale = [] if leaves else mesh.stale_scopes(devices)
+            return self._around(revokes, stale, devices)
 
-        await mesh.write(compose)
+        await mesh.write(compose, signer=paper)
 
     async def adopt(self, device: bytes) -> None:
         """Let count what a removed device wrote, as far as it is here. Raises NotAdminError."""
@@ -245,18 +253,21 @@ class Trust:
         return parts or [[]]
 
     def _around(
-        self, decision: list[tuple[str, dict[str, Any]]], stale: list[bytes], device: bytes
+        self,
+        decision: list[tuple[str, dict[str, Any]]],
+        stale: list[bytes],
+        without: Collection[bytes],
     ) -> list[tuple[str, dict[str, Any]]]:
         """A decision with the new keys it asks for.
 
         The control key comes first, still under the old one, so that the decision itself and all
-        that follows is already closed to that device.
+        that follows is already closed to those devices.
         """
         mesh = self._engine.mesh
         control = [tag for tag in stale if tag == CONTROL_SCOPE]
         others = [tag for tag in stale if tag != CONTROL_SCOPE]
         return [
-            *(("grant", details) for details in mesh.new_epochs(control, {device})),
+            *(("grant", details) for details in mesh.new_epochs(control, without)),
             *decision,
-            *(("grant", details) for details in mesh.new_epochs(others, {device})),
+            *(("grant", details) for details in mesh.new_epochs(others, without)),
         ]

@@ -222,7 +222,12 @@ def read_words_fd(fd: int) -> PaperWords:
 
     Raises: PassphraseInputError, WordsError, SharesMissingError.
     """
-    return PaperWords(_as_text(_read_fd(fd, TYPED_CHARACTERS_MAX, "--words-fd"), fd))
+    return PaperWords(read_words_text(fd))
+
+
+def read_words_text(fd: int) -> str:
+    """As `read_words_fd`, the text as it stands. Raises: PassphraseInputError."""
+    return _as_text(_read_fd(fd, TYPED_CHARACTERS_MAX, "--words-fd"), fd)
 
 
 def _read_fd(fd: int, limit: int, option: str) -> bytes:

@@ -252,14 +252,13 @@ def entries_of_scope(conn: Conn, scope_no: int, after: int, limit: int) -> list[
     return [Entry(*row) for row in rows.fetchall()]
 
 
-def shelved_counts(conn: Conn) -> list[tuple[int, int]]:
-    """(log number, how many of its entries are on the shelf), for logs that have some."""
-    # `state != 0` is said again because only then SQLite takes the partial index.
+def entries_by_key(conn: Conn) -> dict[bytes, int]:
+    """Key id to how many entries of this store are under it."""
     rows = conn.execute(
-        "SELECT log_no, count(*) FROM entries WHERE state = 3 AND state != 0"
-        " GROUP BY log_no ORDER BY log_no"
+        "SELECT h.key_id, count(*) FROM entries e JOIN headings h ON h.heading_no = e.heading_no"
+        " GROUP BY h.key_id"
     )
-    return [(log_no, count) for log_no, count in rows.fetchall()]
+    return {bytes(key): count for key, count in rows.fetchall()}
 
 
 def set_entry_state(

@@ -4,13 +4,13 @@ The copy is encrypted under the same key. It is made by the library inside one r
 the store may be written meanwhile, and the copy shows one moment. What it no longer needs (free
 pages, the write-ahead log) is left out.
 
-Both functions take as long as the store is large, and run in whatever thread they are called in.
+All take as long as the store is large, and run in whatever thread they are called in.
 """
 
 from contextlib import closing
 from pathlib import Path
 
-from .connector import DATABASE_ERRORS, reader_connector, translate
+from .connector import DATABASE_ERRORS, reader_connector, translate, writer_connector
 from .errors import StorageError, StoreDamagedError
 from .home import translate_os_error
 from .system_files import SYSTEM_FILES
@@ -37,6 +37,21 @@ def copy_store(source: Path, key: bytes, target: Path) -> None:
             if isinstance(found, StoreDamagedError):
                 found = translate(error, source)
             raise found from None
+
+
+def rekey_store(path: Path, key: bytes, new_key: bytes) -> None:
+    """Encrypt a store that nobody uses under another key. A crash half-way may cost the store.
+
+    Raises: StoreFullError, DiskFailedError, StoreDamagedError, and what opening raises.
+    """
+    with closing(writer_connector(path, key, True)()) as conn:
+        try:
+            # The library changes the key of a store page by page, and not of its journal.
+            conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            conn.execute("PRAGMA journal_mode=DELETE")
+            conn.execute(f"PRAGMA rekey=\"x'{new_key.hex()}'\"")
+        except DATABASE_ERRORS as error:
+            raise translate(error, path) from None
 
 
 def check_store(path: Path, key: bytes) -> None:

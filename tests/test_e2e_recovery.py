@@ -1,0 +1,162 @@
+"""Real processes: everything is lost but the words and a backup, or one other device.
+
+The words go through pipes, as a script would do it.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .processes import Device, pair
+from .test_e2e_trust import up
+
+WRONG = " ".join(["abandon"] * 23 + ["art"])
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> Iterator[list[Device]]:
+    made = [Device(tmp_path, name) for name in ("laptop", "phone", "new")]
+    yield made
+    for device in made:
+        device.kill()
+
+
+class Words:
+    """A paper key on its way between a command and a test, never in argv or environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "words"
+
+    def run(self, device: Device, *arguments: str, typed: str | None = None, code: int = 0) -> Any:
+        """Run a command with `typed` at descriptor 0, and what it writes to 9 in the file."""
+        line = " ".join(["exec", *(f"'{part}'" for part in device.command(*arguments)), "--json"])
+        shell = ["sh", "-c", f"{line} 9>'{self.path}'"]
+        wrapped = Device(self.path.parent, device.name)
+        wrapped.command = lambda *_: shell  # type: ignore[method-assign]
+        done = wrapped.attempt(stdin=typed)
+        assert done.returncode == code, (arguments, done.stdout, done.stderr)
+        for secret in (typed or "").split()[:24]:
+            assert f" {secret} " not in done.stderr + done.stdout
+        self.told = done.stderr
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    @property
+    def written(self) -> str:
+        return self.path.read_text()
+
+
+def test_words_and_a_backup_bring_a_new_device_and_end_the_lost_one(
+    devices: list[Device], tmp_path: Path
+) -> None:
+    laptop, phone, new = devices
+    words = Words(tmp_path)
+    laptop.init()
+    phone.init("phone")
+    words.run(laptop, "recovery", "create", "--paper-key-fd", "9")
+    paper = words.written
+    assert len(paper.split()) == 24
+    up(laptop)
+    pair(laptop, phone)
+    up(phone, laptop)
+    laptop.run("put", "memory", "facts", "tea", '{"name": "kukicha"}')
+    phone.run("sync", "--wait")
+    backup = tmp_path / "laptop.backup"
+    laptop.run("backup", str(backup))
+    laptop.run("put", "memory", "facts", "after", '{"name": "sencha"}')
+    phone.run("sync", "--wait")
+    laptop.kill()
+    phone.down()
+    drilled = words.run(phone, "recovery", "drill", "--words-fd", "0", typed=paper)
+    assert drilled["databases"] == ["memory"] and drilled["entries"] > 0
+
+    way = ("--new-key-file", str(new.key), "--name", "new", "--remove", "laptop")
+    use = ("recovery", "use", "--backup", str(backup), *way, "--paper-key-fd", "9")
+    keyless = Device(tmp_path, "new")
+    keyless.command = lambda *a: [*Device(tmp_path, "new").command()[:5], *a]  # type: ignore[method-assign]
+    words.run(keyless, *use, "--words-fd", "0", typed=WRONG, code=5)
+    assert not new.home.exists()
+    answer = words.run(keyless, *use, "--words-fd", "0", typed=paper)
+    fresh_paper = words.written
+    assert answer["removed"] == ["laptop"] and answer["device"]["name"] == "new"
+    assert fresh_paper != paper and len(fresh_paper.split()) == 24
+    assert new.run("get", "memory", "facts", "tea") == {"name": "kukicha"}
+
+    new.port = laptop.port
+    up(phone)
+    up(new, phone)
+    new.run("sync", "--wait")
+    # What the lost device wrote after the backup might be a thief's: a person says whose it is.
+    new.run("get", "memory", "facts", "after", code=1)
+    assert [row["entries"] for row in new.run("status")["shelf"]] == [1]
+    assert new.run("devices", "adopt", "laptop")["adopted"] == 1
+    new.run("sync", "--wait")
+    for device in (new, phone):
+        assert device.run("get", "memory", "facts", "after") == {"name": "sencha"}
+    new.run("put", "memory", "facts", "new", '{"by": "new"}')
+    new.run("sync", "--wait")
+    assert phone.run("get", "memory", "facts", "new") == {"by": "new"}
+    everybody_knows(phone)
+    new.down()
+    old_keys_are_worth_nothing(words, new, laptop, paper, fresh_paper)
+
+
+def everybody_knows(phone: Device) -> None:
+    by_name = {row["device_name"]: row for row in phone.run("devices")["devices"]}
+    assert by_name["laptop"]["status"] == "revoked"
+    assert (by_name["new"]["status"], by_name["new"]["role"]) == ("active", "admin")
+
+
+def old_keys_are_worth_nothing(
+    words: Words, new: Device, laptop: Device, paper: str, fresh_paper: str
+) -> None:
+    """Neither the lost device's key file nor the old words open what the new one has."""
+    words.run(new, "recovery", "drill", "--words-fd", "0", typed=paper, code=3)
+    words.run(new, "recovery", "drill", "--words-fd", "0", typed=fresh_paper)
+    stranger = Device(words.path.parent, "new")
+    stranger.key = laptop.key
+    stranger.run("get", "memory", "facts", "tea", code=5)
+
+
+def test_a_backup_with_one_flipped_bit_makes_nothing(devices: list[Device], tmp_path: Path) -> None:
+    laptop, _, new = devices
+    words = Words(tmp_path)
+    laptop.init()
+    words.run(laptop, "recovery", "create", "--paper-key-fd", "9")
+    laptop.run("put", "memory", "facts", "tea", '{"name": "kukicha"}')
+    backup = tmp_path / "b"
+    laptop.run("backup", str(backup))
+    data = bytearray(backup.read_bytes())
+    data[len(data) // 2] ^= 1
+    backup.write_bytes(data)
+    keyless = Device(tmp_path, "new")
+    keyless.command = lambda *a: [*Device(tmp_path, "new").command()[:5], *a]  # type: ignore[method-assign]
+    use = ("recovery", "use", "--backup", str(backup), "--name", "new")
+    way = ("--new-key-file", str(new.key), "--keep-paper-key", "--words-fd", "0")
+    words.run(keyless, *use, *way, typed=words.written, code=6)
+    assert not new.home.exists()
+    assert [p.name for p in tmp_path.iterdir() if "restoring" in p.name] == []
+
+
+def test_the_paper_key_removes_the_device_that_made_the_mesh(
+    devices: list[Device], tmp_path: Path
+) -> None:
+    laptop, phone, _ = devices
+    words = Words(tmp_path)
+    laptop.init()
+    phone.init("phone")
+    words.run(laptop, "recovery", "create", "--paper-key-fd", "9")
+    paper = words.written
+    up(laptop)
+    pair(laptop, phone)
+    words.run(
+        phone, "recovery", "revoke", "laptop", "--yes", "--words-fd", "0", typed=WRONG, code=3
+    )
+    words.run(phone, "recovery", "revoke", "laptop", "--yes", "--words-fd", "0", typed=paper)
+    by_name = {row["device_name"]: row for row in phone.run("devices")["devices"]}
+    assert by_name["laptop"]["status"] == "revoked"
+    assert by_name["laptop"]["revoked_by"] == "the paper key"
+    os.unlink(words.path)
