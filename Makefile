@@ -14,6 +14,7 @@ SCENARIO ?= mixed
 JOBS ?= 2
 MUTANT_SEEDS ?= 2000
 MUTANT_JOBS ?= 1
+HISTORIES ?= 40000
 
 CODE := cli crypto node simulations storage sync
 TYPED := __init__.py $(CODE) tests benchmarks docs
@@ -21,10 +22,10 @@ TYPED := __init__.py $(CODE) tests benchmarks docs
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check bench soak soak-large mutants format format-check lint layers types docs clean
+.PHONY: help setup demo test check bench soak soak-large mutants fold-histories format format-check lint layers types docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/installed ## two devices pair, part, edit on both sides and sync again
 	@$(VENV)/bin/covey demo
@@ -43,6 +44,9 @@ soak-large: $(VENV)/installed-dev ## fifty devices, and thirty days (too long fo
 
 mutants: $(VENV)/installed-dev ## plant bugs that the simulator must find (MUTANT_SEEDS=2000)
 	@$(PY) -m covey.simulations.mutants --seeds $(MUTANT_SEEDS) --jobs $(MUTANT_JOBS)
+
+fold-histories: $(VENV)/installed-dev ## random histories of a mesh, and attacks on them (HISTORIES=40000)
+	@$(PY) -m tests.fold_checks $(HISTORIES)
 
 bench: $(VENV)/installed-dev ## measure the budgets (BENCH_ARGS are passed on)
 	@$(PY) -m benchmarks $(BENCH_ARGS)

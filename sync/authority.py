@@ -17,7 +17,7 @@ Answers are pure functions of the set, so they are remembered by it and never go
 Spec: docs/protocol.md, section 4, "Rules". Ids and public keys are 32 bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -82,7 +82,7 @@ class _Removal:
     node: Node
     target: bytes
     rivals: int = 0
-    """What the target wrote neither before nor after it, as far as that was its own to write."""
+    """What the target wrote neither before nor after it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -107,6 +107,9 @@ class Authority:
         """Those of them that any standing can depend on."""
         self.enrolments: dict[bytes, list[Node]] = {}
         """Genesis and enrolments, by device, in order of insertion, like all lists here."""
+        self._enrolment_bits = 0
+        self._ranks: dict[bytes, list[tuple[int, Rank]]] = {}
+        """By device: what each of its enrolments gives it."""
         self.revokes: dict[bytes, list[Node]] = {}
         self._levels: dict[bytes, list[Statement]] = {}
         self._roles: dict[bytes, list[Statement]] = {}
@@ -150,6 +153,8 @@ class Authority:
     def enrolled(self, node: Node, device: bytes, level: str, role: str) -> None:
         """`node`, recorded, admits a device; the genesis does so as well."""
         self.bits |= node.bit
+        self._enrolment_bits |= node.bit
+        self._ranks.setdefault(device, []).append((node.bit, (node.depth + 1, node.id, 1)))
         self.enrolments.setdefault(device, []).append(node)
         self._credential(node, device, makes_recovery=False)
         self._levels.setdefault(device, []).append(Statement(node, LEVEL_ORDER.index(level)))
@@ -243,50 +248,77 @@ class Authority:
         return Verdict(live, live & self._removal_bits)
 
     def _voided(self, contested: list[_Removal], within: int) -> int:
-        """R3. Removals that no operation rivals void nothing, so only contested ones are drawn."""
-        ranks = self.ranks(within)
+        """R3: removals in order of (rank of their author, depth, id); each is in effect unless an
+        earlier one has voided it, and then voids what rests on the word of its target.
 
-        def order(removal: _Removal) -> tuple[Rank, int, bytes]:
-            node = removal.node
-            return ranks[node.author], node.depth, node.id
-
-        void = 0
-        for removal in sorted(contested, key=order):
-            if removal.node.bit & void:
-                continue
-            rivals = removal.rivals & within & ~self._rooted
-            hit = rivals
-            for word in self._words.values():
-                if word.provenance & rivals:
-                    hit |= word.written
-            hit &= within & ~void & ~self._rooted & ~removal.node.bit
-            for bit in bits_of(hit):
-                if self._nodes[bit].past & removal.node.bit:
-                    hit &= ~bit
-            for bit in bits_of(hit & self._removal_bits):
-                # It was drawn before and is in effect: a junior's removal does not undo it.
-                if order(self._removal_of[bit]) < order(removal):
-                    hit &= ~bit
-            void |= hit
+        Enrolments that are void lend no seniority, or a removed admin could, by admitting another
+        in the past of everybody, have its removals come first. So the order is that of what is
+        left after each; none can come before the removal that makes such an enrolment void.
+        """
+        hits = {removal.node.bit: self._hit_by(removal, within) for removal in contested}
+        reach = left = 0
+        for bit, hit in hits.items():
+            left |= bit
+            reach |= hit
+        # Removals that void nothing and that nothing can void come when they like.
+        left |= reach & self._removal_bits
+        void = drawn = 0
+        while left := left & ~void & ~drawn:
+            for removal in self._by_rank(left, within, void):
+                bit = removal.node.bit
+                if bit & void:
+                    continue
+                drawn |= bit
+                hit = hits.get(bit, 0) & ~void & ~drawn
+                void |= hit
+                if hit & self._enrolment_bits:
+                    break  # The ranks are others now.
         return void
 
-    def ranks(self, within: int) -> dict[bytes, Rank]:
-        """R2: the seniority of every device and recovery key of a closed set; smaller is senior."""
+    def _by_rank(self, removals: int, within: int, void: int) -> list[_Removal]:
+        found = [self._removal_of[bit] for bit in bits_of(removals)]
+        if len(found) > 1:
+            ranks = self.ranks(within, void, (one.node.author for one in found))
+            found.sort(key=lambda one: (ranks[one.node.author], one.node.depth, one.node.id))
+        return found
+
+    def _hit_by(self, removal: _Removal, within: int) -> int:
+        """What rests on the word of the target, and neither precedes nor follows its removal."""
+        hit = rivals = removal.rivals & within & ~self._rooted
+        for word in self._words.values():
+            if word.provenance & rivals:
+                hit |= word.written
+        hit &= within & ~self._rooted
+        for bit in bits_of(hit):
+            if self._nodes[bit].past & removal.node.bit:
+                hit &= ~bit
+        return hit
+
+    def ranks(
+        self, within: int, void: int = 0, keys: Iterable[bytes] | None = None
+    ) -> dict[bytes, Rank]:
+        """R2: the seniority of devices and recovery keys of a closed set, all or of `keys`.
+
+        Smaller is senior. Of those whose every enrolment is void, that which these would give.
+        """
         ranks: dict[bytes, Rank] = {}
-        for device in self.enrolments:
-            rank = self._device_rank(device, within)
+        for device in self.enrolments if keys is None else set(keys):
+            rank = self._device_rank(device, within, void)
             if rank is not None:
                 ranks[device] = rank
-        for node, rank in self._recovery_ranks(within).items():
+        for node, rank in self._recovery_ranks(within, void).items():
             key = recovery_of(node)[0]
             ranks[key] = min(rank, ranks.get(key, rank))
         return ranks
 
-    def _device_rank(self, device: bytes, within: int) -> Rank | None:
-        enrolments = (n for n in self.enrolments.get(device, ()) if n.bit & within)
-        return min(((n.depth + 1, n.id, 1) for n in enrolments), default=None)
+    def _device_rank(self, device: bytes, within: int, void: int) -> Rank | None:
+        given = self._ranks.get(device, ())
+        counting = [rank for bit, rank in given if bit & within and not bit & void]
+        if not counting:
+            counting = [rank for bit, rank in given if bit & within]
+        return min(counting) if counting else None
 
-    def _recovery_ranks(self, within: int) -> dict[Node, Rank]:
+    def _recovery_ranks(self, within: int, void: int) -> dict[Node, Rank]:
         """The rank that each statement of a recovery key gives: that of whoever made it."""
         ranks: dict[Node, Rank] = {}
         for node in self._recoveries:
@@ -295,7 +327,7 @@ class Authority:
             if not node.past:
                 ranks[node] = _ROOT_RANK
                 continue
-            own = self._device_rank(node.author, within)
+            own = self._device_rank(node.author, within, void)
             inherited = [] if own is None else [(own[0], own[1], 0)]
             for given in self._credentials[node.author]:
                 if given.makes_recovery and given.node.bit & node.past:

@@ -212,22 +212,24 @@ class Entitlement:
 
     def _replace_recovery(self, node: Node, author: Standing) -> Ignored | None:
         sig_pk = recovery_of(node)[0]
-        verdict = self._authority.verdict(node.past & self._authority.bits)
+        within = node.past & self._authority.bits
+        verdict = self._authority.verdict(within)
         current = [recovery_of(statement)[0] for statement in self._authority.recoveries(verdict)]
         if current:
             may = node.author in current
         else:
-            may = author.role == "admin" and node.author == self._most_senior_admin(node.past)
+            may = author.role == "admin" and node.author == self._most_senior_admin(within)
         if not may or self._certified_in(node.past, sig_pk):
             return Ignored.NOT_ENTITLED
         self._authority.record(node)
         self._authority.recovery_set(node, sig_pk)
         return None
 
-    def _most_senior_admin(self, past: int) -> bytes | None:
-        ranks = self._authority.ranks(past & self._authority.bits)
+    def _most_senior_admin(self, within: int) -> bytes | None:
+        verdict = self._authority.verdict(within)
+        ranks = self._authority.ranks(within, within & ~verdict.live)
         for key in sorted(ranks, key=lambda key: ranks[key]):
-            standing = self._authority.standing(key, past)
+            standing = self._authority.standing_in(verdict, key)
             if standing is not None and standing.role == "admin":
                 return key
         return None

@@ -14,7 +14,7 @@ from .authority import Authority, Node, Standing, Verdict, latest, recovery_of
 from .entitlement import Entitlement, Keys
 from .hlc import wall_ms_of
 from .operations import ENROLL, GENESIS, REKEY
-from .registry import Device, Grant, Ignored, Recovery, Registry, Request
+from .registry import Device, Grant, Ignored, Recovery, Registry, Request, Seniority
 from .session_limits import REQUESTS_PER_DEVICE_MAX
 
 Row = tuple[int, bytes, Node]
@@ -74,13 +74,10 @@ class Fold:
             heads,
             tuple(sorted(self._kinds)),
             self._ignored,
-            tuple(
-                Recovery(*recovery_of(node), node.id)
-                for node in self._authority.recoveries(self._verdict)
-            ),
+            self._recovery(),
             self._cuts,
             self._pending(devices),
-            self._authority.ranks(self._past & self._authority.bits),
+            self._ranks(),
         )
 
     def _take(self, node: Node) -> None:
@@ -116,6 +113,8 @@ class Fold:
         enrolments = [n for n in self._certified.get(device, ()) if n.operation.kind != REKEY]
         base = enrolments[-1] if enrolments else first
         was = None if revoke is None else authority.standing(device, revoke.past)
+        if was is None:
+            was = authority.standing(device, base.past | base.bit)
         gone = self._described_device(device, base, self._entitlement.keys[base.id], was)
         return replace(
             gone,
@@ -129,6 +128,7 @@ class Fold:
     def _described_device(
         self, device: bytes, enrolment: Node, keys: Keys, standing: Standing | None
     ) -> Device:
+        assert standing is not None, "an enrolment that counted has admitted its device"
         said = enrolment.operation.details
         about = self._described.get(device)
         described = {} if about is None else about.operation.details
@@ -136,8 +136,8 @@ class Fold:
             *keys,
             self._names.get(device, said["name"]),
             said["type"],
-            standing.level if standing else said["level"],
-            standing.role if standing else said["role"],
+            standing.level,
+            standing.role,
             enrolment.author,
             enrolment.id,
             expires_ms=self._expires_ms(device),
@@ -174,6 +174,18 @@ class Fold:
             answered |= node.past
         ending = [node for node in revokes if not node.bit & answered]
         return next(iter(ending or revokes), None)
+
+    def _ranks(self) -> dict[bytes, Seniority]:
+        within = self._past & self._authority.bits
+        claimed = self._authority.ranks(within)
+        assured = self._authority.ranks(within, within & ~self._verdict.live)
+        return {key: Seniority(assured[key], rank) for key, rank in claimed.items()}
+
+    def _recovery(self) -> tuple[Recovery, ...]:
+        """In order of (depth, id), and each key once though it was set twice at the same time."""
+        statements = sorted(self._authority.recoveries(self._verdict), key=_in_order)
+        keys = (Recovery(*recovery_of(node), node.id) for node in statements)
+        return tuple({key.sig_pk: key for key in keys}.values())
 
     def _pending(self, devices: Mapping[bytes, Device]) -> tuple[Request, ...]:
         """Requests that no enrolment has answered, the newest of each member."""

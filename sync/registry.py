@@ -15,7 +15,7 @@ Spec: docs/protocol.md, section 4. Ids and public keys are 32 bytes, tags and th
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .session_limits import CONTROL_SCOPE
 
@@ -35,6 +35,17 @@ USES = ("", "primary", "mobile", "shared", "guest")
 Rank = tuple[int, bytes, int]
 """Smaller is senior: depth and id of the earliest enrolment, then 0 for the recovery key that the
 device set and 1 for the device itself. The recovery key of the founding is `(0, b"", 0)`."""
+
+
+class Seniority(NamedTuple):
+    """The rank of a device or recovery key. The two differ where an enrolment of it is void."""
+
+    assured: Rank
+    """By the enrolments that count."""
+    claimed: Rank
+    """By all of them: the best it can have had while removals were drawn."""
+
+
 Cut = Mapping[tuple[bytes, bytes], tuple[int, bytes]]
 """(scope tag, instance) to the seq and id of the last entry that still counts."""
 
@@ -182,8 +193,8 @@ class Registry:
     """Device to where its logs end, united over its removals and what was adopted since."""
     requests: tuple[Request, ...] = ()
     """Devices that wait for an admin, in order of (depth, id)."""
-    ranks: Mapping[bytes, Rank] = field(default_factory=dict)
-    """Seniority of every device and recovery key that ever was."""
+    ranks: Mapping[bytes, Seniority] = field(default_factory=dict)
+    """Of every device and recovery key that ever was."""
 
     def active(self) -> tuple[Device, ...]:
         """The devices that belong now, in order of their ids."""
@@ -197,10 +208,12 @@ class Registry:
     def outranks(self, one: bytes, other: bytes) -> bool:
         """Whether `one`, a device or recovery key, is senior to `other`. False if one is unknown.
 
-        What the senior of two removes cannot be contested by the other.
+        Then nothing that `other` writes, whenever it claims to have written it, undoes that `one`
+        removed it. Neither of two may outrank the other, where one was admitted by a device that
+        was removed and by another one as well.
         """
         ranks = self.ranks
-        return one in ranks and other in ranks and ranks[one] < ranks[other]
+        return one in ranks and other in ranks and ranks[one].assured < ranks[other].claimed
 
     def entitled(self, device: Device, privacy: int) -> bool:
         """Whether a device may hold keys of this privacy level. 0 (device) is nobody else's."""
@@ -226,24 +239,21 @@ class Registry:
         keys of these ids count: a member may have made one and kept it to itself.
         """
         recovery = {key.sig_pk for key in self.recovery}
-        privacies = {
-            (grant.epoch, grant.key_id): grant.privacy
-            for grant in reversed(self.grants)
-            if grant.scope == scope
-        }
+        privacies: dict[tuple[int, bytes], int] = {}
+        holders: dict[tuple[int, bytes], set[bytes]] = {}
+        for grant in self.grants:
+            key = (grant.epoch, grant.key_id)
+            if grant.scope == scope and (held is None or grant.key_id in held):
+                privacies.setdefault(key, grant.privacy)
+                holders.setdefault(key, set()).update(grant.sealed, (grant.author,))
         good = [
             key
-            for key, held_by in self._holders(scope).items()
-            if (held is None or key[2] in held)
-            and all(
-                holder in recovery or self._may_hold_now(holder, scope, privacies[key[1:]])
-                for holder in held_by
+            for key, held_by in holders.items()
+            if all(
+                one in recovery or self._may_hold_now(one, scope, privacies[key]) for one in held_by
             )
         ]
-        if not good:
-            return None
-        _, epoch, key_id = min(good, key=lambda key: (-key[1], key[2]))
-        return epoch, key_id
+        return min(good, key=lambda key: (-key[0], key[1]), default=None)
 
     def missing_grants(self, held: Collection[bytes]) -> tuple[MissingGrant, ...]:
         """Which of the keys we hold, by key id, entitled devices still lack; all epochs.
@@ -258,13 +268,13 @@ class Registry:
         granted = self._granted()
         missing = []
         for key, grant in sorted(first.items()):
-            entitled: list[Recipient] = [
-                device
+            entitled: dict[bytes, Recipient] = {
+                device.sig_pk: device
                 for device in self.active()
                 if may_hold(device.level, grant.scope, grant.privacy)
-            ]
-            entitled += self.recovery
-            lacking = tuple(one for one in entitled if one.sig_pk not in granted[key])
+            }
+            entitled.update((one.sig_pk, one) for one in self.recovery)
+            lacking = tuple(one for id, one in entitled.items() if id not in granted[key])
             if lacking:
                 missing.append(
                     MissingGrant(key[0], grant.database, grant.privacy, *key[1:], lacking)
@@ -274,15 +284,6 @@ class Registry:
     def _may_hold_now(self, holder: bytes, scope: bytes, privacy: int) -> bool:
         device = self.devices.get(holder)
         return device is not None and device.active and may_hold(device.level, scope, privacy)
-
-    def _holders(self, scope: bytes) -> dict[tuple[bytes, int, bytes], set[bytes]]:
-        """(scope, epoch, key id) of one scope to whoever can read under it."""
-        holders: dict[tuple[bytes, int, bytes], set[bytes]] = {}
-        for grant in self.grants:
-            if grant.scope == scope:
-                key = (grant.scope, grant.epoch, grant.key_id)
-                holders.setdefault(key, set()).update(grant.sealed, (grant.author,))
-        return holders
 
     def _granted(self) -> dict[tuple[bytes, int, bytes], set[bytes]]:
         """(scope, epoch, key id) to those that it was sealed to."""

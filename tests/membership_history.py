@@ -3,6 +3,7 @@
 `read_certificate` and `mesh_id` stand for those of `covey.crypto`, without signatures.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -31,8 +32,14 @@ class Certificate:
     seal_pk: bytes
 
 
-def certificate(name: str, mesh: bytes) -> bytes:
-    return (b"CVC1" + mesh + key(name) + key(name, "dh") + key(name, "seal")).ljust(188, b"c")
+def certificate(name: str, mesh: bytes, turn: int = 0) -> bytes:
+    """Each turn is another certificate; those after the first have another seal key."""
+    seal = key(name, f"seal{turn or ''}")
+    return (b"CVC1" + mesh + key(name) + key(name, "dh") + seal).ljust(188, b"c")
+
+
+def recovery_keys(name: str) -> list[bytes]:
+    return [key(name), key(name, "seal")]
 
 
 def read_certificate(data: bytes) -> Certificate:
@@ -48,9 +55,9 @@ def mesh_id(body: bytes) -> bytes:
 class History:
     """Operations as devices write them, by id, and shorthands to write the next one."""
 
-    def __init__(self, founder: str = "anna") -> None:
+    def __init__(self, founder: str = "anna", recovery: str | None = None) -> None:
         self.operations: dict[bytes, tuple[bytes, Operation]] = {}
-        details = {
+        details: dict[str, Any] = {
             "sig": key(founder),
             "dh": key(founder, "dh"),
             "seal": key(founder, "seal"),
@@ -59,6 +66,8 @@ class History:
             "salt": b"s" * 16,
             "created": 0,
         }
+        if recovery is not None:
+            details["recovery"] = recovery_keys(recovery)
         genesis = Operation("genesis", (), 0, details)
         self.mesh = mesh_id(encode_operation(genesis))
         self.genesis = self.add(founder, genesis)
@@ -79,8 +88,10 @@ class History:
     def enroll(
         self, author: str, name: str, level: str = "full", role: str = "member", **more: Any
     ) -> bytes:
-        cert = more.pop("cert", certificate(name, self.mesh))
+        cert = more.pop("cert", certificate(name, self.mesh, more.pop("turn", 0)))
         details = {"cert": cert, "name": name, "type": "phone", "level": level, "role": role}
+        if "expires" in more:
+            details["expires"] = more.pop("expires")
         return self.write(author, "enroll", details, **more)
 
     def grant(self, author: str, to: tuple[str, ...], privacy: int = 1, **more: Any) -> bytes:
@@ -97,11 +108,74 @@ class History:
     def rename(self, author: str, device: str, name: str, **more: Any) -> bytes:
         return self.write(author, "rename", {"device": key(device), "name": name}, **more)
 
+    def set_level(self, author: str, device: str, level: str, **more: Any) -> bytes:
+        details: dict[str, Any] = {"device": key(device), "level": level}
+        if "expires" in more:
+            details["expires"] = more.pop("expires")
+        return self.write(author, "set-level", details, **more)
+
+    def set_role(self, author: str, device: str, role: str, **more: Any) -> bytes:
+        return self.write(author, "set-role", {"device": key(device), "role": role}, **more)
+
+    def revoke(
+        self,
+        author: str,
+        device: str,
+        cut: Sequence[tuple[bytes, bytes, int, bytes]] = (),
+        **more: Any,
+    ) -> bytes:
+        rows = [list(row) for row in cut]
+        return self.write(author, "revoke", {"device": key(device), "cut": rows}, **more)
+
+    def adopt(
+        self,
+        author: str,
+        device: str,
+        cut: Sequence[tuple[bytes, bytes, int, bytes]] = (),
+        **more: Any,
+    ) -> bytes:
+        rows = [list(row) for row in cut]
+        return self.write(author, "adopt", {"device": key(device), "cut": rows}, **more)
+
+    def describe(self, author: str, device: str, **more: Any) -> bytes:
+        said = {"relationship": "family", "use": "shared", "capabilities": ["camera", "print"]}
+        said |= {name: more.pop(name) for name in said.keys() & more.keys()}
+        return self.write(author, "describe", {"device": key(device), **said}, **more)
+
+    def replace_recovery(self, author: str, recovery: str, **more: Any) -> bytes:
+        details = {"recovery": recovery_keys(recovery)}
+        return self.write(author, "recovery-replace", details, **more)
+
+    def request(self, author: str, name: str, level: str = "full", **more: Any) -> bytes:
+        cert = more.pop("cert", certificate(name, self.mesh, more.pop("turn", 0)))
+        details = {"cert": cert, "name": name, "type": "phone", "level": level}
+        return self.write(author, "request", details, **more)
+
+    def rekey(self, author: str, turn: int, **more: Any) -> bytes:
+        cert = more.pop("cert", certificate(author, self.mesh, turn))
+        return self.write(author, "rekey", {"cert": cert}, **more)
+
+    def copy(self) -> "History":
+        other = object.__new__(History)
+        other.mesh, other.genesis, other.operations = self.mesh, self.genesis, {**self.operations}
+        return other
+
+    def ancestors(self, ids: Iterable[bytes]) -> frozenset[bytes]:
+        """All that these rest on, without themselves unless one rests on another."""
+        found: set[bytes] = set()
+        left = [parent for id in ids for parent in self.operations[id][1].parents]
+        while left:
+            id = left.pop()
+            if id not in found:
+                found.add(id)
+                left += self.operations[id][1].parents
+        return frozenset(found)
+
     def heads(self) -> tuple[bytes, ...]:
         inner = {parent for _, op in self.operations.values() for parent in op.parents}
         return tuple(sorted(self.operations.keys() - inner))[:PARENTS_MAX]
 
-    def fold(self) -> Registry:
-        return fold(
-            self.operations, read_certificate=read_certificate, mesh_id=mesh_id, mesh=self.mesh
-        )
+    def fold(self, ids: Iterable[bytes] | None = None) -> Registry:
+        """Of everything, or of some operations."""
+        chosen = self.operations if ids is None else {id: self.operations[id] for id in ids}
+        return fold(chosen, read_certificate=read_certificate, mesh_id=mesh_id, mesh=self.mesh)
