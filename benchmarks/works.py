@@ -14,6 +14,7 @@ from covey.simulations.scenarios import SCENARIOS
 from .budgets import Measure
 from .commands import measure_command
 from .disk import measure_disk
+from .folding import measure_fold
 from .homes import Home
 from .process import PeerProcess
 from .simulating import simulated_apart
@@ -28,6 +29,7 @@ LIVE_PAUSE_S = 0.005
 LIVE_WARMING = 50
 RECONNECT_FEW = 100
 SETTLE_S = 3.0
+FOLDED_OPERATIONS = 1_000
 
 
 def disk(stage: Stage) -> list[Measure]:
@@ -192,6 +194,10 @@ def command(stage: Stage) -> list[Measure]:
     return measure_command(stage.homes("laptop")[0], stage.sizes.rounds * 3)
 
 
+def fold(stage: Stage) -> list[Measure]:
+    return measure_fold(FOLDED_OPERATIONS, stage.sizes.rounds * 3)
+
+
 def simulated(stage: Stage) -> list[Measure]:
     """Whole runs of the simulator: five devices, 60 operations, every kind of fault."""
     scenario = SCENARIOS["mixed"]
@@ -250,6 +256,7 @@ WORKS: dict[str, Callable[[Stage], list[Measure]]] = {
     "at_rest": at_rest,
     "idle": idle,
     "command": command,
+    "fold": fold,
     "simulated": simulated,
     "crowd": crowd,
     "commuter": commuter,

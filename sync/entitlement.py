@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .. import CoveyError
-from .authority import Authority, Node, Standing, recovery_of
+from .authority import Authority, Standing
 from .hlc import wall_ms_of
 from .operations import (
     ADOPT,
@@ -37,6 +37,7 @@ from .operations import (
     is_well_formed,
 )
 from .registry import LEVEL_ORDER, LEVELS, RELATIONSHIPS, ROLES, USES, Grant, Ignored, may_hold
+from .removals import Node, recovery_of
 
 
 class Keys(NamedTuple):
@@ -206,7 +207,7 @@ class Entitlement:
             return Ignored.NOT_ENTITLED
         if self._authority.was_recovery(device, node.past):
             return Ignored.NOT_ENTITLED
-        if not self._certified_in(node.past, device):
+        if not self._authority.was_enrolled(device, node.past):
             return Ignored.UNKNOWN_TARGET
         return None
 
@@ -219,7 +220,7 @@ class Entitlement:
             may = node.author in current
         else:
             may = author.role == "admin" and node.author == self._most_senior_admin(within)
-        if not may or self._certified_in(node.past, sig_pk):
+        if not may or self._authority.was_enrolled(sig_pk, node.past):
             return Ignored.NOT_ENTITLED
         self._authority.record(node)
         self._authority.recovery_set(node, sig_pk)
@@ -240,7 +241,7 @@ class Entitlement:
         device = node.operation.details["device"]
         if author.role != "admin" and device != node.author:
             return Ignored.NOT_ENTITLED
-        if not self._certified_in(node.past, device):
+        if not self._authority.was_enrolled(device, node.past):
             return Ignored.UNKNOWN_TARGET
         self._authority.record(node)
         return None

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from .authority import Authority, Node, Standing, Verdict, latest, recovery_of
+from .authority import Authority, Standing, Verdict, latest
 from .entitlement import Entitlement, Keys
 from .hlc import wall_ms_of
 from .operations import ENROLL, GENESIS, REKEY
 from .registry import Device, Grant, Ignored, Recovery, Registry, Request, Seniority
+from .removals import Node, recovery_of
 from .session_limits import REQUESTS_PER_DEVICE_MAX
 
 Row = tuple[int, bytes, Node]
@@ -36,7 +37,7 @@ class Fold:
         self._entitlement = entitlement
         self._refused = ignored
         self._unknown = unknown
-        self._verdict: Verdict = authority.verdict(past & authority.entitled)
+        self._verdict: Verdict = authority.verdict(past & authority.recorded)
         self._past = past
         self._genesis = b""
         self._order: dict[bytes, Node] = {}

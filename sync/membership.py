@@ -19,7 +19,7 @@ Spec: docs/protocol.md, section 4. Ids and public keys are 32 bytes, the mesh id
 from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 
-from .authority import Authority, Node, Standing
+from .authority import Authority, Standing
 from .entitlement import Entitlement
 from .folding import Fold, Row
 from .operations import (
@@ -34,6 +34,7 @@ from .operations import (
     is_well_formed,
 )
 from .registry import Ignored, Registry
+from .removals import Node
 from .session_limits import FOLDS_KEPT_MAX, PARENTS_MAX
 
 __all__ = [
@@ -166,7 +167,7 @@ class Membership:
 
     def _vouching_for(self, author: bytes) -> int:
         if author not in self._vouching:
-            verdict = self._authority.verdict(self._authority.entitled)
+            verdict = self._authority.verdict(self._authority.recorded)
             self._vouching[author] = self._authority.vouching(verdict, author)
         return self._vouching[author]
 
