@@ -316,6 +316,7 @@ class Engine:
         """What waited may be readable now; what the disk refused is tried again, later."""
         with suppress(StorageError):
             await self.ingest.retry_waiting()
+            await self.mesh.grant_owed()
         if not (self.mesh.is_behind or self.ingest.is_behind):
             return
         await self.clock.sleep_ms(AGAIN_MS)

@@ -62,17 +62,19 @@ def missing_grants(
     """Grants of keys we hold for whoever is entitled to them and has none.
 
     With `granter` only of keys which it is that device's turn to grant: those that it granted
-    first, and if it is the most senior full device those whose first granter does not belong now.
+    first, and those whose first granter does not belong now if it is the most senior full device
+    that was granted them. (The most senior of all may be the one that lacks them.)
     """
-    granters: dict[bytes, bytes] = {}
-    for grant in registry.grants:
-        granters.setdefault(grant.key_id, grant.author)
-    full = [device for device in registry.active() if device.level == "full"]
-    ids = {device.sig_pk for device in full}
-    eldest = next(
-        (d.sig_pk for d in full if not any(registry.outranks(id, d.sig_pk) for id in ids)), None
-    )
-    turn = {id: first if first in ids else eldest for id, first in granters.items()}
+    turn: dict[bytes, bytes | None] = {}
+    if granter is not None:
+        granters: dict[bytes, bytes] = {}
+        holders: dict[bytes, set[bytes]] = {}
+        for grant in registry.grants:
+            granters.setdefault(grant.key_id, grant.author)
+            holders.setdefault(grant.key_id, set()).update(grant.sealed)
+        full = {device.sig_pk for device in registry.active() if device.level == "full"}
+        for id, first in granters.items():
+            turn[id] = first if first in full else _eldest(registry, full & holders[id])
     return [
         grant_details(
             registry.mesh,
@@ -82,8 +84,13 @@ def missing_grants(
             entropy,
         )
         for lack in registry.missing_grants(keys)
-        if granter in (None, turn[lack.key_id])
+        if granter is None or granter == turn[lack.key_id]
     ]
+
+
+def _eldest(registry: Registry, ids: set[bytes]) -> bytes | None:
+    """The most senior of these devices."""
+    return min(ids, key=lambda id: registry.ranks[id], default=None)
 
 
 def control_keys(
@@ -108,19 +115,20 @@ def control_keys(
 
 
 def granted_keys(
-    registry: Registry,
+    mesh: bytes,
+    grants: Iterable[Grant],
     keys: DeviceKeys,
     held: Container[bytes],
     is_rightly_named: Callable[[Grant], bool],
 ) -> list[ScopeKey]:
     """Every key that is sealed to us, opens, and is not held yet."""
     fresh = []
-    for grant in registry.grants:
+    for grant in grants:
         box = grant.sealed.get(keys.sig_pk)
         if box is None or grant.key_id in held or not is_rightly_named(grant):
             continue
         try:
-            key = open_key(box, keys, registry.mesh, grant.scope, grant.epoch, grant.key_id)
+            key = open_key(box, keys, mesh, grant.scope, grant.epoch, grant.key_id)
         except CryptoError:
             continue
         fresh.append(ScopeKey(grant.scope, grant.epoch, grant.key_id, key))

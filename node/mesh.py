@@ -66,6 +66,7 @@ class Mesh(MeshView):
         self._entropy = entropy
         self._changed = changed
         self._granting = False
+        self._owes_grants = False
         self._is_behind = False
         self._opening = asyncio.Lock()
         self.instance = instance
@@ -262,25 +263,44 @@ class Mesh(MeshView):
     async def _draw_consequences(self) -> None:
         """Whatever happens meanwhile, what was not done is known to be left (`is_behind`)."""
         self._is_behind = True
+        fresh = False
         try:
-            await self._take_keys()
+            fresh = await self._take_keys()
             for grant in self.registry.grants:
                 if self._ledger.scope(grant.scope) is None and self._is_rightly_named(grant):
                     await self._know_scope(grant.scope, grant.database, grant.privacy)
             self._is_behind = False
         finally:
             self._changed()
-        await self._grant_missing()
+        self._owes_grants = True
+        if not fresh:
+            await self.grant_owed()
 
-    async def _take_keys(self) -> None:
-        """Keep every key that is sealed to us and that we do not have."""
-        fresh = granted_keys(self.registry, self._keys, self._scope_keys, self._is_rightly_named)
+    async def grant_owed(self) -> None:
+        """Give others the keys that they lack, if that was put off.
+
+        It is put off while keys are new here: what waited for them, a removal perhaps, says who is
+        to have what.
+        """
+        if self._owes_grants:
+            self._owes_grants = False
+            await self._grant_missing()
+
+    async def _take_keys(self) -> bool:
+        """Keep every key that is sealed to us and that we do not have; whether there were any.
+
+        A control key also of a grant that waits for operations that are sealed under that very key.
+        It reads the log and nothing else: under which key anybody writes is for the fold to say.
+        """
+        grants = (*self.registry.grants, *self._membership.parked_control_grants())
+        fresh = granted_keys(self.id, grants, self._keys, self._scope_keys, self._is_rightly_named)
         if fresh:
             await self._database.write(
                 lambda conn: [membership_rows.add_scope_key(conn, key) for key in fresh]
             )
             # Not before: a key that is in memory alone would be missing after a crash.
             self._scope_keys.update((key.key_id, key.key) for key in fresh)
+        return bool(fresh)
 
     async def _know_scope(self, tag: bytes, database: str, privacy: int) -> Scope:
         number = await self._database.write(
@@ -299,7 +319,7 @@ class Mesh(MeshView):
         """Devices that became entitled after a key was made get it from whoever made it.
 
         The key's first granter does it, or for one that does not belong any more the most senior
-        full device; everybody else waits, so that one grant is written and not one a member. In the
+        full device that has it; everybody else waits, so that one grant is written and not one a member. In the
         same way that device makes new keys where two removals at once have left none.
         """
         us = self.us()
@@ -341,7 +361,7 @@ class Mesh(MeshView):
             log = await self.new_log(scope, instance, signer.sig_pk)
         # From here on nothing awaits: all of it is in one transaction, and no other comes between.
         operations = list(operations() if callable(operations) else operations)
-        if self.needs_key(scope) and not _renews_control(operations):
+        if self.needs_key(scope) and not self._renews_control(operations):
             if signer is self._keys and self.us().level != "full":
                 raise NotEntitledError(
                     "the keys have to be renewed first by a device of level full"
@@ -364,9 +384,9 @@ class Mesh(MeshView):
         heads = self.registry.heads
         operation = Operation(kind, heads, committer.hlc, details)
         body = encode_operation(operation)
-        _, id, key = self.control_key()
+        id = self._key_for(kind, details)
         heading = self.heading(CONTROL_SCOPE, signer.sig_pk, log.instance, id, heads)
-        outlet = Outlet(log, heading, heads, key, signer)
+        outlet = Outlet(log, heading, heads, self._scope_keys[id], signer)
         staged = committer.stage(outlet, body, operation=body)
         self._membership.add({staged.entry_id: (signer.sig_pk, operation)})
         return staged
@@ -385,7 +405,3 @@ class Mesh(MeshView):
         """These did not become durable: nothing that is written from now on rests on them."""
         self._membership.remove(operations)
         self._outlets.clear()
-
-
-def _renews_control(operations: Operations) -> bool:
-    return any(kind == "grant" and not details["database"] for kind, details in operations)

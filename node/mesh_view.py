@@ -6,6 +6,7 @@ Spec: docs/protocol.md, sections 2 (tags), 4 and 10. Ids and keys are 32 bytes.
 """
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from .. import CoveyError
 from ..crypto.entry import (
@@ -26,7 +27,7 @@ from .committer import Outlet
 from .granting import recipients_of
 from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
 from .presence import KEYS_MAX as DISCOVERY_KEYS_MAX
-from .rotation import old_control_key, stale_scopes
+from .rotation import next_epoch, old_control_key, stale_scopes
 from .stored import StoredEntry
 
 DEVICE_PRIVACY = 0
@@ -209,6 +210,27 @@ class MeshView:
             f"{scope.database}: this device may not write at privacy"
             f" {PRIVACY_NAMES[scope.privacy]}, or has no key yet that a removed device lacks"
         )
+
+    def _renews_control(self, operations: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+        """Whether the next control key is granted by one of these."""
+        epoch = next_epoch(self.registry, CONTROL_SCOPE)
+        return any(
+            kind == "grant" and not details["database"] and details["epoch"] >= epoch
+            for kind, details in operations
+        )
+
+    def _key_for(self, kind: str, details: dict[str, Any]) -> bytes:
+        """The id of the control key under which an operation goes.
+
+        The grant of a control key goes under the newest one that all who are to have it can read;
+        a new device, which has none, is handed them all with the log.
+        """
+        if kind == "grant" and not details["database"]:
+            readers = {recipient for recipient, _ in details["sealed"]}
+            grants = [grant for grant in self.registry.grants if grant.scope == CONTROL_SCOPE]
+            if readers <= {recipient for grant in grants for recipient in grant.sealed}:
+                return old_control_key(self.registry, self._scope_keys, readers)[1]
+        return self.control_key()[1]
 
     def _old_control_key(self) -> tuple[int, bytes]:
         readers = recipients_of(self.registry, CONTROL_SCOPE, 0)

@@ -117,7 +117,7 @@ class Recovering:
         self.require(paper)
         engine = self._engine
         registry = engine.mesh.registry
-        opened = granted_keys(registry, paper, (), lambda _: True)
+        opened = granted_keys(registry.mesh, registry.grants, paper, (), lambda _: True)
         found = {key.key_id for key in opened}
         counts = await engine.database.read(log_rows.entries_by_key)
         shared = {grant.key_id for grant in registry.grants}

@@ -208,10 +208,7 @@ class Authority:
 
     def admitted(self, key: bytes) -> int:
         """The operations that ever admitted a key, whether they count by now or not."""
-        bits = 0
-        for given in self._credentials.get(key, ()):
-            bits |= given.node.bit
-        return bits
+        return self._enrolled_by.get(key, 0) | self._recovery_by.get(key, 0)
 
     def vouching(self, verdict: Verdict, key: bytes) -> int:
         """The operations on which a key belongs: enrolments, and statements of a recovery key."""

@@ -11,7 +11,7 @@ Spec: docs/protocol.md, section 4. Ids and public keys are 32 bytes, the mesh id
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import CoveyError
 from .authority import Authority, Standing
@@ -31,6 +31,7 @@ from .operations import (
     SET_ROLE,
     CertificateView,
     MeshId,
+    Operation,
     ReadCertificate,
     encode_operation,
     is_control_grant,
@@ -305,19 +306,21 @@ class Entitlement:
             if not may_hold(standing.level, scope, privacy):
                 return Ignored.NOT_ENTITLED
         # It is not recorded: no removal voids a grant, for data may need its key.
-        self.grants[node.id] = _grant_of(node, details)
+        self.grants[node.id] = grant_of(node.id, node.author, node.operation)
         return None
 
 
-def _grant_of(node: Node, details: Mapping[str, Any]) -> Grant:
+def grant_of(id: bytes, author: bytes, operation: Operation) -> Grant:
+    """What a well-formed grant operation says."""
+    details = operation.details
     return Grant(
-        node.id,
-        node.author,
+        id,
+        author,
         details["scope"],
         details["database"],
         details["privacy"],
         details["epoch"],
         details["key_id"],
         dict(details["sealed"]),
-        wall_ms_of(node.operation.hlc),
+        wall_ms_of(operation.hlc),
     )

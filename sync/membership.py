@@ -20,20 +20,22 @@ from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 
 from .authority import Authority, Standing
-from .entitlement import Entitlement
+from .entitlement import Entitlement, grant_of
 from .folding import Fold, Row
 from .operations import (
     GENESIS,
+    GRANT,
     CertificateView,
     MeshId,
     Operation,
     ReadCertificate,
     decode_operation,
     encode_operation,
+    is_control_grant,
     is_known,
     is_well_formed,
 )
-from .registry import Ignored, Registry
+from .registry import Grant, Ignored, Registry
 from .removals import Node
 from .session_limits import FOLDS_KEPT_MAX, PARENTS_MAX
 
@@ -175,6 +177,19 @@ class Membership:
     def parked(self) -> int:
         """How many operations wait for their parents."""
         return len(self._waiting)
+
+    def parked_control_grants(self) -> list[Grant]:
+        """Grants of control keys among the operations that wait. Nobody has judged them.
+
+        Whoever lacks a control key cannot read what such a grant rests on, and needs it for that.
+        """
+        return [
+            grant_of(id, author, operation)
+            for id, (author, operation) in self._waiting.items()
+            if operation.kind == GRANT
+            and is_well_formed(operation)
+            and is_control_grant(operation.details)
+        ]
 
     # The graph -----------------------------------------------------------------------------------
 

@@ -152,6 +152,73 @@ async def test_two_removals_at_once_leave_keys_that_neither_holds() -> None:
         assert await laptop.values() == await desktop.values()
 
 
+async def test_a_senior_whom_a_junior_removed_at_once_is_given_the_keys_made_meanwhile() -> None:
+    """It is the eldest, whose turn it would be, and the only one that cannot do it."""
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await laptop.engine.trust.set_role(tablet.id, "admin")
+        await meet(laptop, phone, tablet)
+        await revoke(tablet, laptop)
+        await tablet.collection().put({"by": "tablet"}, id="from-tablet")
+        await carry(tablet, phone)
+        await phone.collection().put({"by": "phone"}, id="from-phone")
+        await revoke(laptop, tablet)
+        for source, target in ((laptop, phone), (phone, laptop)) * 2:
+            for batch in await batches(source, target, CONTROL_SCOPE):
+                await take(target, batch)
+            await settle_tasks(target)
+        await meet(laptop, phone)
+
+        for device in (laptop, phone):
+            active = {d.sig_pk for d in device.engine.mesh.registry.active()}
+            assert active == {laptop.id, phone.id}
+            assert (await device.values())["memory/facts/from-phone"] == {"by": "phone"}
+        assert await laptop.values() == await phone.values()
+        assert laptop.engine.ingest.waiting() == 0
+
+
+async def test_who_joins_while_another_admin_removes_somebody_is_given_the_new_keys() -> None:
+    """It can read nothing that the new key was said under, and so not that it has it, either."""
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await laptop.engine.trust.set_role(tablet.id, "admin")
+        await meet(laptop, phone, tablet)
+        desktop = await world.member(laptop, "desktop")
+        await revoke(tablet, phone)
+        await tablet.collection().put({"by": "tablet"}, id="later")
+        for source, target in ((laptop, tablet), (tablet, desktop), (tablet, laptop)):
+            for batch in await batches(source, target, CONTROL_SCOPE):
+                await take(target, batch)
+            await settle_tasks(target)
+        await meet(laptop, tablet, desktop)
+
+        expected = {
+            "memory/facts/r": {"text": "tea", "n": 0},
+            "memory/facts/later": {"by": "tablet"},
+        }
+        for device in (laptop, tablet, desktop):
+            assert await device.values() == expected
+            assert device.engine.ingest.waiting() == 0
+
+
+async def test_a_new_control_key_is_not_granted_to_whom_it_was_made_to_exclude() -> None:
+    """The removal comes sealed under the key that comes before it, which shows nobody removed."""
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await laptop.engine.trust.set_role(tablet.id, "admin")
+        await meet(laptop, phone, tablet)
+        await revoke(tablet, laptop)
+        await carry(tablet, phone)
+        await revoke(laptop, tablet)
+        made = {grant.key_id for grant in laptop.engine.mesh.registry.grants if grant.epoch == 2}
+        for batch in await batches(laptop, phone, CONTROL_SCOPE):
+            await take(phone, batch)
+        await settle_tasks(phone)
+
+        granted = [g for g in phone.engine.mesh.registry.grants if g.key_id in made]
+        assert granted and not any(tablet.id in grant.sealed for grant in granted)
+
+
 async def test_whoever_may_read_less_gets_no_new_key_of_what_it_may_not() -> None:
     async with World() as world:
         laptop, phone, _ = await three(world)
