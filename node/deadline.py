@@ -38,6 +38,18 @@ async def within(clock: Clock, duration_ms: int, work: Coroutine[Any, Any, T]) -
         await _cancel(doing)
 
 
+async def set_or_passed(clock: Clock, duration_ms: int, event: asyncio.Event) -> None:
+    """Wait until the event is set; if that takes longer than `duration_ms`, set it.
+
+    For loops that look again whatever woke them. Unlike `within` it starts no task.
+    """
+    cancel = clock.call_after_ms(duration_ms, event.set)
+    try:
+        await event.wait()
+    finally:
+        cancel()
+
+
 def _pass(passed: "asyncio.Future[None]") -> None:
     if not passed.done():
         passed.set_result(None)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from .deadline import DeadlinePassed, within
+from .deadline import DeadlinePassed, set_or_passed, within
 from .status import peer_standing
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ class Patience:
         """Return when the condition holds."""
         while not condition():
             self._changed.clear()
-            with suppress(DeadlinePassed):
-                await within(self._engine.clock, LOOK_EVERY_MS, self._changed.wait())
+            await set_or_passed(self._engine.clock, LOOK_EVERY_MS, self._changed)
 
     async def at_most(self, work: Awaitable[T], timeout_ms: int, *, otherwise: T) -> T:
         """What `work` gives within the time, else `otherwise`."""

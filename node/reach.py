@@ -28,7 +28,7 @@ from .channel import (
     accept_channel,
     open_channel,
 )
-from .deadline import DeadlinePassed, within
+from .deadline import set_or_passed
 from .dialing import CANDIDATES_PER_DEVICE_MAX, Attempt, DialBook, Failure, Source
 from .introducing import Introducing, forget_former, former_keys
 from .links import Link
@@ -169,8 +169,7 @@ class Reach:
                 with suppress(CoveyError):
                     await self._announcement.update(properties)
             left_ms = self._presence.changes_at_ms() - engine.clock.monotonic_ms()
-            with suppress(DeadlinePassed):
-                await within(engine.clock, max(left_ms, 1_000), self._key_changed.wait())
+            await set_or_passed(engine.clock, max(left_ms, 1_000), self._key_changed)
             self._key_changed.clear()
             self._presence.use_keys(engine.mesh.discovery_keys())
 
@@ -305,8 +304,7 @@ class Reach:
                 self._attempts[attempt.number] = (attempt, task)
             due_ms = self._book.next_due_ms(now_ms)
             wait_ms = IDLE_LOOK_MS if due_ms is None else max(due_ms - now_ms, 1)
-            with suppress(DeadlinePassed):
-                await within(clock, wait_ms, self._wake.wait())
+            await set_or_passed(clock, wait_ms, self._wake)
 
     async def _try(self, attempt: Attempt) -> None:
         """Dial one address and expect one device there."""

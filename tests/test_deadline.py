@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from covey.node.deadline import DeadlinePassed, within
+from covey.node.deadline import DeadlinePassed, set_or_passed, within
 
 from .fake_clock import FakeClock, settle
 
@@ -70,3 +70,26 @@ async def test_being_cancelled_cancels_the_work_and_the_timer() -> None:
         await doing
     assert ended.is_set()
     assert (clock.sleeping, len(asyncio.all_tasks())) == (0, 1)
+
+
+async def test_an_event_that_is_not_set_in_time_is_set_by_the_deadline() -> None:
+    """A loop that waits for news looks again now and then without any."""
+    clock, event = FakeClock(), asyncio.Event()
+    waiting = asyncio.ensure_future(set_or_passed(clock, 10, event))
+    await clock.advance(9)
+    in_time = waiting.done()
+    await clock.advance(1)
+
+    assert not in_time and waiting.done()
+    assert event.is_set()
+
+
+async def test_an_event_that_is_set_in_time_takes_the_timer_with_it() -> None:
+    """It would wake the loop at its next wait, for nothing."""
+    clock, event = FakeClock(), asyncio.Event()
+    waiting = asyncio.ensure_future(set_or_passed(clock, 10, event))
+    await settle()
+    event.set()
+    await waiting
+
+    assert clock.sleeping == 0
