@@ -30,7 +30,7 @@ from .sim_device import SimDevice
 from .sim_disk import SimDisk
 from .templates import VARIANTS, Part, mesh_disks
 from .virtual_loop import DeadlockError, LivelockError
-from .world import World, collect_garbage
+from .world import World, garbage_apart
 
 TICKS = 40
 TICK_MS_MIN = 500
@@ -60,14 +60,13 @@ def run_plan(plan: Plan, progress: Progress | None = None) -> Outcome:
         plan.cast, plan.seed % VARIANTS, hostile=any(s.do == "attack" for s in plan.steps)
     )
     newcomers = _homes_of_newcomers(plan)
-    with World(plan.seed, plan.law) as world:
+    with garbage_apart(), World(plan.seed, plan.law) as world:
         running = _Running(Run(plan, world, newcomers=newcomers), disks, progress)
         try:
             world.run(running.go())
         except (DeadlockError, LivelockError) as stuck:
             world.violate("I2", "", f"{type(stuck).__name__}: {stuck}")
         outcome = running.outcome()
-    collect_garbage()
     # What was found while the world was closed counts as well.
     outcome.violations = world.violations
     outcome.digest = world.trace.digest
