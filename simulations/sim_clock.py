@@ -38,7 +38,10 @@ class SimClock:
         return asyncio.get_running_loop().time() * 1000
 
     def monotonic_ms(self) -> int:
-        now_ms = self.true_ms() if self._asleep_since_ms is None else self._asleep_since_ms
+        now_ms = self._asleep_since_ms
+        if now_ms is None:
+            # As `true_ms`; a call less, where a run asks most often.
+            now_ms = asyncio.get_running_loop().time() * 1000
         return (
             MONOTONIC_START_MS
             + self._ahead_ms

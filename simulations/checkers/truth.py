@@ -6,7 +6,8 @@ from ..run import Run
 from ..sim_device import SimDevice
 from .checker import Checker
 
-TURNS = 6
+TURNS = 3
+"""One for the queue of commits, one for whoever wrote, and one to spare."""
 _ALL = frozenset((1, 2, 3))
 _SHARINGS = (_ALL, frozenset((2, 3)), frozenset((3,)), frozenset[int]())
 """What two devices may share, by the lower of their levels."""
