@@ -57,17 +57,24 @@ class ForkKeeper:
         Returns the places (instance, seq) where it is not. That proves nothing yet.
         """
         claims = []
-        for instance, head in theirs.items():
-            log = self._engine.ledger.log(scope, instance)
-            if log is None or head.seq >= log.head_seq or not head.entry_id:
-                continue
+        for log, head in self.behind(scope, theirs):
             number, seq = log.number, head.seq
             ours = await self._engine.database.read(
                 lambda conn, n=number, s=seq: log_rows.entry_id_at(conn, n, s)  # type: ignore[misc]
             )
             if ours is not None and ours != head.entry_id:
-                claims.append((instance, seq))
+                claims.append((log.instance, seq))
         return claims
+
+    def behind(self, scope: bytes, theirs: Mapping[bytes, LogHead]) -> list[tuple[Log, LogHead]]:
+        """Our logs of which a peer told a head that is behind ours."""
+        ledger = self._engine.ledger
+        logs = [(ledger.log(scope, instance), head) for instance, head in theirs.items()]
+        return [
+            (log, head)
+            for log, head in logs
+            if log is not None and head.seq < log.head_seq and head.entry_id
+        ]
 
     async def found(self, log: Log) -> None:
         """There is another entry at a place of this log, signed by the same author."""

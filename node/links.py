@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, assert_never
 
 from ..crypto.errors import CryptoError
@@ -249,7 +250,7 @@ class Link:
 
     async def _store_loop(self) -> None:
         """Store batches in order; the next is verified while the disk has the one before."""
-        storing: asyncio.Task[None] | None = None
+        storing: asyncio.Future[BatchHeads] | None = None
         while True:
             request = await self._batches.get()
             try:
@@ -258,8 +259,8 @@ class Link:
                 prepared = None
                 refusal = BatchRefused(Reason.BATCH_REFUSED, error.reason)
             try:
-                if storing is not None:
-                    await storing
+                if storing is not None and not storing.done():
+                    await asyncio.wait((storing,))
             except BaseException:
                 if prepared is not None:
                     self.office.discard_batch(prepared)
@@ -268,21 +269,27 @@ class Link:
                 self.deliver(refusal)
                 continue
             # Begun here, so that it is done whatever becomes of this link meanwhile.
-            durable = self.office.store_batch(self, prepared)
-            storing = self._spawn(self._store(request, prepared, durable))
+            storing = self.office.store_batch(self, prepared)
+            storing.add_done_callback(partial(self._stored, request, len(prepared.entries)))
 
-    async def _store(
-        self, request: StoreBatch, prepared: Prepared, durable: "asyncio.Future[BatchHeads]"
+    def _stored(
+        self, request: StoreBatch, entries: int, stored: "asyncio.Future[BatchHeads]"
     ) -> None:
+        """A batch is durable, or never will be. A link that has ended meanwhile ignores it."""
         try:
-            heads = await asyncio.shield(durable)
+            heads = stored.result()
+        except asyncio.CancelledError:
+            pass  # The node closes, and with it this link.
         except StoreFullError:
-            self.deliver(BatchRefused(Reason.STORE_FULL, "the other device is full"))
+            self._deliver_late(BatchRefused(Reason.STORE_FULL, "the other device is full"))
         except StorageError:
-            self.deliver(BatchRefused(Reason.DONE, "the other device cannot write"))
+            self._deliver_late(BatchRefused(Reason.DONE, "the other device cannot write"))
+        except BaseException:
+            self._ending.set()
+            raise
         else:
-            self.traffic.received_entries += len(prepared.entries)
-            self.deliver(BatchStored(request.batch.scope, heads, request.frame_bytes))
+            self.traffic.received_entries += entries
+            self._deliver_late(BatchStored(request.batch.scope, heads, request.frame_bytes))
 
     async def _read(self, request: ReadEntries) -> None:
         answer = await self.office.read_entries(request)
@@ -292,21 +299,29 @@ class Link:
     def _start(self, timer: Timer, duration_ms: int) -> None:
         def fire() -> None:
             del self._timers[timer]
-            try:
-                self.deliver(TimerFired(timer))
-            except BaseException:
-                self._ending.set()
-                raise
+            self._deliver_late(TimerFired(timer))
 
         self._timers[timer] = self.office.clock.call_after_ms(duration_ms, fire)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self._guard(work))
-        # A task that is cancelled before its first step never awaits what it was to do.
-        task.add_done_callback(lambda _: work.close())
         self._tasks[task] = None
-        task.add_done_callback(self._tasks.pop)
+
+        def ended(_: asyncio.Task[None]) -> None:
+            del self._tasks[task]
+            # A task that is cancelled before its first step never awaits what it was to do.
+            work.close()
+
+        task.add_done_callback(ended)
         return task
+
+    def _deliver_late(self, event: Event) -> None:
+        """As `deliver`, outside of the tasks of this link: a defect of ours ends it as well."""
+        try:
+            self.deliver(event)
+        except BaseException:
+            self._ending.set()
+            raise
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         """The link ends with whichever of its tasks fails; a defect of ours is not swallowed."""

@@ -166,9 +166,7 @@ class Switchboard(Office):
 
         Goes on if the link ends meanwhile: half of it would be on the disk and not in memory.
         """
-        durable = self._engine.spawn(self._store(link, prepared), "link store")
-        durable.add_done_callback(_taken)
-        return durable
+        return self._engine.spawn(self._store(link, prepared), "link store")
 
     def discard_batch(self, prepared: Prepared) -> None:
         """A batch that was prepared will not be stored."""
@@ -255,7 +253,8 @@ class Switchboard(Office):
 
     def vectors_told(self, link: Link, scope: bytes) -> None:
         """The peer told the heads of a scope: compare those it has that are behind ours."""
-        if (link.key, scope) not in self._comparing:
+        heads = link.state.knowledge.theirs.get(scope, {})
+        if self._engine.forks.behind(scope, heads) and (link.key, scope) not in self._comparing:
             self._comparing.add((link.key, scope))
             self._engine.spawn(self._compare(link, scope), "compare")
 
@@ -270,9 +269,3 @@ class Switchboard(Office):
     def fork_seen(self, link: Link, fork: DeclareFork) -> None:
         """Only a claim so far: anybody can tell a made-up id."""
         link.want_proof(fork.scope, fork.instance, fork.seq)
-
-
-def _taken(stored: asyncio.Future[BatchHeads]) -> None:
-    """If the link that brought a batch has gone, nobody else looks whether it was stored."""
-    if not stored.cancelled():
-        stored.exception()
