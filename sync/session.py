@@ -16,7 +16,6 @@ Nothing is sent at rest. *In sync* is declared only on equal digests.
 Spec: docs/protocol.md, section 7. Times are monotonic milliseconds, sizes bytes.
 """
 
-from dataclasses import replace
 from typing import assert_never
 
 from .errors import DecodeError
@@ -225,8 +224,7 @@ def _on_scopes_changed(turn: Turn, privacies: frozenset[int]) -> None:
     turn.privacies = privacies - {DEVICE_PRIVACY}
     shared = (CONTROL_SCOPE, *turn.ours.scopes(turn.privacies))
     knowledge = turn.knowledge
-    turn.knowledge = replace(
-        knowledge,
+    turn.knowledge = knowledge._replace(
         theirs={scope: knowledge.theirs[scope] for scope in shared if scope in knowledge.theirs},
         complete=knowledge.complete.intersection(shared),
         wanting=knowledge.wanting.intersection(shared),
@@ -234,7 +232,7 @@ def _on_scopes_changed(turn: Turn, privacies: frozenset[int]) -> None:
     )
     turn.unsettle(moved=True)
     if turn.phase is Phase.MEMBERSHIP:
-        turn.comparison = replace(turn.comparison, disturbed=True)
+        turn.comparison = turn.comparison._replace(disturbed=True)
     elif turn.phase in (Phase.COMPARING, Phase.STREAMING):
         if turn.knowledge.complete.issuperset(shared):
             return
@@ -247,7 +245,7 @@ def _on_scopes_changed(turn: Turn, privacies: frozenset[int]) -> None:
 def _compare_anew(turn: Turn) -> None:
     """There is something new to share: once membership is the same, compare."""
     if turn.phase is Phase.MEMBERSHIP:
-        turn.comparison = replace(turn.comparison, disturbed=True)
+        turn.comparison = turn.comparison._replace(disturbed=True)
     elif turn.ours.root(turn.privacies) == turn.knowledge.root:
         prove(turn)
     else:

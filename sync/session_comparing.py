@@ -16,8 +16,6 @@ A handler changes the `Turn` it is given. It never raises for what a peer sent.
 Spec: docs/protocol.md, section 7, "Digests" and "Order", steps 1 to 3 and 7.
 """
 
-from dataclasses import replace
-
 from .messages import Digests, Greeting, Reason, Root, VectorMessage
 from .session_events import DeclareGreeting, DeclareProof, Timer
 from .session_limits import (
@@ -42,15 +40,15 @@ def on_greeting(turn: Turn, greeting: Greeting) -> None:
         return
     turn.stop(Timer.GREETING)
     turn.effects.append(DeclareGreeting(greeting.features, greeting.device_state))
-    turn.sending = replace(turn.sending, credit=min(greeting.credit, CREDIT_BYTES_MAX))
-    turn.knowledge = replace(turn.knowledge, control=greeting.control, root=greeting.root)
+    turn.sending = turn.sending._replace(credit=min(greeting.credit, CREDIT_BYTES_MAX))
+    turn.knowledge = turn.knowledge._replace(control=greeting.control, root=greeting.root)
     settle_control(turn)
 
 
 def on_root(turn: Turn, message: Root) -> None:
     """Learn their digests now; equal ones prove that we are in sync."""
-    turn.knowledge = replace(
-        turn.knowledge, control=message.control, root=message.root, root_is_old=False
+    turn.knowledge = turn.knowledge._replace(
+        control=message.control, root=message.root, root_is_old=False
     )
     before = turn.phase
     settle_control(turn)
@@ -90,14 +88,14 @@ def open_round(turn: Turn) -> None:
         turn.enter(Cause.ROOTS_DIFFER)
     turn.comparison = Comparison(comparison.rounds_left - 1, is_open=True)
     complete = turn.knowledge.complete & {CONTROL_SCOPE}
-    turn.knowledge = replace(turn.knowledge, complete=complete)
+    turn.knowledge = turn.knowledge._replace(complete=complete)
     turn.say(Digests(0, b"", turn.ours.database_rows(turn.privacies)))
 
 
 def on_digests(turn: Turn, message: Digests) -> None:
     """Descend where their digests differ from ours."""
     if turn.phase is Phase.MEMBERSHIP:
-        turn.comparison = replace(turn.comparison, disturbed=True)
+        turn.comparison = turn.comparison._replace(disturbed=True)
         return
     if message.level == 0:
         _compare_databases(turn, message)
@@ -114,7 +112,7 @@ def on_their_vector(turn: Turn, message: VectorMessage) -> None:
         return
     on_vector(turn, message)
     if not turn.may_send(scope):
-        turn.comparison = replace(turn.comparison, disturbed=True)
+        turn.comparison = turn.comparison._replace(disturbed=True)
         return
     if _differs(turn, scope):
         send_vector(turn, scope)
@@ -127,7 +125,7 @@ def send_vector(turn: Turn, scope: bytes) -> None:
     if turn.comparison.vectors.get(scope) == digest:
         return
     vectors = {**turn.comparison.vectors, scope: digest}
-    turn.comparison = replace(turn.comparison, vectors=vectors)
+    turn.comparison = turn.comparison._replace(vectors=vectors)
     heads = sorted((instance, *head) for instance, head in turn.ours.heads(scope).items())
     turn.say(VectorMessage(scope, tuple(heads[:VECTOR_ROWS_MAX])))
 
@@ -140,8 +138,7 @@ def prove(turn: Turn) -> None:
         return
     scopes = (CONTROL_SCOPE, *turn.ours.scopes(turn.privacies))
     digests = (turn.ours.control_digest(), turn.ours.root(turn.privacies))
-    turn.knowledge = replace(
-        turn.knowledge,
+    turn.knowledge = turn.knowledge._replace(
         root=digests[1],
         theirs={scope: turn.ours.heads(scope) for scope in scopes},
         complete=frozenset(scopes),
@@ -152,7 +149,7 @@ def prove(turn: Turn) -> None:
         proved=digests,
     )
     if turn.comparison.is_open or turn.comparison.disturbed:
-        turn.comparison = replace(turn.comparison, is_open=False, disturbed=False)
+        turn.comparison = turn.comparison._replace(is_open=False, disturbed=False)
     if turn.phase is not Phase.STREAMING:
         turn.enter(Cause.ROOTS_EQUAL)
     turn.effects.append(DeclareProof(digests[1], digests[0]))
@@ -161,7 +158,7 @@ def prove(turn: Turn) -> None:
 def finish_round(turn: Turn) -> None:
     """Stream once every vector is known."""
     if turn.phase is Phase.COMPARING and _all_known(turn):
-        turn.comparison = replace(turn.comparison, is_open=False)
+        turn.comparison = turn.comparison._replace(is_open=False)
         turn.enter(Cause.VECTORS_KNOWN)
         turn.unsettle()
 
@@ -177,7 +174,7 @@ def rest(turn: Turn) -> None:
         and _is_quiet(turn)
     ):
         if turn.telling.moved:
-            turn.telling = replace(turn.telling, moved=False)
+            turn.telling = turn.telling._replace(moved=False)
         turn.start(Timer.QUIET, QUIET_MS)
 
 
@@ -187,7 +184,7 @@ def on_quiet_timer(turn: Turn) -> None:
         return
     if turn.telling.moved and turn.plan.is_busy_besides(turn.peer):
         return  # Others are still bringing entries; `rest` starts the timer again.
-    turn.telling = replace(turn.telling, unsettled=False)
+    turn.telling = turn.telling._replace(unsettled=False)
     turn.tell()
     settle_control(turn)
     knowledge = turn.knowledge
@@ -225,7 +222,7 @@ def _compare_databases(turn: Turn, message: Digests) -> None:
             turn.ignore()
             return
         open_round(turn)
-    turn.comparison = replace(turn.comparison, heard=True)
+    turn.comparison = turn.comparison._replace(heard=True)
     rows = dict(message.rows)
     equal: list[bytes] = []
     absent: list[bytes] = []
@@ -266,8 +263,7 @@ def _know_compared(turn: Turn, equal: list[bytes], absent: list[bytes]) -> None:
     held = {scope: ours.heads(scope) for scope in equal}
     proofs = {scope: Proof(ours.scope_digest(scope), turn.now_ms) for scope in equal}
     none: dict[bytes, Vector] = {scope: {} for scope in absent}
-    turn.knowledge = replace(
-        knowledge,
+    turn.knowledge = knowledge._replace(
         theirs={**knowledge.theirs, **held, **none},
         complete=knowledge.complete | held.keys() | none.keys(),
         wanting=knowledge.wanting - held.keys() - none.keys(),
@@ -282,7 +278,7 @@ def _send_scope_digests(turn: Turn, database: bytes) -> None:
     if database in turn.comparison.nodes:
         return
     nodes = turn.comparison.nodes | {database}
-    turn.comparison = replace(turn.comparison, nodes=nodes)
+    turn.comparison = turn.comparison._replace(nodes=nodes)
     turn.say(Digests(1, database, turn.ours.scope_rows(database, turn.privacies)))
 
 

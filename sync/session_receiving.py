@@ -14,8 +14,6 @@ A handler changes the `Turn` it is given. It never raises for what a peer sent.
 Spec: docs/protocol.md, section 7, "Order", steps 4, 5 and 7, and "Forks".
 """
 
-from dataclasses import replace
-
 from .messages import Ack, Batch, Have, Reason, Run, VectorMessage, Want
 from .session_events import (
     BatchRefused,
@@ -47,8 +45,7 @@ def on_batch(turn: Turn, batch: Batch, frame_bytes: int) -> None:
         turn.plan.receiving(turn.peer, scope, run.instance, run.first_seq, run.last_seq)
     _learn_runs(turn, scope, batch.runs)
     pieces = tuple((run.instance, run.first_seq, run.last_seq) for run in batch.runs)
-    turn.receiving = replace(
-        receiving,
+    turn.receiving = receiving._replace(
         credit=receiving.credit - frame_bytes,
         storing=(*receiving.storing, (scope, pieces, turn.ours.heads(scope))),
         stalled=False,
@@ -62,8 +59,7 @@ def on_batch_stored(turn: Turn, event: BatchStored) -> None:
     receiving = turn.receiving
     assert receiving.storing and receiving.storing[0][0] == event.scope, "stored out of order"
     scope, pieces, before = receiving.storing[0]
-    turn.receiving = replace(
-        receiving,
+    turn.receiving = receiving._replace(
         credit=receiving.credit + event.frame_bytes,
         storing=receiving.storing[1:],
     )
@@ -107,7 +103,7 @@ def on_have(turn: Turn, have: Have) -> None:
     head = LogHead(have.author, have.seq, have.entry_id)
     if head != before:
         theirs = {**knowledge.theirs, have.scope: {**known, have.instance: head}}
-        turn.knowledge = replace(knowledge, theirs=theirs, root_is_old=True)
+        turn.knowledge = knowledge._replace(theirs=theirs, root_is_old=True)
         _declare_forks(turn, have.scope, {have.instance: head})
     _stir(turn)
     want(turn, have.scope)
@@ -118,8 +114,7 @@ def know(turn: Turn, scope: bytes, theirs: Vector) -> None:
     knowledge = turn.knowledge
     if knowledge.theirs.get(scope) is theirs and scope in knowledge.complete:
         return
-    turn.knowledge = replace(
-        knowledge,
+    turn.knowledge = knowledge._replace(
         theirs={**knowledge.theirs, scope: theirs},
         complete=knowledge.complete | {scope},
     )
@@ -132,17 +127,17 @@ def want(turn: Turn, scope: bytes) -> None:
     ours = turn.ours.heads(scope)
     if not missing(ours, theirs):
         if scope in knowledge.wanting:
-            turn.knowledge = replace(knowledge, wanting=knowledge.wanting - {scope})
+            turn.knowledge = knowledge._replace(wanting=knowledge.wanting - {scope})
         return
     if scope not in knowledge.wanting:
-        turn.knowledge = replace(knowledge, wanting=knowledge.wanting | {scope})
+        turn.knowledge = knowledge._replace(wanting=knowledge.wanting | {scope})
     if not turn.may_send(scope) or turn.receiving.stalled:
         return
     ranges = turn.plan.request(turn.peer, scope, theirs, ours)
     if ranges:
         turn.say(Want(scope, ranges))
         if Timer.STALL not in turn.timers:
-            turn.receiving = replace(turn.receiving, progress=False)
+            turn.receiving = turn.receiving._replace(progress=False)
             turn.start(Timer.STALL, STALL_MS)
 
 
@@ -158,10 +153,10 @@ def on_stall_timer(turn: Turn) -> None:
     if not turn.plan.in_flight(turn.peer):
         return
     if turn.receiving.progress or turn.receiving.storing:
-        turn.receiving = replace(turn.receiving, progress=False)
+        turn.receiving = turn.receiving._replace(progress=False)
         turn.start(Timer.STALL, STALL_MS)
         return
-    turn.receiving = replace(turn.receiving, stalled=True)
+    turn.receiving = turn.receiving._replace(stalled=True)
     turn.plan.release(turn.peer)
     turn.effects.append(WakeSessions())
     turn.unsettle()
@@ -177,7 +172,7 @@ def log_moved(turn: Turn, scope: bytes, instance: bytes) -> None:
 
 def _stir(turn: Turn) -> None:
     if turn.receiving.stalled:
-        turn.receiving = replace(turn.receiving, stalled=False)
+        turn.receiving = turn.receiving._replace(stalled=False)
 
 
 def _wantable(turn: Turn, scope: bytes) -> Vector:
@@ -203,7 +198,7 @@ def _learn_runs(turn: Turn, scope: bytes, runs: tuple[Run, ...]) -> None:
             advanced = True
     if advanced:
         theirs = {**knowledge.theirs, scope: known}
-        turn.knowledge = replace(knowledge, theirs=theirs, root_is_old=True)
+        turn.knowledge = knowledge._replace(theirs=theirs, root_is_old=True)
 
 
 def _judge_piece(turn: Turn, scope: bytes, instance: bytes, first: int, last: int) -> None:
@@ -218,12 +213,12 @@ def _judge_piece(turn: Turn, scope: bytes, instance: bytes, first: int, last: in
 def _set_fit(turn: Turn, scope: bytes, instance: bytes, fits: bool) -> None:
     unfit = turn.knowledge.unfit
     if fits == ((scope, instance) in unfit):
-        turn.knowledge = replace(turn.knowledge, unfit=unfit ^ {(scope, instance)})
+        turn.knowledge = turn.knowledge._replace(unfit=unfit ^ {(scope, instance)})
 
 
 def _declare_forks(turn: Turn, scope: bytes, theirs: Vector) -> None:
     for fork in forks(turn.ours.heads(scope), theirs):
         place = (scope, fork.instance, fork.seq)
         if place not in turn.knowledge.forks:
-            turn.knowledge = replace(turn.knowledge, forks=turn.knowledge.forks | {place})
+            turn.knowledge = turn.knowledge._replace(forks=turn.knowledge.forks | {place})
             turn.effects.append(DeclareFork(scope, *fork))

@@ -13,8 +13,6 @@ sent. Bounds: session_limits.py.
 Spec: docs/protocol.md, section 7, "Order", steps 5 and 6. Credit counts bytes of whole frames.
 """
 
-from dataclasses import replace
-
 from .messages import Ack, Have, Reason, Run, Want, encode_batch
 from .session_events import EntriesRead, HeadsAdvanced, ReadEntries, SendFrame, Timer
 from .session_limits import (
@@ -46,7 +44,7 @@ def on_want(turn: Turn, want: Want) -> None:
     if len(queue) > WANTS_QUEUED_MAX:
         turn.close(Reason.TOO_MUCH, f"more than {WANTS_QUEUED_MAX} ranges are wanted")
         return
-    turn.sending = replace(turn.sending, queue=queue)
+    turn.sending = turn.sending._replace(queue=queue)
     serve(turn)
 
 
@@ -61,7 +59,7 @@ def serve(turn: Turn) -> None:
     waits = bool(sending.sent and sending.unacked)
     worth = max(sending.credit_floor, READ_CREDIT_BYTES_MIN if waits else 1)
     if scope is None or sending.credit < worth:
-        turn.sending = replace(sending, queue=queue)
+        turn.sending = sending._replace(queue=queue)
         return
     picked = [item for item in queue if item[0] == scope][:RUNS_PER_BATCH_MAX]
     taken = set(picked)
@@ -71,7 +69,7 @@ def serve(turn: Turn) -> None:
         min(BATCH_BYTES_TARGET, sending.credit),
     )
     left = tuple(item for item in queue if item not in taken)
-    turn.sending = replace(sending, queue=left, reading=reading)
+    turn.sending = sending._replace(queue=left, reading=reading)
     turn.effects.append(reading)
 
 
@@ -79,13 +77,13 @@ def on_entries_read(turn: Turn, event: EntriesRead) -> None:
     """Send what was read, if it may still go; put back what is left to read."""
     reading = turn.sending.reading
     assert reading is not None and reading.scope == event.scope, "nobody asked for these entries"
-    turn.sending = replace(turn.sending, reading=None)
+    turn.sending = turn.sending._replace(reading=None)
     if event.runs and turn.is_shared(event.scope):
         frame = encode_batch(event.scope, event.runs)
         if not turn.may_send(event.scope):
             _put_back(turn, event.scope, reading.ranges)
         elif len(frame) > turn.sending.credit:
-            turn.sending = replace(turn.sending, credit_floor=len(frame))
+            turn.sending = turn.sending._replace(credit_floor=len(frame))
             _put_back(turn, event.scope, reading.ranges)
         else:
             _send_batch(turn, frame, event.scope, event.runs)
@@ -97,8 +95,7 @@ def on_entries_read(turn: Turn, event: EntriesRead) -> None:
 def on_ack(turn: Turn, ack: Ack) -> None:
     """Take the credit, learn what is durable there, and serve on."""
     sending = turn.sending
-    turn.sending = replace(
-        sending,
+    turn.sending = sending._replace(
         credit=min(sending.credit + ack.credit, CREDIT_BYTES_MAX),
         unacked=max(0, sending.unacked - ack.credit),
     )
@@ -108,7 +105,7 @@ def on_ack(turn: Turn, ack: Ack) -> None:
         turn.ignore()
     if not turn.sending.unacked:
         # All was answered; what they did not take they may want, and will say so.
-        turn.sending = replace(turn.sending, sent={})
+        turn.sending = turn.sending._replace(sent={})
     serve(turn)
 
 
@@ -133,7 +130,7 @@ def push_or_announce(turn: Turn, event: HeadsAdvanced) -> None:
         _count_sent(turn, len(frame), {(scope, instance): event.seq})
     elif Timer.ANNOUNCE in turn.timers:
         announce = turn.telling.announce | {(scope, instance)}
-        turn.telling = replace(turn.telling, announce=announce)
+        turn.telling = turn.telling._replace(announce=announce)
     else:
         turn.say(Have(scope, instance, event.author, event.seq, event.entry_id))
         turn.start(Timer.ANNOUNCE, ANNOUNCE_MS)
@@ -142,7 +139,7 @@ def push_or_announce(turn: Turn, event: HeadsAdvanced) -> None:
 def on_announce_timer(turn: Turn) -> None:
     """Announce the heads that moved while the timer ran."""
     logs = sorted(turn.telling.announce)
-    turn.telling = replace(turn.telling, announce=frozenset())
+    turn.telling = turn.telling._replace(announce=frozenset())
     for scope, instance in logs:
         if not turn.is_shared(scope):
             continue
@@ -168,8 +165,7 @@ def _count_sent(turn: Turn, frame_bytes: int, logs: dict[Log, int]) -> None:
     sent = dict(sending.sent)
     for log, seq in logs.items():
         sent[log] = max(seq, sent.get(log, 0))
-    turn.sending = replace(
-        sending,
+    turn.sending = sending._replace(
         credit=sending.credit - frame_bytes,
         unacked=sending.unacked + frame_bytes,
         credit_floor=0,
@@ -179,7 +175,7 @@ def _count_sent(turn: Turn, frame_bytes: int, logs: dict[Log, int]) -> None:
 
 def _put_back(turn: Turn, scope: bytes, ranges: tuple[Range, ...]) -> None:
     back = tuple((scope, wanted) for wanted in ranges)
-    turn.sending = replace(turn.sending, queue=back + turn.sending.queue)
+    turn.sending = turn.sending._replace(queue=back + turn.sending.queue)
 
 
 def _rest(ranges: tuple[Range, ...], runs: tuple[Run, ...]) -> tuple[Range, ...]:
@@ -211,7 +207,7 @@ def _learn_acked(turn: Turn, ack: Ack) -> None:
         if before is None or before.seq < seq:
             known[instance] = LogHead(head.author, seq, b"")
             advanced = True
-    turn.sending = replace(turn.sending, sent=sent)
+    turn.sending = turn.sending._replace(sent=sent)
     if advanced:
         theirs = {**knowledge.theirs, ack.scope: known}
-        turn.knowledge = replace(knowledge, theirs=theirs, root_is_old=True)
+        turn.knowledge = knowledge._replace(theirs=theirs, root_is_old=True)

@@ -1,9 +1,10 @@
 """The state of one session with one peer, and the working copy that one step changes.
 
-`SessionState` is a value: frozen, in five groups by subject, safe to keep and to compare. `Turn` is
+`SessionState` is a value: a tuple of five groups by subject, safe to keep and to compare. `Turn` is
 what the handlers of a single `step` work on: the groups, the effects so far and what the step was
 given. It is made at the start of a step and frozen into the next state at its end; nothing outlives
-it. Vectors in a state are never changed in place.
+it. Vectors in a state are never changed in place. The groups are named tuples, because a step makes
+several of them, and a frozen dataclass takes several times as long to make.
 
 Here stand only the acts that every handler needs: say something, arm a timer, move to a phase,
 close. What to do when stands in session.py and its parts.
@@ -12,8 +13,8 @@ Spec: docs/protocol.md, section 7. Sizes are bytes, times monotonic milliseconds
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from .fetch import FetchPlan
 from .messages import Goodbye, Message, Reason, Root, encode
@@ -37,6 +38,8 @@ from .session_limits import (
 from .session_phases import TRANSITIONS, Cause, Phase
 from .vectors import CONTROL_SCOPE, Holdings, Range, Vector
 
+_NONE: Mapping[Any, Any] = MappingProxyType({})
+
 Log = tuple[bytes, bytes]
 """Scope and instance."""
 
@@ -48,8 +51,7 @@ class Proof(NamedTuple):
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Knowledge:
+class Knowledge(NamedTuple):
     """What we know of the peer's holdings."""
 
     control: bytes = b""
@@ -58,7 +60,7 @@ class Knowledge:
     """The root digest they told last."""
     root_is_old: bool = False
     """They have gained entries since, so another root is to come."""
-    theirs: Mapping[bytes, Vector] = field(default_factory=dict)
+    theirs: Mapping[bytes, Vector] = _NONE
     """By scope. Complete only for the scopes in `complete`; ids may be empty (LogHead)."""
     complete: frozenset[bytes] = frozenset()
     wanting: frozenset[bytes] = frozenset()
@@ -67,13 +69,12 @@ class Knowledge:
     """Logs whose next entries from this peer did not continue ours."""
     forks: frozenset[tuple[bytes, bytes, int]] = frozenset()
     """(scope, instance, seq) that were declared."""
-    proofs: Mapping[bytes, Proof] = field(default_factory=dict)
+    proofs: Mapping[bytes, Proof] = _NONE
     proved: tuple[bytes, bytes] | None = None
     """The (control, root) that was declared last."""
 
 
-@dataclass(frozen=True, slots=True)
-class Telling:
+class Telling(NamedTuple):
     """What the peer knows of us."""
 
     told: tuple[bytes, bytes] | None = None
@@ -90,8 +91,7 @@ class Telling:
     announce: frozenset[Log] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """The descent from root to vectors. One side opens a round, the other joins it."""
 
     rounds_left: int = ROUNDS_PER_CHANGE_MAX
@@ -100,14 +100,13 @@ class Comparison:
     """Their level-0 digests of this round have come."""
     nodes: frozenset[bytes] = frozenset()
     """Databases whose level-1 digests were sent in this round."""
-    vectors: Mapping[bytes, bytes] = field(default_factory=dict)
+    vectors: Mapping[bytes, bytes] = _NONE
     """Scope to its digest when our vector was last sent."""
     disturbed: bool = False
     """Digests or vectors came while only membership was spoken of."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(NamedTuple):
     """Batches from us to them."""
 
     credit: int = 0
@@ -117,12 +116,11 @@ class Sending:
     reading: ReadEntries | None = None
     credit_floor: int = 0
     """Credit that the next read needs, because the last one gave more than was left."""
-    sent: Mapping[Log, int] = field(default_factory=dict)
+    sent: Mapping[Log, int] = _NONE
     """The last seq sent of each log, where it is beyond what they acknowledged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receiving:
+class Receiving(NamedTuple):
     """Batches from them to us."""
 
     credit: int = CREDIT_BYTES
@@ -134,8 +132,7 @@ class Receiving:
     """A batch came since the STALL timer was started."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionState:
+class SessionState(NamedTuple):
     """Everything one session remembers. A new one is a session before `Opened`."""
 
     phase: Phase = Phase.GREETING
@@ -267,7 +264,7 @@ class Turn:
 
     def remember_told(self, now: tuple[bytes, bytes]) -> None:
         """Note that these digests were sent."""
-        self.telling = replace(self.telling, told=now)
+        self.telling = self.telling._replace(told=now)
         self.meet(told=now[0])
 
     def meet(self, *, told: bytes | None = None, heard: bytes | None = None) -> None:
@@ -278,12 +275,12 @@ class Turn:
         our_controls = telling.controls_told | ({told} if told else set())
         their_controls = telling.controls_heard | ({heard} if heard else set())
         if our_controls & their_controls:
-            self.telling = replace(
-                telling, met=True, controls_told=frozenset(), controls_heard=frozenset()
+            self.telling = telling._replace(
+                met=True, controls_told=frozenset(), controls_heard=frozenset()
             )
         elif max(len(our_controls), len(their_controls)) <= CONTROLS_TOLD_MAX:
-            self.telling = replace(
-                telling, controls_told=our_controls, controls_heard=their_controls
+            self.telling = telling._replace(
+                controls_told=our_controls, controls_heard=their_controls
             )
 
     def unsettle(self, *, moved: bool = False) -> None:
@@ -294,8 +291,8 @@ class Turn:
         telling = self.telling
         if moved:
             if not (telling.unsettled and telling.moved):
-                self.telling = replace(telling, unsettled=True, moved=True)
+                self.telling = telling._replace(unsettled=True, moved=True)
             if self.comparison.rounds_left != ROUNDS_PER_CHANGE_MAX:
-                self.comparison = replace(self.comparison, rounds_left=ROUNDS_PER_CHANGE_MAX)
+                self.comparison = self.comparison._replace(rounds_left=ROUNDS_PER_CHANGE_MAX)
         elif not telling.unsettled:
-            self.telling = replace(telling, unsettled=True)
+            self.telling = telling._replace(unsettled=True)

@@ -47,8 +47,8 @@ SYNC_MUTANTS = (
     Mutant(
         "digests-told-once",
         "covey.sync.session_comparing",
-        "    turn.telling = replace(turn.telling, unsettled=False)\n    turn.tell()\n",
-        "    turn.telling = replace(turn.telling, unsettled=False)\n"
+        "    turn.telling = turn.telling._replace(unsettled=False)\n    turn.tell()\n",
+        "    turn.telling = turn.telling._replace(unsettled=False)\n"
         "    if turn.telling.told is None:\n        turn.tell()\n",
         "Digests are told in the greeting and never again.",
     ),
@@ -62,7 +62,7 @@ SYNC_MUTANTS = (
     Mutant(
         "announcements-pile-up",
         "covey.sync.session_sending",
-        "    turn.telling = replace(turn.telling, announce=frozenset())\n",
+        "    turn.telling = turn.telling._replace(announce=frozenset())\n",
         "",
         "Heads that were announced stay in the list of those to announce.",
     ),
