@@ -319,8 +319,8 @@ class Mesh(MeshView):
         """Devices that became entitled after a key was made get it from whoever made it.
 
         The key's first granter does it, or for one that does not belong any more the most senior
-        full device that has it; everybody else waits, so that one grant is written and not one a member. In the
-        same way that device makes new keys where two removals at once have left none.
+        full device that has it; everybody else waits, so that one grant is written and not one a
+        member. In the same way that device makes new keys where two removals at once left none.
         """
         us = self.us()
         if self._granting or us.level != "full" or not us.active:
