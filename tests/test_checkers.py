@@ -26,6 +26,7 @@ from covey.simulations.sim_network import Machine
 from covey.simulations.witness import CANARY, Write
 from covey.simulations.world import Violation
 from covey.storage import membership_rows
+from covey.sync import registry
 
 from .simulated import GUEST, LAPTOP, PHONE
 
@@ -132,9 +133,9 @@ def show_another_value(run: Run) -> None:
 
 
 def take_back_a_name(run: Run) -> None:
-    registry = device_of(run, "phone").engine.mesh.registry
+    devices = device_of(run, "phone").engine.mesh.registry.devices
     key = device_of(run, "guest").engine.keys.sig_pk
-    registry.devices[key] = replace(registry.devices[key], name="nobody")  # type: ignore[index]
+    devices[key] = replace(devices[key], name="nobody")  # type: ignore[index]
 
 
 def forget_to_send(run: Run) -> None:
@@ -357,6 +358,7 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a store takes no write": ("I13", "phone", "takes no write: StoreFullError", stay_full),
     "a proof of what never was": ("I15", "phone", "a proof of what", prove_what_is_not_so),
     "a wrong code opens": ("I16", "laptop", "a wrong code let a device in", let_in_by_a_wrong_code),
+    "nobody may give this name": ("I8", "phone", "a member is called nobody", take_back_a_name),
     "a proof that is missing": ("I15", "phone", "and does not say so", deny_what_is_so),
 }
 """What is broken: the claim that tells of it, of which device, in which words; and how."""
@@ -392,6 +394,7 @@ def test_what_is_broken_is_told(what: str, monkeypatch: pytest.MonkeyPatch) -> N
         ("TASKS_PER_LINK_MAX", "tasks of a link"),
         ("IGNORED_MAX", "ignored"),
         ("VECTOR_ROWS_MAX", "rows of a vector"),
+        ("BACKOFF_MS_MAX", "ms until an address is tried"),
     ],
 )
 def test_each_limit_is_looked_at(limit: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,6 +405,16 @@ def test_each_limit_is_looked_at(limit: str, what: str, monkeypatch: pytest.Monk
 
     assert {v.claim for v in violations} == {"I11"}
     assert any(v.message.startswith(f"{what}: ") for v in violations)
+
+
+def test_a_program_that_mistakes_the_levels_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checker that asked the program what a guest may read would agree with it."""
+    monkeypatch.setitem(registry.LEVELS, "guest", frozenset((1, 2, 3)))
+
+    violations = outcome_of(monkeypatch)
+
+    assert told(violations, "I6", "guest", "a device of level guest has a key of privacy 1")
+    assert told(violations, "I6", "guest", "a record of privacy 1 at level guest")
 
 
 @pytest.mark.parametrize("at", range(6))

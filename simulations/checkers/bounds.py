@@ -3,10 +3,12 @@
 from typing import ClassVar
 
 from ...node.applying import WAITING_ENTRIES_MAX
+from ...node.dialing import BACKOFF_MS_MAX
 from ...node.links import OUTGOING_BYTES_MAX
 from ...node.shelf import RECORDS_KEPT_MAX
 from ...node.switchboard import LINKS_PER_DEVICE_MAX
 from ...sync.session_limits import CREDIT_BYTES, FRAME_BYTES_MAX, IGNORED_MAX, VECTOR_ROWS_MAX
+from ...sync.session_phases import Phase
 from ..run import Run
 from ..sim_device import SimDevice
 from .checker import Checker
@@ -24,7 +26,7 @@ class BoundsChecker(Checker):
     """Looks at the queues of every running device."""
 
     claims: ClassVar[dict[str, str]] = {
-        "I11": "queues, credit, waiting entries, links and tasks stay within their limits",
+        "I11": "queues, credit, waits, links and tasks stay within their limits",
     }
 
     def __init__(self, run: Run) -> None:
@@ -52,15 +54,20 @@ class BoundsChecker(Checker):
         self._bound(device, "links", len(links), (LINKS_PER_DEVICE_MAX + 1) * members)
         self._bound(device, "waiting entries", engine.ingest.waiting(), WAITING_ENTRIES_MAX)
         self._bound(device, "records in memory", len(engine.shelf._records), RECORDS_KEPT_MAX * 2)
+        now_ms = engine.clock.monotonic_ms()
+        for place in engine.reach._book._candidates.values():
+            until_ms = max(place.not_before_ms, *place.not_these.values(), now_ms)
+            wait_ms = until_ms - now_ms
+            self._bound(device, "ms until an address is tried", wait_ms, BACKOFF_MS_MAX)
         for link in links:
             queued = OUTGOING_BYTES_MAX + FRAME_BYTES_MAX
             self._bound(device, "bytes to send", link._outgoing_bytes, queued)
             to_store = sum(asked.frame_bytes for asked in link._batches._queue)  # type: ignore[attr-defined]
             self._bound(device, "bytes to store", to_store, CREDIT_BYTES)
             self._bound(device, "tasks of a link", len(link._tasks), TASKS_PER_LINK_MAX)
-            # The message that goes beyond the limit still counts in full; then the session ends.
-            ignored = IGNORED_MAX + VECTOR_ROWS_MAX
-            self._bound(device, "ignored", link.state.ignored, ignored)
+            # The message that goes beyond the limit still counts in full; it ends the session.
+            if link.state.phase is not Phase.CLOSED:
+                self._bound(device, "ignored", link.state.ignored, IGNORED_MAX)
             rows = max(map(len, link.state.knowledge.theirs.values()), default=0)
             self._bound(device, "rows of a vector", rows, VECTOR_ROWS_MAX)
 
