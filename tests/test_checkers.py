@@ -324,6 +324,10 @@ def let_in_by_a_wrong_code(run: Run) -> None:
     attempt.enrolled, attempt.is_over = ["somebody"], True
 
 
+def forget_what_was_applied(run: Run) -> None:
+    change_store(run, "phone", "UPDATE entries SET state = 1 WHERE seq = 2")
+
+
 BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a record is lost": ("I1", "phone", "unlike laptop: more [], less [(", lose_a_record),
     "a record is another": ("I1", "phone", "other [(", show_another_value),
@@ -359,6 +363,7 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a proof of what never was": ("I15", "phone", "a proof of what", prove_what_is_not_so),
     "a wrong code opens": ("I16", "laptop", "a wrong code let a device in", let_in_by_a_wrong_code),
     "nobody may give this name": ("I8", "phone", "a member is called nobody", take_back_a_name),
+    "what was applied is not": ("I7", "phone", "applied in memory is not", forget_what_was_applied),
     "a proof that is missing": ("I15", "phone", "and does not say so", deny_what_is_so),
 }
 """What is broken: the claim that tells of it, of which device, in which words; and how."""
@@ -415,6 +420,19 @@ def test_a_program_that_mistakes_the_levels_is_told(monkeypatch: pytest.MonkeyPa
 
     assert told(violations, "I6", "guest", "a device of level guest has a key of privacy 1")
     assert told(violations, "I6", "guest", "a record of privacy 1 at level guest")
+
+
+def test_an_entry_that_overtook_an_earlier_one_of_its_log_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Devices would differ by the order in which they got the same entries."""
+    again = put(2_700, "laptop", "public", "3", text="nine")
+
+    violations = outcome_of(
+        monkeypatch, forget_what_was_applied, replace(PLAN, steps=(*PLAN.steps, again))
+    )
+
+    assert told(violations, "I7", "phone", "entry 3 of a log is applied, though its entry 2 waits")
 
 
 @pytest.mark.parametrize("at", range(6))

@@ -253,13 +253,33 @@ async def understated_past(attacker: Attacker) -> None:
     await attacker.deliver(second.frame(), first.frame())
 
 
-@LOGS.act("full", leaves_waiting=True)
-async def overtaking_entry(attacker: Attacker) -> None:
-    """Writes a record twice in one log so that the second entry could overtake the first."""
-    awaited, liar = attacker.log(), attacker.log()
+def _overtakes(attacker: Attacker, awaited: Forger) -> Forger:
+    """A log that writes a record twice. Only its first entry says that it waits for the other."""
+    liar = attacker.log()
     id = attacker.record_id("overtaken")
     _record(attacker, awaited, "awaited")
     for value, past in (({"x": 1}, ((awaited.instance, 1),)), ({"x": 2}, ())):
         tail = create(liar.instance, value, entry_seq=1).tail
         liar.changes([liar.change(id, tail, past)])
+    return liar
+
+
+@LOGS.act("full", leaves_waiting=True)
+async def overtaking_entry(attacker: Attacker) -> None:
+    """Writes a record twice in one log so that the second entry could overtake the first."""
+    awaited = attacker.log()
+    liar = _overtakes(attacker, awaited)
     await attacker.deliver(liar.frame(), awaited.frame())
+
+
+@LOGS.act("full", leaves_waiting=True)
+async def overtaking_in_a_batch(attacker: Attacker) -> None:
+    """The same, and what the first entry waits for never comes."""
+    await attacker.deliver(_overtakes(attacker, attacker.log()).frame())
+
+
+@LOGS.act("full", leaves_waiting=True)
+async def overtaking_in_the_next_batch(attacker: Attacker) -> None:
+    """The same, and the second entry comes in a batch of its own."""
+    liar = _overtakes(attacker, attacker.log())
+    await attacker.deliver(*(liar.frame(entry) for entry in liar.entries))
