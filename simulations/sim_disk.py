@@ -61,6 +61,8 @@ class SimDisk:
     file_calls: int = 0
     is_full: bool = False
     is_rotten: bool = False
+    flips: int = 0
+    """How many bits of small files have flipped."""
     files: dict[str, _Inode] = field(default_factory=dict)
     _linked: dict[str, _Inode] = field(default_factory=dict)
     """The names as they are on the disk, whatever the directory in memory says."""
@@ -75,7 +77,7 @@ class SimDisk:
         made.identity = identity
         for path, inode in self.files.items():
             made.files[path] = made._linked[path] = _Inode(inode.content, inode.content)
-        made.commits, made.file_calls = self.commits, self.file_calls
+        made.commits, made.file_calls, made.flips = self.commits, self.file_calls, self.flips
         return made
 
     # Faults ------------------------------------------------------------------------------------
@@ -156,6 +158,7 @@ class SimDisk:
             flipped = bytes((inode.content[at] ^ 1,))
             inode.content = inode.content[:at] + flipped + inode.content[at + 1 :]
             inode.synced = inode.content
+            self.flips += 1
 
 
 class SimFiles:

@@ -324,6 +324,25 @@ def let_in_by_a_wrong_code(run: Run) -> None:
     attempt.enrolled, attempt.is_over = ["somebody"], True
 
 
+def start_from_a_copy(run: Run) -> None:
+    """The rule of instances is fooled: the store takes the file of a copy for its own."""
+    phone, copied = device_of(run, "phone"), run.world.fresh_identity()
+    name = copied.to_bytes(24, "big")
+    change_store(
+        run, "phone", "UPDATE meta SET value = ? WHERE key = 'instance.file'", parameters=(name,)
+    )
+    phone.crash()
+    phone.disk = phone.disk.copy("phone", copied)
+    phone.begin()
+
+
+def forget_the_token(run: Run) -> None:
+    phone = device_of(run, "phone")
+    change_store(run, "phone", "UPDATE meta SET value = x'' WHERE key = 'instance.tokens'")
+    phone.crash()
+    phone.begin()
+
+
 def forget_what_was_applied(run: Run) -> None:
     change_store(run, "phone", "UPDATE entries SET state = 1 WHERE seq = 2")
 
@@ -362,6 +381,8 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a store takes no write": ("I13", "phone", "takes no write: StoreFullError", stay_full),
     "a proof of what never was": ("I15", "phone", "a proof of what", prove_what_is_not_so),
     "a wrong code opens": ("I16", "laptop", "a wrong code let a device in", let_in_by_a_wrong_code),
+    "a copy keeps its instance": ("I17", "phone", "a copy of a store goes on", start_from_a_copy),
+    "an instance is lost": ("I17", "phone", "another instance, and nobody", forget_the_token),
     "nobody may give this name": ("I8", "phone", "a member is called nobody", take_back_a_name),
     "what was applied is not": ("I7", "phone", "applied in memory is not", forget_what_was_applied),
     "a proof that is missing": ("I15", "phone", "and does not say so", deny_what_is_so),
@@ -433,6 +454,21 @@ def test_an_entry_that_overtook_an_earlier_one_of_its_log_is_told(
     )
 
     assert told(violations, "I7", "phone", "entry 3 of a log is applied, though its entry 2 waits")
+
+
+def test_a_store_that_was_put_back_or_lost_its_token_may_have_another_instance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That is what the rule of instances is there for."""
+
+    def break_it(run: Run) -> None:
+        DOINGS["keep-image"](run, {"device": "phone", "image": "now"})
+        DOINGS["put-back"](run, {"device": "phone", "image": "now"})
+        DOINGS["rot"](run, {"device": "laptop", "file": "instance.token"})
+        device_of(run, "laptop").crash()
+        run.devices["laptop"].begin()
+
+    assert outcome_of(monkeypatch, break_it) == []
 
 
 @pytest.mark.parametrize("at", range(6))

@@ -333,6 +333,15 @@ def test_rot_flips_one_bit_for_good() -> None:
     assert not disk.is_rotten
 
 
+def test_flips_are_counted_in_copies_too() -> None:
+    """What was lost by a flip is nobody's fault, wherever the disk has gone."""
+    disk = with_token()
+    disk.rot("instance.token")
+    disk.rot("store.db")
+
+    assert (disk.flips, disk.copy("b", 2).flips, with_token().flips) == (1, 1, 0)
+
+
 def test_a_copy_of_a_disk_is_another_disk() -> None:
     """A clone that wrote into the disk of its original would be no clone."""
     disk = with_token()

@@ -1,4 +1,4 @@
-"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I16.
+"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I17.
 
 A checker looks and never touches: `at_tick` now and then while the plan runs, `at_message` at
 each message that leaves a machine, `at_start` when a device has come up, `at_rest` when the world
@@ -10,6 +10,7 @@ from .bounds import BoundsChecker
 from .checker import Checker
 from .convergence import ConvergenceChecker
 from .idempotence import IdempotenceChecker
+from .instances import InstanceChecker
 from .levels import LevelChecker
 from .order import OrderChecker
 from .pairing import PairingChecker
@@ -30,6 +31,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     StoreChecker,
     TruthChecker,
     PairingChecker,
+    InstanceChecker,
 )
 
 __all__ = ["CHECKERS", "Checker"]
