@@ -343,6 +343,24 @@ def forget_the_token(run: Run) -> None:
     phone.begin()
 
 
+def take_what_nobody_signed(run: Run) -> None:
+    change_store(
+        run, "phone", "UPDATE entries SET signature = zeroblob(64) WHERE signature IS NOT NULL"
+    )
+
+
+def take_what_a_guest_may_not_write(run: Run) -> None:
+    """A log of what is private is the guest's."""
+    guest = device_of(run, "guest").engine.keys.sig_pk
+    change_store(
+        run,
+        "phone",
+        "UPDATE logs SET author = ? WHERE scope_no IN (SELECT scope_no FROM scopes WHERE privacy"
+        " = 1)",
+        parameters=(guest,),
+    )
+
+
 def forget_what_was_applied(run: Run) -> None:
     change_store(run, "phone", "UPDATE entries SET state = 1 WHERE seq = 2")
 
@@ -376,6 +394,10 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a nonce comes twice": ("I9", "phone", "a nonce of", use_a_nonce_again),
     "an operation is forgotten": ("I8", "guest", "not the fold of its", forget_an_operation),
     "what is heard again counts again": ("I10", "", "again changed", undo_what_is_heard_again),
+    "what one holds another refuses": (
+        *("I10", "", "refuses what phone holds"),
+        take_what_nobody_signed,
+    ),
     "a queue is too long": ("I11", "phone", "records in memory", lambda run: None),
     "a store is not whole": ("I13", "phone", "the store is not whole", break_an_index),
     "a store takes no write": ("I13", "phone", "takes no write: StoreFullError", stay_full),
@@ -383,6 +405,11 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a wrong code opens": ("I16", "laptop", "a wrong code let a device in", let_in_by_a_wrong_code),
     "a copy keeps its instance": ("I17", "phone", "a copy of a store goes on", start_from_a_copy),
     "an instance is lost": ("I17", "phone", "another instance, and nobody", forget_the_token),
+    "an entry is not signed": ("I18", "phone", "is not signed by its", take_what_nobody_signed),
+    "an entry is by whom it may not be": (
+        *("I18", "phone", "entries of privacy 1 by somebody who may not write there"),
+        take_what_a_guest_may_not_write,
+    ),
     "nobody may give this name": ("I8", "phone", "a member is called nobody", take_back_a_name),
     "what was applied is not": ("I7", "phone", "applied in memory is not", forget_what_was_applied),
     "a proof that is missing": ("I15", "phone", "and does not say so", deny_what_is_so),

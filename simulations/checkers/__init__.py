@@ -1,4 +1,4 @@
-"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I17.
+"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I18.
 
 A checker looks and never touches: `at_tick` now and then while the plan runs, `at_message` at
 each message that leaves a machine, `at_start` when a device has come up, `at_rest` when the world
@@ -6,6 +6,7 @@ is mended and has settled. What must not be so goes to `World.violate`.
 """
 
 from .authority import AuthorityChecker
+from .authorship import AuthorshipChecker
 from .bounds import BoundsChecker
 from .checker import Checker
 from .convergence import ConvergenceChecker
@@ -32,6 +33,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     TruthChecker,
     PairingChecker,
     InstanceChecker,
+    AuthorshipChecker,
 )
 
 __all__ = ["CHECKERS", "Checker"]

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from ...node.ingest import BatchRefusedError
 from ...node.outgoing import whole_log
 from ...sync.messages import decode_batch
 from ..sim_device import SimDevice
@@ -37,7 +38,12 @@ class IdempotenceChecker(Checker):
                 continue
             ranges = tuple((instance, 1, head.seq) for instance, head in sorted(heads.items()))
             for frame in await whole_log(source.store, source.engine.ledger, scope, ranges):
-                prepared = await target.engine.ingest.prepare(decode_batch(frame))
+                try:
+                    prepared = await target.engine.ingest.prepare(decode_batch(frame))
+                except BatchRefusedError as error:
+                    told = f"refuses what {source.name} holds: {error.reason}"
+                    self.violate("I10", target.name, told)
+                    return
                 await target.engine.ingest.store(prepared)
         if await records(target) != before or digests(target, shared) != held:
             told = f"hearing the history of {source.name} again changed something"

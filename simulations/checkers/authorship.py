@@ -1,0 +1,91 @@
+"""I18: entries are by whom they say they are, and lie where their author may write.
+
+Devices that let in too much let it in alike: they hold the same, show the same, and are content. So
+it is asked of each entry that is held whether it should ever have been taken.
+"""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from ...crypto.entry import CONTROL_SCOPE, LABEL_ENTRY_SIG
+from ...crypto.errors import CryptoError
+from ...crypto.identity import read_certificate, verify
+from ...storage import membership_rows
+from ...sync.operations import ENROLL, GENESIS
+from ..run import Run
+from ..sim_device import SimDevice
+from .authority import decoded
+from .checker import Checker
+from .levels import may_read_of
+
+_ENTRIES = """
+SELECT s.tag, s.privacy, l.instance, l.author, e.seq, e.entry_id, e.signature FROM entries e
+JOIN logs l USING (log_no) JOIN scopes s USING (scope_no) ORDER BY l.log_no, e.seq
+"""
+
+
+class AuthorshipChecker(Checker):
+    """Verifies every signature in every store, and asks who may write where."""
+
+    claims: ClassVar[dict[str, str]] = {
+        "I18": "every entry that is held is signed by its author, who was let write there",
+    }
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._good: set[tuple[bytes, bytes, bytes]] = set()
+        """Author, entry and signature: most are held by several devices."""
+
+    async def at_rest(self) -> None:
+        for device in self.sound():
+            rows = device.store.look(lambda conn: conn.execute(_ENTRIES).fetchall())
+            self._signatures(device, rows)
+            self._rights(device, rows)
+
+    def _signatures(self, device: SimDevice, rows: list[Any]) -> None:
+        """Within a run only the last entry has one; so the last of a log must have one."""
+        for at, (tag, _, instance, author, seq, id, signature) in enumerate(rows):
+            is_last = at + 1 == len(rows) or rows[at + 1][:3:2] != (tag, instance)
+            if signature is None and not is_last:
+                continue
+            if not self._is_good(author, id, signature or b""):
+                told = f"entry {seq} of a log is not signed by its author"
+                self.violate("I18", device.name, told)
+
+    def _is_good(self, author: bytes, id: bytes, signature: bytes) -> bool:
+        row = (author, id, signature)
+        if row not in self._good:
+            if not verify(author, LABEL_ENTRY_SIG + id, signature):
+                return False
+            self._good.add(row)
+        return True
+
+    def _rights(self, device: SimDevice, rows: list[Any]) -> None:
+        """What a device writes for itself alone, or wrote before it joined, is its own affair."""
+        levels = dict(_levels(device))
+        ours = device.engine.keys.sig_pk
+        for author, tag, privacy in sorted({(row[3], row[0], row[1]) for row in rows}):
+            if author == ours or tag == CONTROL_SCOPE:
+                continue
+            if not any(privacy in may_read_of(level) for level in levels.get(author, ())):
+                told = f"entries of privacy {privacy} by somebody who may not write there"
+                self.violate("I18", device.name, told)
+
+
+def _levels(device: SimDevice) -> Iterator[tuple[bytes, list[str]]]:
+    """Each member with every level that it was enrolled at: what it wrote under it counts."""
+    engine = device.engine
+    found: dict[bytes, list[str]] = {}
+    for id, (_, operation) in decoded(device.store.look(membership_rows.operations)).items():
+        if id in engine.mesh.registry.ignored:
+            continue
+        details = operation.details
+        if operation.kind == GENESIS:
+            found.setdefault(details["sig"], []).append("full")
+        elif operation.kind == ENROLL:
+            try:
+                member = read_certificate(details["cert"]).sig_pk
+            except CryptoError:
+                continue
+            found.setdefault(member, []).append(details["level"])
+    yield from found.items()
