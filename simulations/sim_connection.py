@@ -46,6 +46,10 @@ class _End:
         self.code = code
 
 
+class _Wrong(bytes):
+    """What comes in the place of another message: changed, doubled, or behind one that is lost."""
+
+
 class _Pipe(Pipe):
     """One direction: what one end sent and the other has not taken yet."""
 
@@ -79,6 +83,7 @@ class _Pipe(Pipe):
         self._last_words_ms = math.inf
         """What comes later is lost, because its sender is gone."""
         self._swapped: bytes | None = None
+        self._is_next_wrong = False
         self.target_process = target.process
         network.pipes[number] = self
         self.look()
@@ -106,20 +111,22 @@ class _Pipe(Pipe):
         how = orders.pop(0) if orders else None
         match how:
             case None:
-                return [message, *held]
+                wrong, self._is_next_wrong = self._is_next_wrong, False
+                return [_Wrong(message) if wrong else message, *held]
             case Tampering.FLIP:
                 at = len(message) // 2
                 flipped = bytes(byte ^ 4 for byte in message[at : at + 1])
-                return [message[:at] + flipped + message[at + 1 :], *held]
+                return [_Wrong(message[:at] + flipped + message[at + 1 :]), *held]
             case Tampering.DROP:
+                self._is_next_wrong = True
                 return held
             case Tampering.DOUBLE:
-                return [message, message, *held]
+                return [message, _Wrong(message), *held]
             case Tampering.SWAP:
-                self._swapped = message
+                self._swapped, self._is_next_wrong = message, True
                 return held
             case Tampering.CUT:
-                return [message[: len(message) // 2], *held]
+                return [_Wrong(message[: len(message) // 2]), *held]
 
     def _post(self, item: bytes | _End) -> None:
         """On its way. Later ones never arrive earlier."""
@@ -169,7 +176,9 @@ class _Pipe(Pipe):
         self.arrived.popleft()
         self.bytes_waiting -= len(item)
         self._wake(self._writers)
-        return item
+        if self.wrong_taken or isinstance(item, _Wrong):
+            self.wrong_taken += 1
+        return bytes(item)
 
     # What happens to it.
 

@@ -217,6 +217,15 @@ class SimNetwork:
             self.break_links(*sorted(pair))
         self._meddled.clear()
 
+    def meddled_pipes(self) -> "list[Pipe]":
+        """The open pipes between machines of which somebody in between has changed something."""
+        pairs = self._meddled
+        return [
+            pipe
+            for pipe in (self.pipes.values() if pairs else ())
+            if frozenset((pipe.source.name, pipe.target.name)) in pairs
+        ]
+
     def break_links(self, one: str, other: str, *, half: bool = False) -> int:
         """Reset every connection between two machines, in mid-frame; how many there were.
 
@@ -254,6 +263,8 @@ class Pipe:
 
     source: Machine
     target: Machine
+    wrong_taken: int = 0
+    """How many messages the target took from the first on that was not what should have come."""
 
     def look(self) -> None:
         """What lies between the two may have changed."""

@@ -32,7 +32,7 @@ VIOLATIONS_MAX = 50
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """Something that must never be so. `claim` is I1 to I18 of docs/simulation.md."""
+    """Something that must never be so. `claim` is I1 to I19 of docs/simulation.md."""
 
     claim: str
     at_ms: int

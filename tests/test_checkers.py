@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from covey.crypto.entry import CONTROL_SCOPE
+from covey.node import switchboard
 from covey.node.status import Standing
 from covey.simulations.checkers import CHECKERS, bounds, convergence
 from covey.simulations.checkers.wire import spellings
@@ -22,7 +23,7 @@ from covey.simulations.run import Run
 from covey.simulations.runner import run_plan
 from covey.simulations.sim_device import SimDevice
 from covey.simulations.sim_disk import _Inode
-from covey.simulations.sim_network import Machine
+from covey.simulations.sim_network import Machine, Tampering
 from covey.simulations.witness import CANARY, Write
 from covey.simulations.world import Violation
 from covey.storage import membership_rows
@@ -365,6 +366,27 @@ def forget_what_was_applied(run: Run) -> None:
     change_store(run, "phone", "UPDATE entries SET state = 1 WHERE seq = 2")
 
 
+def ask_nobody(run: Run) -> None:
+    """The phone knows that the laptop holds more of a log, and leaves it at that."""
+    board = device_of(run, "phone").engine.switchboard
+    (link,) = board.links_to(device_of(run, "laptop").engine.keys.sig_pk)
+    known = link.state.knowledge
+    scope = next(scope for scope, heads in known.theirs.items() if scope != CONTROL_SCOPE and heads)
+    instance, head = next(iter(known.theirs[scope].items()))
+    more = {**known.theirs[scope], instance: head._replace(seq=head.seq + 3)}
+    theirs = {**known.theirs, scope: more}
+    known = replace(known, theirs=theirs, wanting=frozenset((scope,)))
+    link.state = replace(link.state, knowledge=known)
+
+
+def read_on(run: Run) -> None:
+    """The phone has taken three messages from where somebody changed the first."""
+    run.world.network.tamper("laptop", "phone", Tampering.DROP)
+    for pipe in run.world.network.meddled_pipes():
+        pipe.wrong_taken = 3
+    run.world.network.watch("laptop", "phone", b"another message")
+
+
 BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a record is lost": ("I1", "phone", "unlike laptop: more [], less [(", lose_a_record),
     "a record is another": ("I1", "phone", "other [(", show_another_value),
@@ -412,6 +434,8 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     ),
     "nobody may give this name": ("I8", "phone", "a member is called nobody", take_back_a_name),
     "what was applied is not": ("I7", "phone", "applied in memory is not", forget_what_was_applied),
+    "nobody is asked": ("I19", "phone", "asks nobody for entry", ask_nobody),
+    "what was changed is passed over": ("I19", "phone", "goes on to read what laptop", read_on),
     "a proof that is missing": ("I15", "phone", "and does not say so", deny_what_is_so),
 }
 """What is broken: the claim that tells of it, of which device, in which words; and how."""
@@ -496,6 +520,23 @@ def test_a_store_that_was_put_back_or_lost_its_token_may_have_another_instance(
         run.devices["laptop"].begin()
 
     assert outcome_of(monkeypatch, break_it) == []
+
+
+def test_two_links_that_were_both_closed_as_one_too_many_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A third one makes up for them, and nobody would notice."""
+
+    def keep_ours(*_: bytes, old_dialled_by_us: bool, new_dialled_by_us: bool) -> bool:
+        return new_dialled_by_us or not old_dialled_by_us
+
+    monkeypatch.setattr(switchboard, "newcomer_stays", keep_ours)
+
+    violations = outcome_of(monkeypatch)
+
+    assert {(v.claim, v.message) for v in violations} == {
+        ("I19", "of two links to one store both were closed")
+    }
 
 
 @pytest.mark.parametrize("at", range(6))

@@ -742,6 +742,45 @@ def test_a_flip_changes_one_bit() -> None:
     assert rest == [b"two!", b"three!", b"four!"]
 
 
+@pytest.mark.parametrize(
+    ("how", "count"),
+    [
+        (Tampering.FLIP, 4),
+        (Tampering.DROP, 3),
+        (Tampering.DOUBLE, 3),
+        (Tampering.SWAP, 4),
+        (Tampering.CUT, 4),
+    ],
+)
+def test_it_is_counted_how_long_somebody_reads_on_behind_a_changed_message(
+    how: Tampering, count: int
+) -> None:
+    """From the first one on that was not what should have come."""
+
+    async def test(pair: Pair) -> list[int]:
+        ours, theirs = await pair.connect()
+        pair.network.tamper("a", "b", how)
+        for message in (b"one!", b"two!", b"three!", b"four!"):
+            await ours.send(message)
+        for _ in range(3 if how is Tampering.DROP else 4):
+            await theirs.receive()
+        return [pipe.wrong_taken for pipe in pair.network.meddled_pipes()]
+
+    assert sorted(with_pair(test)) == [0, count]
+
+
+def test_nothing_is_counted_where_nobody_is_in_between() -> None:
+    """Else every run would have to be looked through for it."""
+
+    async def test(pair: Pair) -> int:
+        ours, theirs = await pair.connect()
+        await ours.send(b"one!")
+        await theirs.receive()
+        return len(pair.network.meddled_pipes())
+
+    assert with_pair(test) == 0
+
+
 def test_a_message_that_is_held_back_is_not_lost_by_what_is_done_to_the_next() -> None:
     """Each order is of one message."""
     assert tampered(Tampering.SWAP, Tampering.DROP) == [b"one!", b"three!", b"four!"]

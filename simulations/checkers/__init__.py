@@ -1,4 +1,4 @@
-"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I18.
+"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I19.
 
 A checker looks and never touches: `at_tick` now and then while the plan runs, `at_message` at
 each message that leaves a machine, `at_start` when a device has come up, `at_rest` when the world
@@ -13,6 +13,7 @@ from .convergence import ConvergenceChecker
 from .idempotence import IdempotenceChecker
 from .instances import InstanceChecker
 from .levels import LevelChecker
+from .links import LinkChecker
 from .order import OrderChecker
 from .pairing import PairingChecker
 from .stores import StoreChecker
@@ -34,6 +35,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     PairingChecker,
     InstanceChecker,
     AuthorshipChecker,
+    LinkChecker,
 )
 
 __all__ = ["CHECKERS", "Checker"]
