@@ -186,6 +186,7 @@ NODE_MUTANTS = (
         " self._waiting.stands_before(opened.log.number, records):\n",
         "            if opened.log in unread:\n",
         "An entry that can be applied at once overtakes one of its log that waits.",
+        scenario="hostile-peer",
     ),
     Mutant(
         "never-next-in-line",
@@ -202,6 +203,7 @@ NODE_MUTANTS = (
         "        if not self._waiting.is_next(place):\n            return False\n",
         "",
         "An entry is applied although an earlier one of its log waits.",
+        scenario="hostile-peer",
     ),
     # Keys.
     Mutant(
@@ -313,6 +315,7 @@ NODE_MUTANTS = (
         '            await self._end(End.TAMPERED, "a message was changed on its way", ABORT)\n',
         "            return await self._next_message()\n",
         "A message that does not open is skipped, and the channel stays.",
+        scenario="flaky-wifi",
     ),
     Mutant(
         "no-new-link-after-the-end",
@@ -335,6 +338,7 @@ NODE_MUTANTS = (
         "                candidate.not_these[attempt.device] = now_ms + BACKOFF_MS_MAX\n",
         "                candidate.not_these[attempt.device] = now_ms + BACKOFF_MS_MAX * 1_000\n",
         "An address where a handshake broke is never tried again for that device.",
+        scenario="flaky-wifi",
     ),
     # Whoever knocks.
     Mutant(

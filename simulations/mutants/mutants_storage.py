@@ -44,7 +44,7 @@ STORAGE_MUTANTS = (
         "        and get_meta(conn, _IDENTITY) == identity\n",
         "",
         "A copy of a home, or a backup that was put back, goes on under the instance it had.",
-        plan="restored_backup.json",
+        scenario="restore",
     ),
     Mutant(
         "old-token-forgotten",
@@ -52,6 +52,7 @@ STORAGE_MUTANTS = (
         "    set_meta(conn, _TOKENS, new_token + still_there)\n",
         "    set_meta(conn, _TOKENS, new_token)\n",
         "A crash between the store and the token file costs a device its instance.",
+        scenario="disk",
     ),
     Mutant(
         "fork-heals-without-its-values",
