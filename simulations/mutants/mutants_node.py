@@ -216,15 +216,14 @@ NODE_MUTANTS = (
     ),
     Mutant(
         "grants-to-everybody",
-        "covey.node.mesh",
-        "            device for device in self.registry.active()"
-        " if self.registry.entitled(device, privacy)\n",
-        "            device for device in self.registry.active()\n",
+        "covey.node.granting",
+        "        if may_hold(device.level, scope, privacy) and device.sig_pk not in without\n",
+        "        if device.sig_pk not in without\n",
         "The key of a new scope is given to all, whatever their level.",
     ),
     Mutant(
         "shared-if-either-is-entitled",
-        "covey.node.mesh",
+        "covey.node.mesh_view",
         "            if all(self.registry.entitled(device, level) for device in both)\n",
         "            if any(self.registry.entitled(device, level) for device in both)\n",
         "A level is shared with a device that may not read it.",
