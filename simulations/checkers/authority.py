@@ -4,6 +4,7 @@ And no name is in it that nobody had a right to give. That is looked up in the o
 one: a fold that lets too many name a device would say so twice.
 """
 
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar
 
@@ -12,9 +13,18 @@ from ...crypto.grants import mesh_id
 from ...crypto.identity import read_certificate
 from ...storage import membership_rows
 from ...sync.errors import DecodeError
-from ...sync.membership import Membership, Operations, decode_operation
-from ...sync.operations import ENROLL, GENESIS, RENAME
-from ...sync.registry import Registry
+from ...sync.membership import Membership, Operations
+from ...sync.operations import (
+    ENROLL,
+    GENESIS,
+    RENAME,
+    SET_LEVEL,
+    Operation,
+    decode_operation,
+    is_known,
+    is_well_formed,
+)
+from ...sync.registry import Ignored, Registry
 from ..sim_device import SimDevice
 from .checker import Checker
 
@@ -43,37 +53,63 @@ class AuthorityChecker(Checker):
 
     def _names(self, device: SimDevice, operations: Operations) -> None:
         """Every name was given by the device itself, by an admin, or with its enrolment."""
-        devices = device.engine.mesh.registry.devices
-        given = {member: _enrolled_names(member, operations) for member in devices}
+        registry = device.engine.mesh.registry
+        admins = said(operations, registry).admins
+        given: dict[bytes, list[str]] = {}
         for author, operation in operations.values():
-            renamed = operation.details.get("device")
-            if operation.kind != RENAME or renamed not in given or author not in devices:
+            if not is_known(operation.kind) or not is_well_formed(operation):
                 continue
-            if author == renamed or devices[author].role == "admin":
-                given[renamed].append(operation.details.get("name"))
-        for member, names in given.items():
-            if devices[member].name not in names:
-                told = f"a member is called {devices[member].name}, by nobody who may name it"
+            details, about = operation.details, _subject(operation)
+            if about is None or "name" not in details:
+                continue
+            itself = author == about and operation.kind in (GENESIS, RENAME)
+            if itself or author in admins:
+                given.setdefault(about, []).append(details["name"])
+        for member in registry.devices.values():
+            if member.name not in given.get(member.sig_pk, ()):
+                told = f"a member is called {member.name}, by nobody who may name it"
                 self.violate("I8", device.name, told)
 
 
-def _enrolled_names(member: bytes, operations: Operations) -> list[Any]:
-    """The names under which a device founded the mesh or was enrolled."""
-    names = []
-    for _, operation in operations.values():
-        details = operation.details
-        if operation.kind == GENESIS and details.get("sig") == member:
-            names.append(details.get("name"))
-        if operation.kind == ENROLL and enrols(details.get("cert"), member):
-            names.append(details.get("name"))
-    return names
+@dataclass(slots=True)
+class Said:
+    """What devices have ever been, as their operations say: what they did then counts now."""
+
+    levels: dict[bytes, list[str]] = field(default_factory=dict)
+    admins: dict[bytes, None] = field(default_factory=dict)
 
 
-def enrols(certificate: Any, member: bytes) -> bool:
-    try:
-        return isinstance(certificate, bytes) and read_certificate(certificate).sig_pk == member
-    except CryptoError:
-        return False
+def said(operations: Operations, registry: Registry) -> Said:
+    """Who was ever of which level, and an admin. An order there is not, so it is not asked for."""
+    found = Said()
+    for id, (_, operation) in operations.items():
+        if not is_known(operation.kind) or not is_well_formed(operation):
+            continue
+        if registry.ignored.get(id) not in (None, Ignored.VOIDED):
+            continue
+        details, member = operation.details, _subject(operation)
+        is_founder = operation.kind == GENESIS
+        if member is not None and (is_founder or operation.kind in (ENROLL, SET_LEVEL)):
+            found.levels.setdefault(member, []).append(details.get("level", "full"))
+        if member is not None and (is_founder or details.get("role") == "admin"):
+            found.admins[member] = None
+        if "recovery" in details:
+            found.levels.setdefault(details["recovery"][0], []).append("full")
+            found.admins[details["recovery"][0]] = None
+    return found
+
+
+def _subject(operation: Operation) -> bytes | None:
+    """Whom a well-formed operation is about, if it is about a member."""
+    details = operation.details
+    if operation.kind == GENESIS:
+        return bytes(details["sig"])
+    if operation.kind == ENROLL:
+        try:
+            return read_certificate(details["cert"]).sig_pk
+        except CryptoError:
+            return None
+    return bytes(details["device"]) if "device" in details else None
 
 
 def decoded(stored: list[membership_rows.Operation]) -> Operations:

@@ -4,17 +4,14 @@ Devices that let in too much let it in alike: they hold the same, show the same,
 it is asked of each entry that is held whether it should ever have been taken.
 """
 
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from ...crypto.entry import CONTROL_SCOPE, LABEL_ENTRY_SIG
-from ...crypto.errors import CryptoError
-from ...crypto.identity import read_certificate, verify
+from ...crypto.identity import verify
 from ...storage import membership_rows
-from ...sync.operations import ENROLL, GENESIS
 from ..run import Run
 from ..sim_device import SimDevice
-from .authority import decoded
+from .authority import decoded, said
 from .checker import Checker
 from .levels import may_read_of
 
@@ -62,7 +59,8 @@ class AuthorshipChecker(Checker):
 
     def _rights(self, device: SimDevice, rows: list[Any]) -> None:
         """What a device writes for itself alone, or wrote before it joined, is its own affair."""
-        levels = dict(_levels(device))
+        operations = decoded(device.store.look(membership_rows.operations))
+        levels = said(operations, device.engine.mesh.registry).levels
         ours = device.engine.keys.sig_pk
         for author, tag, privacy in sorted({(row[3], row[0], row[1]) for row in rows}):
             if author == ours or tag == CONTROL_SCOPE:
@@ -70,22 +68,3 @@ class AuthorshipChecker(Checker):
             if not any(privacy in may_read_of(level) for level in levels.get(author, ())):
                 told = f"entries of privacy {privacy} by somebody who may not write there"
                 self.violate("I18", device.name, told)
-
-
-def _levels(device: SimDevice) -> Iterator[tuple[bytes, list[str]]]:
-    """Each member with every level that it was enrolled at: what it wrote under it counts."""
-    engine = device.engine
-    found: dict[bytes, list[str]] = {}
-    for id, (_, operation) in decoded(device.store.look(membership_rows.operations)).items():
-        if id in engine.mesh.registry.ignored:
-            continue
-        details = operation.details
-        if operation.kind == GENESIS:
-            found.setdefault(details["sig"], []).append("full")
-        elif operation.kind == ENROLL:
-            try:
-                member = read_certificate(details["cert"]).sig_pk
-            except CryptoError:
-                continue
-            found.setdefault(member, []).append(details["level"])
-    yield from found.items()
