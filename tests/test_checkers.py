@@ -375,8 +375,8 @@ def ask_nobody(run: Run) -> None:
     instance, head = next(iter(known.theirs[scope].items()))
     more = {**known.theirs[scope], instance: head._replace(seq=head.seq + 3)}
     theirs = {**known.theirs, scope: more}
-    known = replace(known, theirs=theirs, wanting=frozenset((scope,)))
-    link.state = replace(link.state, knowledge=known)
+    known = known._replace(theirs=theirs, wanting=frozenset((scope,)))
+    link.state = link.state._replace(knowledge=known)
 
 
 def read_on(run: Run) -> None:
