@@ -223,7 +223,7 @@ class Removals:
         for word in self._words.values():
             if word.provenance & rivals:
                 hit |= word.written
-        hit &= within & ~self._rooted
+        hit &= within
         for bit in bits_of(hit):
             if self._nodes[bit].past & removal.node.bit:
                 hit &= ~bit

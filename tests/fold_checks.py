@@ -11,7 +11,8 @@ from random import Random
 from covey.sync.membership import Membership
 from covey.sync.registry import Ignored, Registry
 
-from .fold_histories import DECIDING, DEVICES, TELLING, Story, attack, remove_an_admin
+from .fold_histories import DECIDING, DEVICES, NAME_OF, TELLING, Story, attack, remove_an_admin
+from .fold_model import Model
 from .fold_oracle import oracle_of, scale
 from .membership_history import key, mesh_id, read_certificate
 
@@ -64,6 +65,25 @@ def check_rules(seed: int) -> Counter[str]:
             "of them where void enrolments would lend seniority": literal.members != folded.members,
         }
     )
+
+
+def check_model(seed: int) -> Counter[str]:
+    """The fold says what section 4 says, with promotions and recovery keys that change."""
+    story = Story(seed, kinds=(*DECIDING, "promote", "promote", "recovery", "rename"))
+    story.tell(story.rng.randint(*OPERATIONS))
+    history, registry, model = story.history, story.registry(), Model(story.history)
+    folded = model.everything
+    void = {id for id, why in registry.ignored.items() if why is Ignored.VOIDED}
+
+    assert void == folded.ok - folded.live
+    assert registry.ignored.keys() - void == history.operations.keys() - folded.ok
+    assert {d.sig_pk: (d.level, d.role) for d in registry.active()} == folded.standings
+    assert {one.sig_pk for one in registry.recovery} == folded.recovery
+    heads = story.past()
+    past = model.fold(history.ancestors(heads) | set(heads))
+    for sig_pk in NAME_OF:
+        assert story.membership.standing(sig_pk, heads) == past.of(sig_pk)
+    return Counter({"histories compared with the rules in words": 1})
 
 
 def check_delivery(seed: int) -> Counter[str]:
@@ -150,7 +170,7 @@ def main(histories: int) -> None:
     while attacks < histories or seed < histories:
         checks = [check_attacks] if attacks < histories else []
         if seed < histories:
-            checks += [check_rules, check_delivery, check_mutual_removal]
+            checks += [check_rules, check_model, check_delivery, check_mutual_removal]
         for check in checks:
             try:
                 found = check(seed)

@@ -1,4 +1,5 @@
-"""Suite A on random histories: the fold against Appendix A, delivery in any order, attacks.
+"""Suite A on random histories: the fold against Appendix A and against the rules of section 4
+in words, delivery in any order, attacks.
 
 Two thousand of each in a normal run; `make fold-histories` runs more. A failure names its seed,
 and the check of that seed alone (fold_checks.py) replays it.
@@ -35,6 +36,12 @@ def test_fold_says_what_appendix_a_says(first: int) -> None:
 
     assert counts["histories compared with Appendix A"] > CHUNK * 0.9
     assert counts["of them with void operations"] > CHUNK * 0.1
+
+
+@pytest.mark.parametrize("first", range(0, HISTORIES, CHUNK))
+def test_fold_says_what_the_protocol_says(first: int) -> None:
+    """Appendix A knows no promotion, no roles apart from levels and one recovery key for ever."""
+    assert run(fold_checks.check_model, first).total() == CHUNK
 
 
 @pytest.mark.parametrize("first", range(0, HISTORIES, CHUNK))
