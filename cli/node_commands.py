@@ -41,6 +41,13 @@ PORT_MAX = 65_535
 @click.option("--passphrase-fd", type=int, metavar="N", help="Read a passphrase from here.")
 @click.option("--keyring", is_flag=True, help="Keep the key in the system's keyring.")
 @click.option("--key-file", metavar="PATH", help="Keep the key in this file; made if absent.")
+@click.option(
+    "--paper-key-fd",
+    type=int,
+    metavar="N",
+    help="Make a paper key, and write its 24 words to file descriptor N.",
+)
+@click.option("--no-paper-key", is_flag=True, help="Make no paper key, and do not ask.")
 @json_option
 @pass_settings
 def init(
@@ -50,18 +57,29 @@ def init(
     passphrase_fd: int | None,
     keyring: bool,
     key_file: str | None,
+    paper_key_fd: int | None,
+    no_paper_key: bool,
 ) -> None:
     """Make this device's home and keys. Its mesh has no other device yet.
 
     The home is unlocked by exactly one of a passphrase, the keyring, or a key file. On a terminal,
     without any of the three, a passphrase is asked for.
+
+    A paper key is offered on a terminal: 24 words that open the home when nothing else does. In a
+    script one is made only with --paper-key-fd; the words are written before the home is made.
     """
     from ..node import main as node_main
+    from .paper_key import check_words_fd, new_paper_key
     from .unlocking import unlock_new
 
+    if no_paper_key and paper_key_fd is not None:
+        raise click.UsageError("--paper-key-fd and --no-paper-key: give one of them")
+    if paper_key_fd is not None:
+        check_words_fd(paper_key_fd, answer_on_stdout=settings.json)
     way = unlock_new(settings, key_file, passphrase_fd, keyring)
     chosen = name or socket.gethostname().partition(".")[0][:NAME_CHARACTERS_MAX]
-    made = node_main.create_home(Path(settings.home), chosen, device_type, way)
+    paper = None if no_paper_key else new_paper_key(settings, paper_key_fd)
+    made = node_main.create_home(Path(settings.home), chosen, device_type, way, paper)
     result = asyncio.run(_awaited(made)) if inspect.isawaitable(made) else made
     if settings.json:
         emit(result)
@@ -69,6 +87,10 @@ def init(
     device = result["device"]
     say(f'"{visible(device["name"])}" is ready in {visible(settings.home)}')
     say(f"id {visible(device['id'])}")
+    if paper is not None:
+        say(f"mesh {visible(result['mesh'])}: worth writing beside the words of the paper key")
+    else:
+        note("without a paper key: who loses every device, or all ways to unlock, loses the data")
     say("Next: `covey pair` admits another device, `covey join CODE` joins one that is there.")
 
 

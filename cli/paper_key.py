@@ -13,22 +13,48 @@ from contextlib import contextmanager
 
 import click
 
-from ..crypto.recovery import WORDS, RecoveryKeys, find_word, read_words, word_list, words_of
+from ..crypto.recovery import (
+    PREFIX_LETTERS,
+    SEED_BYTES,
+    RecoveryKeys,
+    WordsError,
+    read_words,
+    words_of,
+)
 from ..crypto.secret import Secret
+from ..node.system_entropy import SystemEntropy
+from ..storage.home import Home
+from .options import Settings, person_present
 from .output import note
 
 CONFIRMED_WORDS = 3
 COLUMNS = 4
-SHARE_WORDS_MAX = 33
 _OWN_SCREEN, _BACK = "\x1b[?1049h\x1b[2J\x1b[H", "\x1b[?1049l"
 
 Draw = Callable[[int], bytes]
 
 WHAT_IT_IS = (
-    "A paper key is 24 words on paper. They open this home and, later, the data of the whole mesh,",
-    "if every device is lost or every passphrase forgotten. Whoever reads them can do the same.",
-    "Without one: who loses all devices, or the way to unlock the last, loses the data.",
+    "A paper key is 24 words on paper. They open this home when nothing else does, and are a key",
+    "to everything in the mesh: whoever reads them can do the same. Without one, who loses all",
+    "devices, or every way to unlock the last, loses the data.",
 )
+
+
+def new_paper_key(settings: Settings, fd: int | None) -> tuple[bytes, bytes] | None:
+    """Make a paper key for a home that is about to be made: its public half, None if there is none.
+
+    A person or a script has the words when this returns. Raises OSError if `fd` took them not.
+    """
+    draw = SystemEntropy().draw
+    if Home(settings.home).vault.exists():
+        return None  # Refused in a moment: nobody should write words down for nothing.
+    if fd is None:
+        offered = not settings.json and person_present()
+        keys = offer_paper_key(draw) if offered else None
+        return None if keys is None else keys.public
+    seed = Secret(draw(SEED_BYTES))
+    write_words_fd(fd, words_of(seed))
+    return RecoveryKeys.from_seed(seed).public
 
 
 def offer_paper_key(draw: Draw) -> RecoveryKeys | None:
@@ -38,7 +64,7 @@ def offer_paper_key(draw: Draw) -> RecoveryKeys | None:
     if not click.confirm("Make a paper key now?", default=True, err=True):
         note("No paper key was made.")
         return None
-    seed = Secret(draw(32))
+    seed = Secret(draw(SEED_BYTES))
     show_and_confirm(words_of(seed), draw)
     return RecoveryKeys.from_seed(seed)
 
@@ -62,16 +88,15 @@ def show_words(words: Sequence[str]) -> None:
         for row in range(rows):
             cells = (f"{at + 1:>2} {words[at]}" for at in range(row, len(words), rows))
             note("  " + "".join(cell.ljust(width) for cell in cells).rstrip())
-        click.prompt(
-            "\nPress Enter when they are written", default="", show_default=False, err=True
-        )
+        _ask("\nPress Enter when they are written")
 
 
 def confirm_words(words: Sequence[str], draw: Draw) -> bool:
     """Ask for three of the words. Whether all were right."""
     for place in confirmed_places(len(words), draw):
-        typed = _ask(f"Word {place + 1}")
-        if find_word(typed.strip().lower(), word_list()) != words[place]:
+        typed = _ask(f"Word {place + 1}").strip().lower()
+        # Of either list of words, four letters are enough to know one.
+        if typed != words[place][: max(len(typed), PREFIX_LETTERS)]:
             return False
     return True
 
@@ -88,7 +113,7 @@ def confirmed_places(count: int, draw: Draw) -> list[int]:
 def ask_paper_words() -> str:
     """Ask for the words of a paper key, or of two shares of it, in as many lines as one likes.
 
-    A line that cannot be the words of a paper key is asked for again. An empty line ends it.
+    It ends when a whole paper key was typed, or with an empty line.
     """
     with _own_screen():
         note("Type the words of the paper key, or of two of its shares one after the other.")
@@ -96,7 +121,7 @@ def ask_paper_words() -> str:
         lines: list[str] = []
         while line := _ask("Words").strip():
             lines.append(line)
-            if len(lines) <= WORDS and _is_complete("\n".join(lines)):
+            if _is_complete("\n".join(lines)):
                 break
         return "\n".join(lines)
 
@@ -133,7 +158,7 @@ def _ask(question: str) -> str:
 def _is_complete(text: str) -> bool:
     try:
         read_words(text)
-    except Exception:
+    except WordsError:
         return False
     return True
 

@@ -1,8 +1,9 @@
 """Founding: the first transaction of a new store, which makes a mesh of one device.
 
 Two membership operations: `genesis`, whose body names the mesh for ever, and the grant of the
-control key to ourselves. With them the store gets the device's keys. Either all of it is durable
-or the store has no mesh and `covey init` may be run again.
+control key to ourselves and to the paper key, if there is one. With them the store gets the
+device's keys. Either all of it is durable or the store has no mesh and `covey init` may be run
+again.
 
 Spec: docs/protocol.md, sections 1 and 4.
 """
@@ -37,9 +38,19 @@ otherwise."""
 
 
 async def found_mesh(
-    database: Store, instance: bytes, name: str, kind: str, clock: Clock, entropy: Entropy
+    database: Store,
+    instance: bytes,
+    name: str,
+    kind: str,
+    clock: Clock,
+    entropy: Entropy,
+    recovery: tuple[bytes, bytes] | None = None,
 ) -> DeviceKeys:
-    """Make the device's keys and its mesh of one. Raises FormatError for a name that is none."""
+    """Make the device's keys and its mesh of one. Raises FormatError for a name that is none.
+
+    `recovery` is the paper key of the mesh, its public signing and sealing key. It is set by the
+    founding itself, so that nothing is senior to it, and gets the first control key like us.
+    """
     keys = DeviceKeys.generate(entropy.draw)
     now_ms = clock.wall_ms()
     control = entropy.draw(KEY_BYTES)
@@ -57,10 +68,12 @@ async def found_mesh(
                 "type": kind,
                 "salt": entropy.draw(GENESIS_SALT_BYTES),
                 "created": now_ms,
+                **({} if recovery is None else {"recovery": list(recovery)}),
             },
         )
     )
     mesh = mesh_id(genesis)
+    holders = [(keys.sig_pk, keys.seal_pk), *([] if recovery is None else [recovery])]
     first = _Entry(keys, mesh, instance, control, 1, ZERO_ID, (), genesis, entropy)
     grant = encode_operation(
         Operation(
@@ -74,12 +87,8 @@ async def found_mesh(
                 "epoch": 1,
                 "key_id": key_id(control),
                 "sealed": [
-                    [
-                        keys.sig_pk,
-                        seal_key(
-                            control, mesh, CONTROL_SCOPE, 1, keys.sig_pk, keys.seal_pk, entropy.draw
-                        ),
-                    ]
+                    [sig, seal_key(control, mesh, CONTROL_SCOPE, 1, sig, pk, entropy.draw)]
+                    for sig, pk in sorted(holders)
                 ],
             },
         )

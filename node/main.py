@@ -18,6 +18,7 @@ from ..crypto.selftest import run_self_test
 from ..crypto.vault import (
     COST_DEFAULT,
     Argon2Cost,
+    PaperLock,
     backup_key,
     create_vault,
     open_vault,
@@ -50,9 +51,18 @@ get it back only after this long. Measured by benchmarks/store.py: 14 instead of
 
 
 async def create_home(
-    path: Path, name: str, kind: str, unlock: Unlock, *, cost: Argon2Cost = COST_DEFAULT
+    path: Path,
+    name: str,
+    kind: str,
+    unlock: Unlock,
+    paper: tuple[bytes, bytes] | None = None,
+    *,
+    cost: Argon2Cost = COST_DEFAULT,
 ) -> dict[str, Any]:
-    """Make a home with a new device in a mesh of its own: `{"device": {…}, "mesh"}`.
+    """Make a home with a new device in a mesh of its own: `{"device": {…}, "mesh", "paper_key"}`.
+
+    `paper` is the public half of a paper key (crypto/recovery.py), which then opens the home and
+    belongs to the mesh; whoever passes it has made sure that a person has the words.
 
     The vault is written last: a home without one is not a home, and the command may be
     repeated. Raises HomeExistsError, UnlockError, StorageError, FormatError.
@@ -67,13 +77,15 @@ async def create_home(
             raise HomeExistsError(home.path)
         home.store.unlink(missing_ok=True)
         id = entropy.draw(VAULT_ID_BYTES)
-        key = make_vault_unlock(unlock, id, entropy.draw)
-        header, vault_key = await asyncio.to_thread(create_vault, id, [key], entropy.draw, cost)
+        locks = [make_vault_unlock(unlock, id, entropy.draw)]
+        if paper is not None:
+            locks.append(PaperLock(paper[1]))
+        header, vault_key = await asyncio.to_thread(create_vault, id, locks, entropy.draw, cost)
         opened = await create_store(
             home, store_key(vault_key).reveal(), clock.wall_ms(), entropy.draw
         )
         async with opened.database as database:
-            keys = await found_mesh(database, opened.instance, name, kind, clock, entropy)
+            keys = await found_mesh(database, opened.instance, name, kind, clock, entropy, paper)
             engine = Engine(
                 home.path,
                 database,
@@ -95,7 +107,7 @@ async def create_home(
         "name": name,
         "type": kind,
     }
-    return {"device": device, "mesh": mesh}
+    return {"device": device, "mesh": mesh, "paper_key": paper is not None}
 
 
 @asynccontextmanager

@@ -70,7 +70,8 @@ class Device:
         """Run one command whose secrets come through file descriptors.
 
         `new_passphrase_fd="text"` gives `--new-passphrase-fd N` after the command, where N holds
-        the text. `unlock` names the one that stands before the command, in place of the key file.
+        the text. `unlock` names the one that stands before the command, in place of the key file;
+        if it is empty, nothing stands there.
         """
         before, after, held = ["--home", str(self.home)], list(arguments), []
         for name, text in secrets.items():

@@ -40,6 +40,8 @@ class Opened:
     service: FakeService = field(default_factory=FakeService)
     opened: list[dict[str, Any]] = field(default_factory=list)
     made: list[tuple[Any, ...]] = field(default_factory=list)
+    papers: list[Any] = field(default_factory=list)
+    """The paper key of each home that was made, None for none."""
     closed: int = 0
     refusal: Exception | None = None
 
@@ -73,11 +75,14 @@ class Opened:
         finally:
             self.closed += 1
 
-    async def create_home(self, home: Path, name: str, type: str, unlock: Any) -> dict[str, Any]:
+    async def create_home(
+        self, home: Path, name: str, type: str, unlock: Any, paper: Any
+    ) -> dict[str, Any]:
         if self.refusal is not None:
             raise self.refusal
         self.made.append((home, name, type, unlock))
-        return {"device": DEVICE, "mesh": "00" * 16}
+        self.papers.append(paper)
+        return {"device": DEVICE, "mesh": "00" * 16, "paper_key": paper is not None}
 
     def run(self, *arguments: str, stdin: str | None = None) -> Result:
         given = ["--home", str(self.home), *arguments]
@@ -268,7 +273,7 @@ def test_init_as_json_is_the_device_and_the_mesh(opened: Opened) -> None:
     """A script enrols what it has just made."""
     result = opened.run("init", "--keyring", "--json")
 
-    assert json.loads(result.stdout) == {"device": DEVICE, "mesh": "00" * 16}
+    assert json.loads(result.stdout) == {"device": DEVICE, "mesh": "00" * 16, "paper_key": False}
     assert opened.made[0][3] == Keyring()
     assert opened.made[0][1]
 
