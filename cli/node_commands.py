@@ -45,7 +45,12 @@ PORT_MAX = 65_535
     "--paper-key-fd",
     type=int,
     metavar="N",
-    help="Make a paper key, and write its 24 words to file descriptor N.",
+    help="Make a paper key, and write its words to file descriptor N, each share on a line.",
+)
+@click.option(
+    "--shares",
+    is_flag=True,
+    help="Make the paper key as three shares of 33 words; any two of them are enough.",
 )
 @click.option("--no-paper-key", is_flag=True, help="Make no paper key, and do not ask.")
 @json_option
@@ -58,6 +63,7 @@ def init(
     keyring: bool,
     key_file: str | None,
     paper_key_fd: int | None,
+    shares: bool,
     no_paper_key: bool,
 ) -> None:
     """Make this device's home and keys. Its mesh has no other device yet.
@@ -78,7 +84,7 @@ def init(
         check_words_fd(paper_key_fd, answer_on_stdout=settings.json)
     way = unlock_new(settings, key_file, passphrase_fd, keyring)
     chosen = name or socket.gethostname().partition(".")[0][:NAME_CHARACTERS_MAX]
-    paper = None if no_paper_key else new_paper_key(settings, paper_key_fd)
+    paper = None if no_paper_key else new_paper_key(settings, paper_key_fd, shares)
     made = node_main.create_home(Path(settings.home), chosen, device_type, way, paper)
     result = asyncio.run(_awaited(made)) if inspect.isawaitable(made) else made
     if settings.json:

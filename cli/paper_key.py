@@ -40,24 +40,41 @@ WHAT_IT_IS = (
 )
 
 
-def new_paper_key(settings: Settings, fd: int | None) -> tuple[bytes, bytes] | None:
+def new_paper_key(
+    settings: Settings, fd: int | None, shares: bool = False
+) -> tuple[bytes, bytes] | None:
     """Make a paper key for a home that is about to be made: its public half, None if there is none.
 
-    A person or a script has the words when this returns. Raises OSError if `fd` took them not.
+    A person or a script has the words, or the three shares, when this returns.
+
+    Raises OSError if `fd` took them not; SharesMissingError.
     """
     draw = SystemEntropy().draw
     if Home(settings.home).vault.exists():
         return None  # Refused in a moment: nobody should write words down for nothing.
     if fd is None:
         offered = not settings.json and person_present()
-        keys = offer_paper_key(draw) if offered else None
+        keys = offer_paper_key(draw, shares) if offered else None
         return None if keys is None else keys.public
     seed = Secret(draw(SEED_BYTES))
-    write_words_fd(fd, words_of(seed))
+    for sheet in sheets_of(seed, shares):
+        write_words_fd(fd, sheet)
     return RecoveryKeys.from_seed(seed).public
 
 
-def offer_paper_key(draw: Draw) -> RecoveryKeys | None:
+def sheets_of(seed: Secret, shares: bool) -> list[tuple[str, ...]]:
+    """What is written on paper for a seed: one sheet of 24 words, or three shares of 33.
+
+    Raises: SharesMissingError.
+    """
+    if not shares:
+        return [words_of(seed)]
+    from ..node.paper_shares import split_seed
+
+    return [tuple(share.split()) for share in split_seed(seed)]
+
+
+def offer_paper_key(draw: Draw, shares: bool = False) -> RecoveryKeys | None:
     """Offer a person a paper key; show it and have it confirmed. None if it was declined."""
     for line in WHAT_IT_IS:
         note(line)
@@ -65,7 +82,11 @@ def offer_paper_key(draw: Draw) -> RecoveryKeys | None:
         note("No paper key was made.")
         return None
     seed = Secret(draw(SEED_BYTES))
-    show_and_confirm(words_of(seed), draw)
+    sheets = sheets_of(seed, shares)
+    for number, words in enumerate(sheets, start=1):
+        if shares:
+            note(f"Share {number} of {len(sheets)}; any two of them are enough. Keep them apart.")
+        show_and_confirm(words, draw)
     return RecoveryKeys.from_seed(seed)
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
@@ -370,6 +371,30 @@ async def test_a_restore_that_fails_at_any_step_leaves_nothing(
     with pytest.raises(StoreFullError):
         restore_home(file, folder / "home", lambda _: key)
     assert nothing_in(folder)
+
+
+DIES_BEFORE_THE_RENAME = """
+import os, sys
+from pathlib import Path
+from covey.node import backup
+from covey.node.unlock import KeyFile
+backup.os.rename = lambda *_: os._exit(9)
+backup.restore_home(Path(sys.argv[1]), Path(sys.argv[2]), lambda _: KeyFile(sys.argv[3]))
+"""
+
+
+async def test_a_restore_that_was_killed_leaves_no_home_and_can_be_done_again(
+    key: KeyFile, file: Path, folder: Path
+) -> None:
+    """The power went at the last moment: all is written, and nothing has its name."""
+    program = [sys.executable, "-c", DIES_BEFORE_THE_RENAME]
+    died = subprocess.run([*program, file, folder / "home", key.path], check=False)
+
+    assert died.returncode == 9
+    assert [path.name for path in folder.iterdir()] == [".home.restoring"]
+    restore_home(file, folder / "home", lambda _: key)
+    assert [path.name for path in folder.iterdir()] == ["home"]
+    assert await tea(folder / "home", key) == {"text": "likes tea"}
 
 
 # Damage

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from covey.cli import paper_key
+from covey.cli.main import covey
 from covey.cli.options import Settings
 from covey.cli.paper_key import (
     ask_paper_words,
@@ -158,12 +159,12 @@ def kinds(device: Device) -> list[str]:
     return [row["kind"] for row in device.run("vault", "list")["slots"]]
 
 
-def init_with_paper(device: Device) -> str:
+def init_with_paper(device: Device, *options: str) -> str:
     """Make a home by a script; the words."""
     reading, writing = os.pipe()
     command = device.command(
         *("init", "--name", device.name, "--key-file", str(device.key)),
-        *("--paper-key-fd", str(writing), "--json"),
+        *("--paper-key-fd", str(writing), *options, "--json"),
     )
     done = subprocess.run(
         command, capture_output=True, text=True, pass_fds=[writing], check=False, timeout=60
@@ -215,6 +216,46 @@ def test_a_home_whose_every_other_slot_is_lost_is_opened_with_the_paper_key(
     assert json.loads(first.stdout) == json.loads(again.stdout) == {"text": "likes tea"}
     slots = json.loads(recovered.stdout)["slots"]
     assert [row["kind"] for row in slots] == ["paper-key", "passphrase"]
+
+
+def test_any_two_of_three_shares_open_a_home_and_one_does_not(device: Device) -> None:
+    """One lies with a friend, one at work, one at home; the one at home burned."""
+    shares = init_with_paper(device, "--shares").splitlines()
+    device.run("put", "memory", "facts", "tea", '{"text": "likes tea"}')
+    get = ("get", "memory", "facts", "tea", "--json")
+
+    two = device.secretly(*get, unlock="words_fd", words_fd=f"{shares[2]}\n{shares[0]}")
+    one = device.secretly(*get, code=5, unlock="words_fd", words_fd=shares[0])
+
+    assert [len(share.split()) for share in shares] == [33, 33, 33]
+    assert json.loads(two.stdout) == {"text": "likes tea"}
+    assert one.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--key-file", "k", "--words-fd", "3", "status"),
+        ("--recovery", "--passphrase-fd", "3", "status"),
+        ("--key-file", "k", "restore", "b", "--recovery"),
+        ("restore", "b", "--words-fd", "3", "--recovery"),
+        ("init", "--key-file", "k", "--no-paper-key", "--paper-key-fd", "2"),
+    ],
+)
+def test_two_ways_at_once_are_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """One of them would be silently left out."""
+    monkeypatch.setattr("covey.node.unlock.harden_process", lambda: None)
+    monkeypatch.setattr("covey.node.backup.read_backup", lambda path: FakeBackup())
+    result = CliRunner().invoke(covey, ["--home", str(tmp_path / "home"), *arguments])
+
+    assert result.exit_code == 2, result.output
+    assert not (tmp_path / "home").exists()
+
+
+class FakeBackup:
+    vault = b""
 
 
 def test_a_backup_is_restored_with_the_paper_key_alone(device: Device, tmp_path: Path) -> None:
