@@ -72,6 +72,11 @@ def _names_a_way(settings: Settings) -> bool:
     return settings.recovery or any(value is not None for value in numbers)
 
 
+def words_as_told(fd: int | None) -> unlock.PaperWords:
+    """The paper key, from a descriptor if there is one, else typed. Raises as `ask_words`."""
+    return ask_words() if fd is None else unlock.read_words_fd(fd)
+
+
 def ask_words() -> unlock.PaperWords:
     """The paper key, typed by a person. Raises UsageError if there is none."""
     from .paper_key import ask_paper_words

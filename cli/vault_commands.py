@@ -63,6 +63,12 @@ def list_slots(settings: Settings) -> None:
 
 @vault.command("add")
 @new_way_options
+@click.option(
+    "--paper-key", is_flag=True, help="Let the paper key unlock it; its words are asked for."
+)
+@click.option(
+    "--words-fd", type=int, metavar="N", help="With --paper-key: read the words from descriptor N."
+)
 @json_option
 @pass_settings
 def add_slot(
@@ -70,15 +76,23 @@ def add_slot(
     new_passphrase_fd: int | None,
     new_key_file: str | None,
     new_keyring: bool,
+    paper_key: bool,
+    words_fd: int | None,
 ) -> None:
     """Add one more way to unlock the home; the others stay.
 
     Without an option a new passphrase is asked for, twice.
     """
-    from .unlocking import new_way
+    from .unlocking import new_way, words_as_told
 
+    others = new_keyring or new_key_file is not None or new_passphrase_fd is not None
+    if (paper_key and others) or (words_fd is not None and not paper_key):
+        raise click.UsageError(f"one new way, please: {NEW_WAYS}, or --paper-key [--words-fd N]")
     with _opened(settings) as care:
-        number = care.add(new_way(new_key_file, new_passphrase_fd, new_keyring, NEW_WAYS))
+        if paper_key:
+            number = care.add(words_as_told(words_fd))
+        else:
+            number = care.add(new_way(new_key_file, new_passphrase_fd, new_keyring, NEW_WAYS))
         _show(settings, {"added": number, "slots": care.rows})
 
 

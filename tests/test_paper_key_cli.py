@@ -218,6 +218,22 @@ def test_a_home_whose_every_other_slot_is_lost_is_opened_with_the_paper_key(
     assert [row["kind"] for row in slots] == ["paper-key", "passphrase"]
 
 
+def test_the_paper_key_of_the_mesh_can_unlock_a_device_that_joined_later(device: Device) -> None:
+    """Its home was made before it knew the mesh, and has no slot for these words."""
+    device.init()
+    words = " ".join(WORDS)
+    device.secretly("vault", "add", code=2, words_fd=words)
+    device.secretly("vault", "add", "--paper-key", "--new-keyring", code=2, words_fd=words)
+    assert kinds(device) == ["key-file"]
+
+    device.secretly("vault", "add", "--paper-key", words_fd=words)
+    again = device.secretly("vault", "add", "--paper-key", code=1, words_fd=words)
+    device.secretly("devices", unlock="words_fd", words_fd=words)
+
+    assert kinds(device) == ["key-file", "paper-key"]
+    assert again.stderr == "covey: this paper key opens the home already: slot 2\n"
+
+
 def test_any_two_of_three_shares_open_a_home_and_one_does_not(device: Device) -> None:
     """One lies with a friend, one at work, one at home; the one at home burned."""
     shares = init_with_paper(device, "--shares").splitlines()
