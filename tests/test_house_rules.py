@@ -32,6 +32,7 @@ ADAPTERS = {
     "node/local_socket.py": "makes the socket file, and asks the kernel who is at the other end",
     "node/interfaces.py": "asks the system for its network interfaces",
     "node/main.py": "binds everything to this machine, and is the only one to do so",
+    "node/recovering_home.py": "makes the home of a new device from a backup, beside the loop",
     "node/paper_shares.py": "calls a library that draws the randomness of shares itself",
     "node/mdns.py": "is the real Discovery",
     "node/system_clock.py": "is the real Clock",
@@ -103,6 +104,7 @@ BARE_CALLS = frozenset({"open", "input"})
 """Names that only count when called bare: `box.open(...)` opens no file."""
 
 WORLD_EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("node/recovering.py", "generate"): "DeviceKeys.generate takes the bytes it is given",
     ("node/founding.py", "generate"): "DeviceKeys.generate is handed the Entropy port's draw",
     ("storage/migrations.py", "read_text"): "the steps are part of the program, like its code",
     ("storage/migrations.py", "sqlite3"): "complete_statement splits a text; no database is opened",
