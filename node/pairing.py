@@ -191,7 +191,9 @@ class PairingWindow:
     async def _admit(self, channel: SecureChannel, newcomer: Newcomer) -> None:
         """Steps 6 to 9."""
         engine = self._engine
-        already = engine.mesh.registry.devices.get(newcomer.sig)
+        known = engine.mesh.registry.devices.get(newcomer.sig)
+        # One that was removed is nobody: a person is asked as for any other.
+        already = known if known is not None and known.active else None
         us = engine.our_device()
         offer = Offer(engine.mesh.id, us.name, us.sig_pk, self._level)
         await channel.send(offer.encode())

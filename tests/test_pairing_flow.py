@@ -464,6 +464,27 @@ async def test_a_device_that_crashed_after_it_was_enrolled_joins_again(tmp_path:
         await arrives(world.admin, "mine", {"text": "written before"})
 
 
+async def test_a_device_that_was_removed_is_admitted_by_a_person_or_not(tmp_path: Path) -> None:
+    """The registry knows it still, but it is no longer one that was asked about already."""
+    async with both(tmp_path) as world:
+        window = world.window()
+        code = await window.open()
+        joiner = await FakeJoiner.connect(world.admin, world.joiner.keys)
+        await joiner.prove(code)
+        await joiner.introduce(name="joiner")
+        offer = Offer.decode(expect(await joiner.receive(), TYPE_OFFER))
+        await joiner.channel.send(bytes((TYPE_CERTIFICATE,)) + joiner.certificate(offer.mesh))
+        Welcome.decode(expect(await joiner.receive(), 0x28))
+        await joiner.close()
+        await window.close()
+        await world.admin.engine.trust.revoke(world.joiner.keys.sig_pk)
+        again = world.window(ask=no)
+
+        error = await refused(join(world.joiner, await again.open(), world.admin.address))
+
+        assert error.refusal is Refusal.DECLINED
+
+
 async def test_the_enrolment_and_the_keys_are_one_transaction(tmp_path: Path) -> None:
     """A member without keys would be a device that can never read anything."""
     async with both(tmp_path) as world:
