@@ -71,6 +71,8 @@ class Applier:
         self._clock = clock
         self._put_off = put_off
         self._waiting = Waiting()
+        self._operations: list[tuple[bytes, bytes, bytes]] = []
+        """Membership operations that were opened and are to be learned."""
         self._claims = 0
         """How many entries were taken off the shelf because others rest on them."""
 
@@ -171,17 +173,26 @@ class Applier:
         at_hand = {_place(e): e for e in slow}
         progress = True
         while progress and self._waiting:
-            progress, claims = False, self._claims
-            for place, missing in self._waiting.places():
-                if missing is not None and not self._has_come(missing):
-                    continue
-                if place not in self._waiting:
-                    continue
-                self._waiting.look_again(place)
-                if not self._waiting.is_next(place):
-                    continue
-                await self._apply_one(place, at_hand.get(place))
-                progress = progress or place not in self._waiting or claims != self._claims
+            claims = self._claims
+            try:
+                progress = await self._look_through(at_hand) or claims != self._claims
+            finally:
+                await self._learn()
+
+    async def _look_through(self, at_hand: dict[Place, Opened]) -> bool:
+        """Apply each waiting entry that has all it needs by now; whether there was one."""
+        progress = False
+        for place, missing in self._waiting.places():
+            if missing is not None and not self._has_come(missing):
+                continue
+            if place not in self._waiting:
+                continue
+            self._waiting.look_again(place)
+            if not self._waiting.is_next(place):
+                continue
+            await self._apply_one(place, at_hand.get(place))
+            progress = progress or place not in self._waiting
+        return progress
 
     async def _apply_one(self, place: Place, opened: Opened | None) -> None:
         """Apply one pending entry if it is ready; it is read again if it is not at hand."""
@@ -304,7 +315,17 @@ class Applier:
         await self._database.write(write)
         log.unapplied.discard(row.seq)
         self._waiting.remove((log.number, row.seq))
-        await self._mesh.learned([(row.entry_id, log.author, body)])
+        self._operations.append((row.entry_id, log.author, body))
+
+    async def _learn(self) -> None:
+        """Operations that waited for one key are learned at once, and drawn from together.
+
+        Else every session would begin to compare anew with each of them, and peers bear that a few
+        times only.
+        """
+        operations, self._operations = self._operations, []
+        if operations:
+            await self._mesh.learned(operations)
 
     async def _apply(self, entries: Sequence[Opened]) -> None:
         """Hand entries of one scope, in order, to the CRDT; commit what came of them together.
