@@ -175,7 +175,8 @@ class Mesh(MeshView):
         recipients = recipients_of(self.registry, tag, privacy)
         await self.write([("grant", grant_details(self.id, name, key, recipients, self._entropy))])
         scope = self._ledger.scope(tag)
-        assert scope is not None
+        if scope is None:  # What removes or limits us came in between, so our grant is void.
+            raise NotEntitledError(f"{database}: this device may not open a database any more")
         return scope
 
     async def write(

@@ -193,8 +193,9 @@ class MeshView:
         return self._may_make(privacy) if scope is None else self.can_write(scope)
 
     def _may_make(self, privacy: int) -> bool:
-        """Only a full device's grants count; what stays on this device needs none."""
-        return privacy == DEVICE_PRIVACY or self.us().level == "full"
+        """Only a full member's grants count; what stays on this device needs none."""
+        us = self.us()
+        return privacy == DEVICE_PRIVACY or (us.active and us.level == "full")
 
     def _writer_key_id(self, scope: Scope) -> bytes:
         if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:

@@ -447,6 +447,17 @@ async def test_a_member_removes_and_limits_nobody_but_itself() -> None:
         assert await phone.values(), "what it has can still be read"
 
 
+async def test_who_has_left_is_told_so_when_it_opens_a_database() -> None:
+    """It still has the level that it had, and its grants count no more."""
+    async with World() as world:
+        _, phone, _ = await three(world)
+        await phone.engine.trust.revoke(phone.id)
+        with pytest.raises(NotEntitledError):
+            await phone.engine.mesh.open_scope("new", 1)
+        with pytest.raises(NotEntitledError):
+            await phone.collection("new").put({"n": 1})
+
+
 async def test_a_mesh_is_not_left_without_an_admin() -> None:
     async with World() as world:
         laptop, phone, _ = await three(world)
