@@ -196,6 +196,8 @@ class Link:
                 self._timers.pop(timer, _nothing)()
             case Close(reason, _):
                 self.closed_for = self.closed_for or reason
+                if reason is Reason.REMOVED:
+                    self._outgoing.clear()  # At once: the next frame may leave in this very turn.
                 self._ending.set()
             case WakeSessions():
                 self.office.wake_others(self)
@@ -340,8 +342,6 @@ class Link:
         """Give what was said last a moment to leave, then end every task and the channel."""
         self._ending.set()
         self._sendable.set()
-        if self.closed_for is Reason.REMOVED:
-            self._outgoing.clear()
         sending = [t for t in self._tasks if not t.done()]
         if self._outgoing and sending:
             farewell = asyncio.ensure_future(self.office.clock.sleep_ms(FAREWELL_MS))

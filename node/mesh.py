@@ -238,7 +238,11 @@ class Mesh(MeshView):
 
     async def learned(self, operations: Iterable[tuple[bytes, bytes, bytes]]) -> None:
         """New operations are durable: fold, and draw the consequences, now or when the disk can."""
+        before = {device.sig_pk for device in self.registry.active()}
         self._add(operations)
+        if before - {device.sig_pk for device in self.registry.active()}:
+            # Links to who was removed end before the disk has taken what else follows.
+            self._changed()
         with suppress(StorageError):
             await self._draw_consequences()
 
@@ -321,7 +325,8 @@ class Mesh(MeshView):
 
         The key's first granter does it, or for one that does not belong any more the most senior
         full device that has it; everybody else waits, so that one grant is written and not one a
-        member. In the same way that device makes new keys where two removals at once left none.
+        member. In the same way the most senior full device makes new keys where two removals at
+        once have left none.
         """
         us = self.us()
         if self._granting or us.level != "full" or not us.active:

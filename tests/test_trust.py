@@ -488,6 +488,30 @@ async def test_a_removed_device_comes_back_only_by_a_new_enrolment() -> None:
             await laptop.engine.trust.revoke(phone.id)
 
 
+async def test_links_to_who_was_removed_end_before_anything_is_written_of_it() -> None:
+    """The disk takes its time, and every frame until then would go to somebody removed."""
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await revoke(laptop, phone)
+        mesh, done = tablet.engine.mesh, []
+        changed, take_keys = mesh._changed, mesh._take_keys
+
+        def tell() -> None:
+            if not mesh.registry.devices[phone.id].active:
+                done.append("links")
+            changed()
+
+        async def take() -> bool:
+            if not mesh.registry.devices[phone.id].active:
+                done.append("keys")
+            return await take_keys()
+
+        mesh._changed, mesh._take_keys = tell, take  # type: ignore[method-assign]
+        await carry(laptop, tablet)
+
+        assert done[:2] == ["links", "keys"]
+
+
 async def test_everybody_is_told_in_words_what_was_decided() -> None:
     async with World() as world:
         laptop, phone, tablet = await three(world)
