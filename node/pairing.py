@@ -229,11 +229,25 @@ class PairingWindow:
         engine.tell("enrolled", device)
         self._events.put_nowait({"event": "enrolled", "device": device})
         try:
-            expect(await self._next(channel, CODE_STEP_MS), TYPE_DONE, 32)
+            await self._see_off(channel, newcomer.sig)
         finally:
-            await channel.close()
-            await engine.patience.after_admission(newcomer.sig, LINK_WAIT_MS, FIRST_SYNC_WAIT_MS)
             self._events.put_nowait(None)
+
+    async def _see_off(self, channel: SecureChannel, device: bytes) -> None:
+        """Hear that the new device is done, and stay until it has what we have, heard or not.
+
+        A node that closes waits for neither: it ends this task, and would wait for its end.
+        """
+        try:
+            expect(await self._next(channel, CODE_STEP_MS), TYPE_DONE, 32)
+        except Exception:
+            await self._stay(channel, device)
+            raise
+        await self._stay(channel, device)
+
+    async def _stay(self, channel: SecureChannel, device: bytes) -> None:
+        await channel.close()
+        await self._engine.patience.after_admission(device, LINK_WAIT_MS, FIRST_SYNC_WAIT_MS)
 
     async def _next(self, channel: SecureChannel, timeout_ms: int) -> bytes:
         return await within(self._engine.clock, timeout_ms, channel.receive())
