@@ -16,7 +16,7 @@ Spec: docs/protocol.md, sections 7 and 8. Times are monotonic milliseconds.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from .messages import Batch, Reason, Run
@@ -24,8 +24,11 @@ from .session_limits import PROTOCOL_VERSION
 from .vectors import Range
 
 
-class Timer(Enum):
-    """The timers of a session. None is armed while nothing happens."""
+class Timer(StrEnum):
+    """The timers of a session. None is armed while nothing happens.
+
+    Texts, because every step looks for some of them in a set, and an `Enum` hashes in Python.
+    """
 
     GREETING = "greeting"
     """The peer has not greeted yet."""
