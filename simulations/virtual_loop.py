@@ -136,6 +136,14 @@ class _Handle(asyncio.Handle):
         self._source_traceback = None
 
 
+class _TimerHandle(_Handle, asyncio.TimerHandle):
+    """A callback for later, with `_when` and `_scheduled` as its maker sets them."""
+
+    __slots__ = ()
+    _when: float
+    _scheduled: bool
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """See the module. Time starts at 0."""
 
@@ -201,10 +209,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_at(  # type: ignore[override]
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _TimerHandle(callback, args, self, context)
+        timer._when = when
+        timer._scheduled = True
         self._timers_made += 1
         heapq.heappush(self._timers, (when, self._timers_made, timer))
-        timer._scheduled = True  # type: ignore[attr-defined]
         return timer
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
