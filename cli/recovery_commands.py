@@ -166,8 +166,8 @@ def shares(settings: Settings, paper_fd: int | None, new_paper_fd: int | None) -
 
 
 @recovery.command("use")
-@click.option("--backup", "file", metavar="FILE", required=True, help="A backup of any device.")
-@click.option("--name", metavar="N", required=True, help="The new device's name.")
+@click.option("--backup", "file", metavar="FILE", help="A backup of any device of the mesh.")
+@click.option("--name", metavar="N", help="With --backup: the new device's name.")
 @click.option("--type", "kind", type=click.Choice(DEVICE_TYPES), default="laptop")
 @click.option("--remove", "lost", multiple=True, metavar="D", help="Remove this lost device.")
 @click.option("--keep-paper-key", is_flag=True, help="Go on with the words that are used.")
@@ -180,8 +180,8 @@ def shares(settings: Settings, paper_fd: int | None, new_paper_fd: int | None) -
 @pass_settings
 def use(
     settings: Settings,
-    file: str,
-    name: str,
+    file: str | None,
+    name: str | None,
     kind: str,
     lost: tuple[str, ...],
     keep_paper_key: bool,
@@ -191,29 +191,67 @@ def use(
     paper_fd: int | None,
     new_paper_fd: int | None,
 ) -> None:
-    """Make a new device from the words and a backup, and remove the lost ones with --remove.
+    """The worst day: bring everything back with the words, and remove the lost devices.
 
-    The home (`--home`) must not exist yet. All keys are changed, and the words that were used are
-    replaced by new ones unless --keep-paper-key says otherwise.
+    With --backup a new device is made at `--home`, which must not exist yet. Without it, the
+    device of this home, which is still there, becomes an admin and can admit others. All keys are
+    changed, and the words that were used are replaced by new ones unless --keep-paper-key is given.
     """
-    from ..node.recovering_home import NewDevice, recover_home
-    from .unlocking import new_way
+    from .unlocking import new_way, unlock_existing
 
+    if file is not None and name is None:
+        raise click.UsageError("--backup makes a new device: give it a --name")
     if not keep_paper_key:
         _check_new_paper(settings, new_paper_fd)
     words = _words(paper_fd)
-    unlock = new_way(new_key_file, new_passphrase_fd, new_keyring, "--new-key-file, …")
-    fresh = None if keep_paper_key else _new_paper(new_paper_fd)
-    new = NewDevice(name, kind, unlock, lost, fresh)
-    answer = asyncio.run(recover_home(Path(os.path.abspath(file)), Path(settings.home), words, new))
+    if file is None:
+        answer = _use_here(settings, words, lost, keep_paper_key, new_paper_fd, unlock_existing)
+    else:
+        from ..node.recovering_home import NewDevice, recover_home
+
+        unlock = new_way(new_key_file, new_passphrase_fd, new_keyring, "--new-key-file PATH, …")
+        fresh = None if keep_paper_key else _new_paper(new_paper_fd)
+        new = NewDevice(str(name), kind, unlock, lost, fresh)
+        place = Path(settings.home)
+        answer = asyncio.run(recover_home(Path(os.path.abspath(file)), place, words, new))
     answer["paper_key"] = "kept" if keep_paper_key else "replaced"
     if settings.json:
         emit(answer)
         return
-    say(f'"{visible(name)}" is a device of the mesh now; `covey up` brings what came later')
+    shown = visible(answer["device"]["name"])
+    if file is None:
+        say(f'"{shown}" is an admin of the mesh now: `covey pair` admits other devices')
+    else:
+        say(f'"{shown}" is a device of the mesh now; `covey up` brings what came later')
     for device in lost:
         say(f'"{visible(device)}" is removed for good')
-        note("if what it wrote after the backup is yours: `covey devices adopt` it after a sync")
+        note("if what it wrote last is yours, `covey devices adopt` it after a sync")
+
+
+def _use_here(
+    settings: Settings,
+    words: "PaperWords",
+    lost: tuple[str, ...],
+    keep_paper_key: bool,
+    new_paper_fd: int | None,
+    unlock_existing: "Callable[[Settings], Unlock]",
+) -> dict[str, Any]:
+    unlock = unlock_existing(settings)
+
+    async def act(engine: "Engine", recovering: "Recovering") -> Any:
+        recovering.require(words.keys)
+        gone = recovering.others(lost)
+        fresh = None if keep_paper_key else _new_paper(new_paper_fd)
+        await recovering.promote(words.keys, gone, fresh)
+        us = engine.our_device()
+        device = {"id": engine.shown_id(us.sig_pk), "name": us.name, "role": us.role}
+        return fresh, {"device": device, "mesh": engine.mesh.id.hex(), "removed": list(lost)}
+
+    fresh, answer = _on_engine(settings, act, unlock)
+    if fresh is not None:
+        _add_slot(settings, unlock, fresh, words.keys)
+    found: dict[str, Any] = answer
+    return found
 
 
 def _on_engine(

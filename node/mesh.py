@@ -300,12 +300,16 @@ class Mesh(MeshView):
         grants = (*self.registry.grants, *self._membership.parked_control_grants())
         fresh = granted_keys(self.id, grants, self._keys, self._scope_keys, self._is_rightly_named)
         if fresh:
-            await self._database.write(
-                lambda conn: [membership_rows.add_scope_key(conn, key) for key in fresh]
-            )
-            # Not before: a key that is in memory alone would be missing after a crash.
-            self._scope_keys.update((key.key_id, key.key) for key in fresh)
+            await self.keep(fresh)
         return bool(fresh)
+
+    async def keep(self, keys: Sequence[ScopeKey]) -> None:
+        """Keep keys that were opened, and know them from the moment at which they are durable."""
+        await self._database.write(
+            lambda conn: [membership_rows.add_scope_key(conn, key) for key in keys]
+        )
+        # Not before: a key that is in memory alone would be missing after a crash.
+        self._scope_keys.update((key.key_id, key.key) for key in keys)
 
     async def _know_scope(self, tag: bytes, database: str, privacy: int) -> Scope:
         number = await self._database.write(

@@ -24,6 +24,7 @@ from ..crypto.recovery import RecoveryKeys
 from ..storage import log_rows, meta_rows
 from ..storage.instance_rule import renew_instance
 from ..storage.store import Conn
+from ..sync.registry import Grant
 from .founding import DEVICE_KEYS
 from .granting import granted_keys
 from .introducing import keep_former
@@ -117,7 +118,7 @@ class Recovering:
         self.require(paper)
         engine = self._engine
         registry = engine.mesh.registry
-        opened = granted_keys(registry.mesh, registry.grants, paper, (), lambda _: True)
+        opened = granted_keys(registry.mesh, registry.grants, paper, (), _any)
         found = {key.key_id for key in opened}
         counts = await engine.database.read(log_rows.entries_by_key)
         shared = {grant.key_id for grant in registry.grants}
@@ -158,25 +159,59 @@ class Recovering:
         said: list[tuple[str, dict[str, Any]]] = [("enroll", enrolment)]
         if fresh_paper is not None:
             said.append(("recovery-replace", {"recovery": list(fresh_paper.public)}))
-        speaker = fresh_paper or paper
         # First of all: whose word admitted a device must not be lost with the device's own keys.
         instance = engine.entropy.draw(INSTANCE_BYTES)
         await engine.database.write(lambda conn: _become(conn, engine.keys, keys, instance))
-        await engine.mesh.write(said, signer=paper)
+        await self._speak(paper, fresh_paper or paper, said, lost)
+        return keys
+
+    async def promote(
+        self, paper: RecoveryKeys, lost: Collection[bytes], fresh_paper: RecoveryKeys | None
+    ) -> None:
+        """Make this device a full admin by the word of the paper key, and remove lost ones.
+
+        For a mesh of which no admin is left: this device can then admit others. It gets every key
+        that the paper key has. Raises RecoveryRefusedError.
+        """
+        self.require(paper)
+        engine = self._engine
+        us = engine.our_device()
+        if not us.active:
+            raise RecoveryRefusedError(
+                "this device was removed from the mesh: make a new one from a backup (--backup)"
+            )
+        mesh = engine.mesh
+        await mesh.keep(granted_keys(mesh.id, mesh.registry.grants, paper, mesh.held_keys(), _any))
+        said: list[tuple[str, dict[str, Any]]] = []
+        if us.level != "full":
+            said.append(("set-level", {"device": us.sig_pk, "level": "full"}))
+        if us.role != "admin":
+            said.append(("set-role", {"device": us.sig_pk, "role": "admin"}))
+        if fresh_paper is not None:
+            said.append(("recovery-replace", {"recovery": list(fresh_paper.public)}))
+        await self._speak(paper, fresh_paper or paper, said, lost)
+
+    async def _speak(
+        self,
+        paper: RecoveryKeys,
+        speaker: RecoveryKeys,
+        said: list[tuple[str, dict[str, Any]]],
+        lost: Collection[bytes],
+    ) -> None:
+        """Say something as the paper key, and let the next one remove devices and change keys."""
+        engine = self._engine
+        if said:
+            await engine.mesh.write(said, signer=paper)
         await engine.mesh.write([], with_grants=True, signer=speaker)
         if lost:
             await engine.trust.remove(lost, speaker)
-        else:
-            await engine.mesh.write(
-                lambda: [
-                    ("grant", details)
-                    for details in engine.mesh.new_epochs(
-                        engine.mesh.stale_scopes() or [CONTROL_SCOPE]
-                    )
-                ],
-                signer=speaker,
-            )
-        return keys
+            return
+
+        def renewed() -> list[tuple[str, dict[str, Any]]]:
+            stale = engine.mesh.stale_scopes() or [CONTROL_SCOPE]
+            return [("grant", details) for details in engine.mesh.new_epochs(stale)]
+
+        await engine.mesh.write(renewed, signer=speaker)
 
     def others(self, names: Sequence[str]) -> list[bytes]:
         """The devices of these names or ids. Raises UnknownDeviceError."""
@@ -187,3 +222,7 @@ def _become(conn: Conn, former: DeviceKeys, keys: DeviceKeys, instance: bytes) -
     keep_former(conn, former)
     meta_rows.set_meta(conn, DEVICE_KEYS, keys.encode().reveal())
     renew_instance(conn, instance)
+
+
+def _any(_: Grant) -> bool:
+    return True

@@ -160,3 +160,31 @@ def test_the_paper_key_removes_the_device_that_made_the_mesh(
     assert by_name["laptop"]["status"] == "revoked"
     assert by_name["laptop"]["revoked_by"] == "the paper key"
     os.unlink(words.path)
+
+
+def test_the_one_device_that_is_left_becomes_an_admin_and_admits_another(
+    devices: list[Device], tmp_path: Path
+) -> None:
+    """No backup, no admin: the words and a phone of level limited."""
+    laptop, phone, new = devices
+    words = Words(tmp_path)
+    laptop.init()
+    phone.init("phone")
+    new.init("tablet")
+    words.run(laptop, "recovery", "create", "--paper-key-fd", "9")
+    paper = words.written
+    up(laptop)
+    laptop.run("put", "memory", "facts", "ours", '{"a": 1}', "--privacy", "family")
+    pair(laptop, phone)
+    laptop.run("devices", "level", "phone", "limited")
+    laptop.down()
+    use = ("recovery", "use", "--remove", "laptop", "--paper-key-fd", "9", "--words-fd", "0")
+    words.run(phone, *use, typed=WRONG, code=3)
+    answer = words.run(phone, *use, typed=paper)
+    assert answer["device"]["role"] == "admin" and answer["removed"] == ["laptop"]
+    up(phone)
+    pair(phone, new)
+    assert new.run("get", "memory", "facts", "ours") == {"a": 1}
+    by_name = {row["device_name"]: row for row in new.run("devices")["devices"]}
+    assert by_name["laptop"]["status"] == "revoked"
+    assert by_name["phone"]["trust_level"] == "full"

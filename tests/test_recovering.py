@@ -168,3 +168,37 @@ async def test_what_a_lost_device_wrote_after_the_backup_is_on_the_shelf() -> No
             await take(tablet, batch)
         assert "memory/facts/thief" not in await tablet.values()
         assert shelved(tablet) == 1
+
+
+@pytest.mark.parametrize("level", ["full", "limited", "guest"])
+async def test_any_device_that_is_left_becomes_an_admin_by_the_word_of_the_paper_key(
+    level: str,
+) -> None:
+    """All admins are lost; what is left is one device, whatever it may read."""
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await laptop.collection().put({"n": 1}, id="open", privacy="public")
+        await Recovering(laptop.engine).create(paper(), None)
+        await laptop.engine.trust.set_level(tablet.id, level)
+        await meet(laptop, phone, tablet)
+        await Recovering(tablet.engine).promote(paper(), {laptop.id}, paper(2))
+        await settle_tasks(tablet)
+        await meet(tablet, phone)
+        await meet(tablet, phone)
+
+        registry = phone.engine.mesh.registry
+        assert {d.name for d in registry.active()} == {"phone", "tablet"}
+        us = registry.devices[tablet.id]
+        assert (us.level, us.role) == ("full", "admin")
+        assert [key.sig_pk for key in registry.recovery] == [paper(2).sig_pk]
+        fourth = await world.member(tablet, "fourth")
+        await meet(tablet, phone, fourth)
+        await fourth.collection().put({"by": "fourth"}, id="fourth")
+        await meet(tablet, phone, fourth)
+        expected = await phone.values()
+        assert expected["memory/facts/fourth"] == {"by": "fourth"}
+        assert expected["memory/facts/r"] == {"text": "tea", "n": 0}
+        assert await tablet.values() == await fourth.values() == expected
+        await Recovering(tablet.engine).drill(paper(2))
+        with pytest.raises(RecoveryRefusedError):
+            await Recovering(tablet.engine).promote(paper(), (), None)
