@@ -90,7 +90,7 @@ def missing_grants(
 
 def _eldest(registry: Registry, ids: set[bytes]) -> bytes | None:
     """The most senior of these devices."""
-    return min(ids, key=lambda id: registry.ranks[id], default=None)
+    return min(sorted(ids), key=lambda id: registry.ranks[id], default=None)
 
 
 def control_keys(

@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..crypto.vault import (
     vault_id,
 )
 from ..storage import meta_rows
-from ..storage.errors import HomeExistsError, NotInitialisedError
+from ..storage.errors import HomeExistsError, NotInitialisedError, StorageError
 from ..storage.home import Home
 from ..storage.store_file import create_store, open_store
 from ..storage.vault_file import read_vault, write_vault
@@ -38,10 +38,12 @@ from .engine import Engine
 from .founding import DEVICE_KEYS, found_mesh
 from .interfaces import fingerprint, read_interfaces
 from .ports import Address, Discovery, Transport
+from .recovering import former_paper_keys
 from .service import Service
 from .system_clock import SystemClock
 from .system_entropy import SystemEntropy
 from .unlock import Unlock, make_vault_unlock, to_vault_unlock
+from .vault_care import follow_paper_keys, has_other_paper_slots
 from .websocket import WebSocketTransport
 
 VAULT_ID_BYTES = 16
@@ -136,7 +138,6 @@ async def open_engine(
         vault_key = await asyncio.to_thread(_unlock, header, unlock)
         key = store_key(vault_key)
         backups = BackupMaker(home, header, key, backup_key(vault_key), clock)
-        del vault_key  # What it opens is derived; it itself is needed no more.
         opened = await open_store(home, key.reveal(), clock.wall_ms(), entropy.draw)
         stack.push_async_callback(opened.database.close)
         stored = await opened.database.read(lambda conn: meta_rows.get_meta(conn, DEVICE_KEYS))
@@ -164,6 +165,12 @@ async def open_engine(
         engine.reach.listen_on = listen
         engine.back_up = backups.make
         await engine.start()
+        current = [paper.seal_pk for paper in engine.mesh.registry.recovery]
+        former = await former_paper_keys(engine) if has_other_paper_slots(header, current) else []
+        with suppress(StorageError):  # To be tried again at the next start.
+            if follow_paper_keys(home, header, vault_key, current, former, entropy.draw):
+                engine.tell("paper_key_slot", {"paper_keys": len(current)})
+        del vault_key  # What it opens is derived; it itself is needed no more.
         if not opened.kept:
             engine.tell("new_instance", {"reason": "this home was copied or put back"})
         if online:

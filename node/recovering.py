@@ -14,6 +14,7 @@ Spec: docs/protocol.md, section 4.
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,11 @@ from .. import CoveyError
 from ..crypto.entry import CONTROL_SCOPE
 from ..crypto.identity import DeviceKeys, check_name, make_certificate
 from ..crypto.recovery import RecoveryKeys
-from ..storage import log_rows, meta_rows
+from ..storage import log_rows, membership_rows, meta_rows
 from ..storage.instance_rule import renew_instance
 from ..storage.store import Conn
+from ..sync.errors import DecodeError
+from ..sync.operations import decode_operation, is_known, is_well_formed
 from ..sync.registry import Grant
 from .founding import DEVICE_KEYS
 from .granting import granted_keys
@@ -216,6 +219,18 @@ class Recovering:
     def others(self, names: Sequence[str]) -> list[bytes]:
         """The devices of these names or ids. Raises UnknownDeviceError."""
         return [self._engine.directory.find_device(name).sig_pk for name in names]
+
+
+async def former_paper_keys(engine: "Engine") -> list[bytes]:
+    """The sealing keys of paper keys that were those of this mesh and are no more."""
+    current = [key.seal_pk for key in engine.mesh.registry.recovery]
+    ever: dict[bytes, None] = {}
+    for row in await engine.database.read(membership_rows.operations):
+        with suppress(DecodeError):
+            operation = decode_operation(row.body)
+            if is_known(operation.kind) and is_well_formed(operation):
+                ever.update(dict.fromkeys(operation.details.get("recovery", ())[1:]))
+    return [seal_pk for seal_pk in ever if seal_pk not in current]
 
 
 def _become(conn: Conn, former: DeviceKeys, keys: DeviceKeys, instance: bytes) -> None:

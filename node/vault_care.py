@@ -10,7 +10,7 @@ copy for ever, because the key that all ways lead to stays the same.
 Slots are numbered from 1, as people see them. Argon2id runs here and takes a second.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from .. import CoveyError
 from ..crypto.secret import Secret
 from ..crypto.vault import (
     COST_DEFAULT,
+    SLOTS_MAX,
     Argon2Cost,
     LockKey,
     PaperLock,
@@ -190,6 +191,42 @@ def vault_of(path: Path, draw: Draw, *, cost: Argon2Cost = COST_DEFAULT) -> Iter
     read_vault(home.vault)  # Before the lock, which would leave a file where no home is.
     with home.lock():
         yield HomeVault(home, read_vault(home.vault).header, draw, cost)
+
+
+def has_other_paper_slots(header: bytes, current: Collection[bytes]) -> bool:
+    """Whether a paper key opens this vault that is none of these (sealing keys)."""
+    return any(
+        slot.kind is SlotKind.RECOVERY and not any(map(slot.is_for_paper, current))
+        for slot in slots(header)
+    )
+
+
+def follow_paper_keys(
+    home: Home,
+    header: bytes,
+    vault_key: Secret,
+    current: Sequence[bytes],
+    former: Collection[bytes],
+    draw: Draw,
+) -> bool:
+    """Let the paper keys of the mesh open this home, and those that were replaced no more.
+
+    `current` and `former` are sealing keys. For a home that is open, so `vault_key` is at hand; the
+    words are not needed. Whether the vault was changed. Raises: StorageError; then it was not.
+    """
+    made = header
+    for seal_pk in current:
+        if not any(slot.is_for_paper(seal_pk) for slot in slots(made)):
+            if len(slots(made)) >= SLOTS_MAX:
+                return False
+            made = add_slot(made, vault_key, PaperLock(seal_pk), draw)
+    for seal_pk in former if current else ():
+        for index in reversed(range(len(slots(made)))):
+            if slots(made)[index].is_for_paper(seal_pk):
+                made = remove_slot(made, vault_key, index)
+    if made != header:
+        write_vault(home.vault, made)
+    return made != header
 
 
 def _rows(header: bytes) -> list[dict[str, Any]]:

@@ -237,7 +237,7 @@ class Removals:
         Smaller is senior. Of those whose every enrolment is void, that which these would give.
         """
         ranks: dict[bytes, Rank] = {}
-        for device in self._ranks if keys is None else set(keys):
+        for device in self._ranks if keys is None else sorted(set(keys)):
             rank = self._device_rank(device, within, void)
             if rank is not None:
                 ranks[device] = rank

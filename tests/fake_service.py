@@ -84,6 +84,33 @@ class FakeService:
     def on_device_rename(self, d: dict[str, Any]) -> Any:
         return _row({**DEVICE, "name": d["name"]}, True)
 
+    def on_device_level(self, d: dict[str, Any]) -> Any:
+        return _row(PHONE, False) | {"trust_level": d["level"]}
+
+    def on_device_role(self, d: dict[str, Any]) -> Any:
+        return _row(PHONE, False) | {"role": d["role"]}
+
+    def on_device_describe(self, d: dict[str, Any]) -> Any:
+        return _row(PHONE, False) | {"use": d["use"] or ""}
+
+    def on_device_objectors(self, d: dict[str, Any]) -> Any:
+        senior = [{"id": PHONE["id"], "name": "phone"}] if d["device"] == "senior" else []
+        named = {"id": PHONE["id"], "name": "phone"}
+        return {"device": named, "self": False, "objectors": senior, "paper_key": False}
+
+    def on_device_revoke(self, d: dict[str, Any]) -> Any:
+        return _row(PHONE, False) | {"status": "revoked", "contested": False}
+
+    def on_device_adopt(self, d: dict[str, Any]) -> Any:
+        return _row(PHONE, False) | {"adopted": 2}
+
+    def on_shelf(self, d: dict[str, Any]) -> Any:
+        row = {"device_id": PHONE["id"], "device_name": "phone", "database": "memory"}
+        return {"shelf": [{**row, "entries": 2}]}
+
+    def on_keys_rotate(self, d: dict[str, Any]) -> Any:
+        return {"scopes": 3}
+
     def on_databases(self, d: dict[str, Any]) -> Any:
         names = sorted({database for database, _, _ in self.records})
         return {"databases": [{"name": n, "policy": "full", "records": 1} for n in names]}

@@ -72,6 +72,7 @@ def test_words_and_a_backup_bring_a_new_device_and_end_the_lost_one(
     phone.down()
     drilled = words.run(phone, "recovery", "drill", "--words-fd", "0", typed=paper)
     assert drilled["databases"] == ["memory"] and drilled["entries"] > 0
+    assert drilled["opens_this_home"] is True
 
     way = ("--new-key-file", str(new.key), "--name", "new", "--remove", "laptop")
     use = ("recovery", "use", "--backup", str(backup), *way, "--paper-key-fd", "9")
