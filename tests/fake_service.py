@@ -91,7 +91,7 @@ class FakeService:
         return _row(PHONE, False) | {"role": d["role"]}
 
     def on_device_describe(self, d: dict[str, Any]) -> Any:
-        return _row(PHONE, False) | {"use": d["use"] or ""}
+        return _row(PHONE, False)
 
     def on_device_objectors(self, d: dict[str, Any]) -> Any:
         senior = [{"id": PHONE["id"], "name": "phone"}] if d["device"] == "senior" else []
