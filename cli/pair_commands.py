@@ -2,7 +2,8 @@
 
 A person on each side sees who the other is and says yes (docs/protocol.md, section 6); `--yes` says
 it for a script. The code is good for one guess and five minutes, so it may stand in an argument;
-no other secret may. The QR code is a picture of the command to type on the other device.
+no other secret may. The text of the picture beside the code is one: whoever reads it may join, so
+it is pasted at a prompt that does not show it, or comes through a pipe or a descriptor.
 """
 
 import sys
@@ -74,11 +75,11 @@ def pair(settings: Settings, yes: bool, level: str, timeout_s: float) -> None:
 @click.command()
 @click.argument(
     "words",
-    metavar="CODE",
+    metavar="[CODE | -]",
     nargs=-1,
-    required=True,
     shell_complete=lambda _context, _argument, typed: complete_code(typed),
 )
+@click.option("--qr-fd", type=int, metavar="N", help="Read the picture's text from descriptor N.")
 @click.option("--yes", is_flag=True, help="Join whatever mesh shows the code, unasked.")
 @click.option("--address", metavar="HOST:PORT", help="Where the other device is, if known.")
 @click.option("--tag", metavar="T", help="Which device, if several show a code.")
@@ -88,15 +89,20 @@ def pair(settings: Settings, yes: bool, level: str, timeout_s: float) -> None:
 def join(
     settings: Settings,
     words: tuple[str, ...],
+    qr_fd: int | None,
     yes: bool,
     address: str | None,
     tag: str | None,
     timeout_s: float,
 ) -> None:
-    """Join the mesh of the device that shows CODE. Then fetch what is shared with this one."""
+    """Join the mesh of the device that shows CODE. Then fetch what is shared with this one.
+
+    With - the code, or the text of the picture beside it, is asked for or read from standard input.
+    """
+    code = typed_code(words, qr_fd)
     _require_person(yes)
     params = {
-        "code": read_code(words),
+        "code": code,
         "address": address,
         "tag": tag,
         "timeout_s": timeout_s,
@@ -134,11 +140,47 @@ def complete_code(typed: str) -> list[CompletionItem]:
     return [CompletionItem(f"{start}{word}") for word in complete_word(begun)]
 
 
-def read_code(words: tuple[str, ...]) -> str:
-    """The typed code in its one normal form. Raises FormatError before a guess is spent."""
-    from ..crypto.words import normalise_code
+def typed_code(words: tuple[str, ...], qr_fd: int | None) -> str:
+    """The code or the picture's text, checked here so that no guess is spent on a slip.
 
-    return normalise_code(" ".join(words))
+    Raises FormatError, click.UsageError.
+    """
+    from ..crypto.words import normalise_code
+    from ..node.ticket import is_ticket, read_ticket
+
+    if any(is_ticket(word) for word in words):
+        raise click.UsageError(
+            "the text of the picture is a secret, and others can read arguments: run"
+            " `covey join -` and paste it there; show a new one with `covey pair`"
+        )
+    if words in ((), ("-",)):
+        text = _read_line(qr_fd, prompt=bool(words))
+    elif qr_fd is not None:
+        raise click.UsageError("give CODE or --qr-fd, not both")
+    else:
+        text = " ".join(words)
+    return read_ticket(text).text() if is_ticket(text) else normalise_code(text)
+
+
+def _read_line(fd: int | None, *, prompt: bool) -> str:
+    """One line from a descriptor, from a person who is not shown it, or from standard input."""
+    from ..node.ticket import CHARACTERS_MAX
+
+    if fd is not None:
+        try:
+            with open(fd, encoding="utf-8", closefd=False) as source:
+                return source.readline(CHARACTERS_MAX)
+        except (OSError, ValueError):
+            raise click.UsageError(f"--qr-fd {fd}: cannot be read") from None
+    if sys.stdin.isatty():
+        asked: str = click.prompt("Code, or text of the picture", hide_input=True, err=True)
+        return asked
+    if not prompt:
+        raise click.UsageError("give the CODE, or - to read it from standard input")
+    try:
+        return sys.stdin.readline(CHARACTERS_MAX)
+    except ValueError:
+        raise click.UsageError("standard input is no text") from None
 
 
 def _require_person(yes: bool) -> None:
@@ -185,11 +227,13 @@ def _show_code(settings: Settings, event: dict[str, Any]) -> None:
     addresses = [visible(address) for address in event.get("addresses") or ()]
     at = f" --address {addresses[0]}" if addresses else ""
     command = f"covey join {visible(event['code'])}"
-    if on_terminal():
-        _draw(command + at)
     say(f"On the new device, within {int(event['expires_in'])} seconds, type\n\n    {command}\n")
     if at:
         say(f"or, if it does not find this one by itself,\n\n    {command}{at}\n")
+    if event.get("qr"):
+        if on_terminal():
+            _draw(event["qr"])
+        say(f"or `covey join -`, and paste there\n\n    {visible(event['qr'])}\n")
     if event.get("tag"):
         say(f"Should several devices show a code: this one has the tag {visible(event['tag'])}.")
 
@@ -199,7 +243,7 @@ def _draw(text: str) -> None:
     from qrcode.constants import ERROR_CORRECT_L
 
     picture = QRCode(error_correction=ERROR_CORRECT_L, border=2)
-    picture.add_data(text)
+    picture.add_data(text.upper())  # Capitals and digits make a smaller picture.
     picture.print_ascii(out=sys.stdout, invert=True)
 
 

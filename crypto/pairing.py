@@ -9,6 +9,9 @@ their type byte, and gives no second chance after the first error.
 A confirms nothing before B's confirmation was right, so a wrong guess teaches B nothing more. The
 caller keeps the clock, counts burned codes and closes the window: `WrongCodeError` burns one.
 
+With a picture instead of a code there is no key exchange here: its token becomes the pre-shared key
+of a Noise IKpsk2 handshake (`qr_psk`), and only the proof of the device key follows.
+
 PyPI `spake2` is pure Python and not constant-time, which one guess a code makes useless to
 measure. It is imported where it is used, since importing it takes 0.1 s.
 
@@ -27,6 +30,7 @@ from nacl.bindings import crypto_core_ed25519_is_valid_point
 from .errors import CryptoError
 from .hashing import derive, digest, equal, mac
 from .identity import verify
+from .secret import Secret
 
 LABEL_CID = b"cvy-pair-cid-v1-"
 LABEL_CONFIRM_KEY_A = b"cvy-pair-confA-1"
@@ -34,12 +38,16 @@ LABEL_CONFIRM_KEY_B = b"cvy-pair-confB-1"
 LABEL_CONFIRM_A = b"cvy-pair-mac-A-1"
 LABEL_CONFIRM_B = b"cvy-pair-mac-B-1"
 LABEL_KEY_PROOF = b"cvy-pair-key-v1\0"
+LABEL_QR_PSK = b"cvy-pair-qr-psk1"
+LABEL_QR_CHECK = b"cvy-pair-qr-chk1"
 
 HANDSHAKE_HASH_BYTES = 32
 STATIC_BYTES = 32
 POINT_BYTES = 33
 CONFIRMATION_BYTES = 32
 PROOF_BYTES = 64
+TOKEN_BYTES = 16
+QR_CHECK_BYTES = 4
 
 # `spake2` names its sides the other way round: its A speaks first, and that is our B.
 _SIDE_OF_B = b"A"
@@ -251,6 +259,21 @@ def key_is_proved(sig_pk: bytes, handshake_hash: bytes, proof: bytes) -> bool:
     """Whether the owner of `sig_pk` signed this handshake. False for malformed input, too."""
     assert len(handshake_hash) == HANDSHAKE_HASH_BYTES
     return verify(sig_pk, LABEL_KEY_PROOF + handshake_hash, proof)
+
+
+def qr_psk(token: Secret) -> Secret:
+    """Return the pre-shared key of the handshake for which a picture gave this 16-byte token.
+
+    A token has 128 bits and cannot be guessed, offline or otherwise. A code has 30 and must never
+    come here: one recorded handshake would give it away.
+    """
+    assert len(token.reveal()) == TOKEN_BYTES
+    return Secret(derive(token.reveal(), LABEL_QR_PSK))
+
+
+def qr_check(content: bytes) -> bytes:
+    """Return the 4 bytes that tell a text which was cut or mistyped from a wrong one."""
+    return digest(LABEL_QR_CHECK, content)[:QR_CHECK_BYTES]
 
 
 def _cids(handshake_hash: bytes, static_a: bytes, static_b: bytes) -> tuple[bytes, bytes]:

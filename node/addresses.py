@@ -1,5 +1,7 @@
 """Addresses as people type them."""
 
+from ipaddress import ip_address
+
 from .. import CoveyError
 from .ports import Address
 
@@ -17,3 +19,11 @@ def parse_address(text: str) -> Address:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise BadAddressError(f"{text!r} is no address: HOST:PORT was expected")
     return Address(host, int(port))
+
+
+def is_unspecified(address: Address) -> bool:
+    """Whether this is what one listens on to be found at every address, or a name of whatever."""
+    try:
+        return ip_address(address.host.partition("%")[0]).is_unspecified
+    except ValueError:
+        return True

@@ -18,7 +18,6 @@ from .. import CoveyError
 from ..crypto.entry import CONTROL_SCOPE
 from ..crypto.grants import mesh_id
 from ..crypto.identity import DeviceKeys, read_certificate, short_id, shown_id
-from ..crypto.secret import Secret
 from ..storage import event_rows, log_rows, membership_rows, meta_rows
 from ..storage.errors import StorageError
 from ..storage.peer_rows import AddressSource
@@ -28,7 +27,7 @@ from ..sync.membership import Membership
 from ..sync.registry import Device
 from .adopting import Adoption, adopt_mesh, take_carried
 from .background import AGAIN_MS, finish, retry_when_due
-from .channel import VERSIONS, SecureChannel
+from .channel import VERSIONS
 from .committer import HLC_RESERVED, Committer, Staged
 from .counters import Counters
 from .directory import Directory
@@ -437,11 +436,6 @@ class Engine:
 
     async def browse(self, service: str, seen: Callable[[Sighting], None]) -> Browsing:
         return await self.reach.browse(service, seen)
-
-    async def open_pairing_channel(
-        self, address: Address, static: Secret, timeout_ms: int
-    ) -> SecureChannel:
-        return await self.reach.open_pairing_channel(address, static, timeout_ms)
 
 
 class PolicyError(CoveyError):

@@ -1,9 +1,12 @@
 """Joining: the side that types the code and becomes a member.
 
 Finds the window by mDNS or goes to an address, proves the code, shows the person which mesh and
-by whom, and hands over its certificate. What comes back is believed only after the fold of the
-membership log says so: the genesis hashes to the mesh id that was offered, the admitting device is
-an admin in it, and our own enrolment is in it. Then the store changes meshes in one transaction.
+by whom, and hands over its certificate. Instead of a code it takes the text of the picture beside
+it, which says where to go; then the handshake is the proof, and only that window answers.
+
+What comes back is believed only after the fold of the membership log says so: the genesis hashes to
+the mesh id that was offered, the admitting device is an admin in it, and our own enrolment is in
+it. Then the store changes meshes in one transaction.
 
 What this device wrote before stays: its records are carried over and written again in the new
 mesh, under its keys (`covey.node.carrying`). A device whose mesh has other members refuses.
@@ -55,6 +58,7 @@ from .ports import (
     Sighting,
     UnreachableError,
 )
+from .ticket import is_ticket, read_ticket
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -92,7 +96,8 @@ class Joiner:
         ask: Ask,
     ) -> None:
         self._engine = engine
-        self._code = normalise_code(code)
+        self._ticket = read_ticket(code) if is_ticket(code) else None
+        self._code = "" if self._ticket else normalise_code(code)
         self._address = None if address is None else parse_address(address)
         self._tag = None if tag is None else tag.lower()
         self._timeout_ms = timeout_ms
@@ -109,10 +114,11 @@ class Joiner:
                 " or a code shown by a device that is not",
             )
         yield {"event": "searching", "address": None if not self._address else str(self._address)}
-        candidates = [self._address] if self._address else await self._search()
-        channel = await self._connect(candidates)
+        channel = await self._reach()
         try:
-            offer = await self._prove_code(channel)
+            if self._ticket is None:
+                await self._prove_code(channel)
+            offer = await self._introduce(channel)
             yield self._confirmation(offer)
             if self._ask is not None and not await self._ask():
                 raise PairingRefusedError(Refusal.DECLINED, "you said no: nothing was changed")
@@ -154,8 +160,28 @@ class Joiner:
         async for event in self._first_sync(offer.sig, channel.remote):
             yield event
 
+    async def _reach(self) -> SecureChannel:
+        """A channel to where the code is shown: at the address given, read, or announced."""
+        known = [self._address] if self._address else []
+        if self._ticket is not None and not known:
+            known = list(self._ticket.addresses)
+        if not known:
+            return await self._connect(await self._search())
+        try:
+            return await self._connect(known)
+        except CoveyError:
+            # What the picture said may be out of date by now, and another address announced.
+            if self._address or self._engine.discovery is None:
+                raise
+            with suppress(NobodyWaitingError):
+                known = await self._search()
+            return await self._connect(known)
+
     async def _search(self) -> list[Address]:
-        """Every address of the one window that is announced on this network."""
+        """Every address of the one window that is announced on this network.
+
+        With a picture in hand, of every window that is.
+        """
         found: dict[str, Sighting] = {}
         news = asyncio.Event()
 
@@ -174,6 +200,9 @@ class Joiner:
         finally:
             await browsing.close()
         windows = list(self._matching(found))
+        if self._ticket is not None:
+            # Only one of them can answer, and asking another costs it nothing.
+            return [address for window in windows for address in window.addresses]
         if len(windows) > 1:
             tags = ", ".join(sorted(pairing_tag(s) or "?" for s in windows))
             raise SeveralWaitingError(
@@ -206,8 +235,8 @@ class Joiner:
         last: CoveyError | None = None
         for address in candidates:
             try:
-                return await self._engine.open_pairing_channel(
-                    address, self._static, DIAL_TIMEOUT_MS
+                return await self._engine.reach.open_pairing_channel(
+                    address, self._static, self._ticket, DIAL_TIMEOUT_MS
                 )
             except (UnreachableError, ConnectionLostError) as error:
                 last = error
@@ -216,15 +245,16 @@ class Joiner:
                     # It does show a code, and another one would help as little.
                     last = PairingRefusedError(Refusal.MALFORMED, str(error))
                     continue
+                shows = "no code, or it" if self._ticket is None else "another picture, or this one"
                 last = PairingRefusedError(
                     Refusal.EXPIRED,
-                    f"{address} shows no code, or it has expired: run `covey pair` there ({error})",
+                    f"{address} shows {shows} has expired: run `covey pair` there ({error})",
                 )
         assert last is not None
         raise last
 
-    async def _prove_code(self, channel: SecureChannel) -> Offer:
-        """Steps 1 to 6."""
+    async def _prove_code(self, channel: SecureChannel) -> None:
+        """Steps 1 to 4."""
         engine = self._engine
         pake = PakeInitiator(
             self._code,
@@ -237,11 +267,20 @@ class Joiner:
         point = expect(await self._next(channel, CODE_STEP_MS), TYPE_POINT_A)
         await channel.send(bytes((TYPE_CONFIRM_B,)) + pake.confirm(point))
         pake.finish(expect(await self._next(channel, CODE_STEP_MS), TYPE_CONFIRM_A))
+
+    async def _introduce(self, channel: SecureChannel) -> Offer:
+        """Steps 5 and 6."""
+        engine = self._engine
         us = engine.our_device()
         proof = prove_key(engine.keys.sign, channel.handshake_hash)
         newcomer = Newcomer(us.sig_pk, us.dh_pk, us.seal_pk, us.name, us.type, proof)
         await channel.send(newcomer.encode())
-        return Offer.decode(expect(await self._next(channel, CODE_STEP_MS), TYPE_OFFER))
+        offer = Offer.decode(expect(await self._next(channel, CODE_STEP_MS), TYPE_OFFER))
+        if self._ticket is not None and offer.mesh != self._ticket.mesh:
+            raise PairingRefusedError(
+                Refusal.MALFORMED, "the other device offers another mesh than its picture did"
+            )
+        return offer
 
     def _confirmation(self, offer: Offer) -> Event:
         return {

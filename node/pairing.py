@@ -5,6 +5,10 @@ meanwhile is answered one at a time; the others are closed and do not burn the c
 confirmation kills the code at once and both sides say so. Three burned codes within ten minutes
 switch pairing off for ten minutes, also across restarts.
 
+Beside the code stands a picture (`ticket`), with a token that cannot be guessed. Whoever has read
+it needs no code: the handshake itself proves it, and who has not read all of it gets no channel,
+burns nothing and is told nothing. Either way in ends both.
+
 Both people answer before anything is admitted. The enrolment and all key grants become durable
 in one transaction, before the new device is told.
 
@@ -21,12 +25,19 @@ from nacl.bindings import crypto_scalarmult_base
 from .. import CoveyError
 from ..crypto.errors import CryptoError
 from ..crypto.identity import read_certificate
-from ..crypto.pairing import PairingFailed, PakeResponder, WrongCodeError, key_is_proved
+from ..crypto.pairing import (
+    TOKEN_BYTES,
+    PairingFailed,
+    PakeResponder,
+    WrongCodeError,
+    key_is_proved,
+    qr_psk,
+)
 from ..crypto.secret import Secret
 from ..crypto.words import make_code
 from ..storage import meta_rows
 from ..storage.errors import StorageError
-from .channel import SecureChannel
+from .channel import ChannelKeys, Purpose, SecureChannel
 from .deadline import DeadlinePassed, within
 from .pairing_frames import (
     LEVELS,
@@ -47,6 +58,7 @@ from .pairing_frames import (
     refusal_frame,
 )
 from .ports import SERVICE_PAIRING, ConnectionLostError
+from .ticket import Ticket, for_ticket
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -90,8 +102,16 @@ class PairingWindow:
         self._admitting = False
         self._closed = False
         self._code = make_code(engine.entropy.draw)
+        self._token = Secret(engine.entropy.draw(TOKEN_BYTES))
         self.static = Secret(engine.entropy.draw(32))
         """The Noise static secret of this window; nothing identifies us to a stranger."""
+
+    def offers(self) -> dict[Purpose, ChannelKeys]:
+        """What whoever knocks now may open a channel for. A token that was used opens none."""
+        offers = {Purpose.PAIRING: ChannelKeys(self.static)}
+        if not self._spent:
+            offers[Purpose.QR] = ChannelKeys(self.static, qr_psk(self._token))
+        return offers
 
     async def run(self) -> AsyncIterator[Event]:
         """Open the window; ends after one device was admitted, or none.
@@ -114,6 +134,7 @@ class PairingWindow:
             yield {
                 "event": "code",
                 "code": self._code,
+                "qr": self._ticket().text(),
                 "port": engine.port,
                 "expires_in": self._lifetime_ms // 1000,
                 "tag": tag,
@@ -130,14 +151,22 @@ class PairingWindow:
             if announcement is not None:
                 await announcement.close()
 
+    def _ticket(self) -> Ticket:
+        addresses = for_ticket(self._engine.own_addresses())
+        return Ticket(self._engine.mesh.id, public_of(self.static), self._token, addresses)
+
     async def handle(self, channel: SecureChannel) -> None:
-        """One connection that finished Noise XX. Never raises for what the other side does."""
+        """One connection that finished its handshake. Never raises for what the other side does."""
         if self._busy or self._spent:
             await self._turn_away(channel, Refusal.BUSY)
             return
         self._busy = True
         try:
-            await self._admit(channel, await self._prove_code(channel))
+            if channel.purpose is Purpose.QR:
+                self._spent = self._admitting = True
+            else:
+                await self._prove_code(channel)
+            await self._admit(channel, await self._introduced(channel))
         except WrongCodeError:
             self._spent = True
             # A disk that takes no note must not keep a window open that admits nobody any more.
@@ -164,8 +193,8 @@ class PairingWindow:
         finally:
             self._busy = False
 
-    async def _prove_code(self, channel: SecureChannel) -> Newcomer:
-        """Steps 1 to 5."""
+    async def _prove_code(self, channel: SecureChannel) -> None:
+        """Steps 1 to 4."""
         engine = self._engine
         pake = PakeResponder(
             self._code,
@@ -183,6 +212,9 @@ class PairingWindow:
         self._spent = self._admitting = True
         channel.admit()
         await channel.send(bytes((TYPE_CONFIRM_A,)) + own)
+
+    async def _introduced(self, channel: SecureChannel) -> Newcomer:
+        """Step 5."""
         newcomer = Newcomer.decode(expect(await self._next(channel, CODE_STEP_MS), TYPE_DEVICE))
         if not key_is_proved(newcomer.sig, channel.handshake_hash, newcomer.proof):
             raise PairingRefusedError(Refusal.MALFORMED)

@@ -14,11 +14,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .. import CoveyError
+from ..crypto.pairing import qr_psk
 from ..crypto.secret import Secret
 from ..storage import peer_rows
 from ..storage.peer_rows import AddressSource
 from ..storage.store import Conn
 from ..sync.session_events import Opened
+from .addresses import is_unspecified
 from .channel import (
     ChannelKeys,
     ChannelRefused,
@@ -46,6 +48,7 @@ from .ports import (
     UnreachableError,
 )
 from .presence import Presence
+from .ticket import Ticket
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -139,7 +142,7 @@ class Reach:
         offers = {Purpose.MEMBER: ChannelKeys(engine.keys.dh_secret())}
         window = engine.window
         if window is not None:
-            offers[Purpose.PAIRING] = ChannelKeys(window.static)
+            offers |= window.offers()
         with suppress(ChannelRefused):
             channel = await accept_channel(
                 connection,
@@ -151,7 +154,7 @@ class Reach:
                 versions=engine.versions,
                 features=engine.features,
             )
-            if channel.purpose is not Purpose.PAIRING:
+            if channel.purpose is Purpose.MEMBER:
                 await engine.spawn(engine.switchboard.run_link(channel), "link accepted")
             elif window is not None:
                 await window.handle(channel)
@@ -391,19 +394,24 @@ class Reach:
         """Where others on this network may find us, for showing beside a code."""
         discovery, port = self._engine.discovery, self.port
         hosts = discovery.hosts() if discovery is not None else ()
+        if not hosts and self.listen_on is not None and not is_unspecified(self.listen_on):
+            hosts = (self.listen_on.host,)
         return [Address(host, port) for host in hosts if port]
 
     async def open_pairing_channel(
-        self, address: Address, static: Secret, timeout_ms: int
+        self, address: Address, static: Secret, ticket: Ticket | None, timeout_ms: int
     ) -> SecureChannel:
-        """As the new device: go where a code is shown. Raises UnreachableError, ChannelRefused."""
+        """As the new device: go where a code is shown, or the picture of which `ticket` is read.
+
+        Raises UnreachableError, ChannelRefused.
+        """
         engine = self._engine
         connection = await engine.transport.dial(address, timeout_ms)
         return await open_channel(
             connection,
-            Purpose.PAIRING,
-            ChannelKeys(static),
-            None,
+            Purpose.PAIRING if ticket is None else Purpose.QR,
+            ChannelKeys(static, None if ticket is None else qr_psk(ticket.token)),
+            None if ticket is None else ticket.static,
             clock=engine.clock,
             entropy=engine.entropy,
             counters=engine.counters,

@@ -1,8 +1,9 @@
 """Pairings: a code that one device shows and others type, through the production code.
 
 An attempt is what the people do: one runs `covey pair` and reads the code out, the others type it
-on new devices. Whatever becomes of the devices meanwhile, the people go on to the end. What each
-side is told is kept for `checkers/pairing.py`.
+on new devices, or scan the picture beside it. A thief saw that picture in part, or too late.
+Whatever becomes of the devices meanwhile, the people go on to the end. What each side is told is
+kept for `checkers/pairing.py`.
 
 A new device has an empty home, in a mesh of its own. In the end, when the world is mended, who is
 still not in tries again (`unfinished`): a pairing that broke off must not stand in the way.
@@ -15,9 +16,12 @@ from contextvars import Context
 from typing import Any
 
 from .. import CoveyError
+from ..crypto.pairing import TOKEN_BYTES
+from ..crypto.secret import Secret
 from ..crypto.words import make_code
 from ..node.joining import Joiner
 from ..node.pairing import PairingPausedError, PairingWindow
+from ..node.ticket import Ticket, read_ticket
 from .run import Run
 from .sim_device import SimDevice
 from .sim_entropy import SimEntropy
@@ -26,6 +30,11 @@ WINDOW_MS = 120_000
 SEARCH_MS = 60_000
 THINKS_MS_MAX = 59_000
 """A person who has not answered after a minute has said no."""
+WHOLE = "whole"
+THEFTS = ("no-token", "used")
+PICTURES = (WHOLE, *THEFTS)
+"""What a newcomer goes by instead of the code: the picture as it is shown, that picture without its
+token, or one that was shown before."""
 RETRIES_MAX = 3
 """Attempts for a device that is not in when the world is mended; one must do without faults."""
 
@@ -41,6 +50,7 @@ class Attempt:
         level: str,
         *,
         wrong: bool = False,
+        picture: str = "",
         by_address: bool = False,
         declines: str = "",
         gives_up: str = "",
@@ -56,8 +66,11 @@ class Attempt:
         self.admin = admin
         self.newcomers = newcomers
         self.level = level
-        self.wrong = wrong
+        self.wrong = picture in THEFTS if picture else wrong
+        self.picture = picture
         self.is_over = False
+        self.is_alone = True
+        """No other attempt was going on at any time: what was heard comes of this one."""
         self.typed: list[str] = []
         """Who got as far as typing the code."""
         self.enrolled: list[str] = []
@@ -67,6 +80,8 @@ class Attempt:
         self.declined: list[str] = []
         """Whose person was asked and said no."""
         self.refusals: list[str] = []
+        self.failures: list[str] = []
+        """Why the window closed, as the person at it was told."""
         self.is_paused = False
         """No code was shown, because too many were wrong."""
         self._run = run
@@ -85,6 +100,9 @@ class Attempt:
 
     def begin(self) -> None:
         """The people begin; `is_over` tells when they are done."""
+        for other in self._run.pairings:
+            if other is not self and not other.is_over:
+                other.is_alone = self.is_alone = False
         # In no context: people are no part of the process whose message may have led here.
         self._run.world.loop.create_task(self._go(), name="pairing", context=Context())
 
@@ -147,6 +165,8 @@ class Attempt:
                         self._shown.set()
                     elif event["event"] == "enrolled":
                         self.enrolled.append(event["device"]["id"])
+                    elif event["event"] == "failed":
+                        self.failures.append(event["reason"])
         except CoveyError as error:
             self.is_paused = isinstance(error, PairingPausedError)
             self._refuse(device, error)
@@ -168,12 +188,30 @@ class Attempt:
             self._refuse(device, error)
 
     def _words(self) -> str:
-        """The code as it is typed."""
+        """The code as it is typed, or the picture as it is scanned."""
+        if self.picture:
+            return self._scanned(read_ticket(self._code["qr"])).text()
         right: str = self._code["code"]
         words, entropy = right, SimEntropy(self._run.world.dice, "mistyped", self._number)
         while self.wrong and words == right:
             words = make_code(entropy.draw)
         return words
+
+    def _scanned(self, now: Ticket) -> Ticket:
+        """What a newcomer makes of the picture that is shown now."""
+        if self.picture == WHOLE:
+            return now
+        earlier = [
+            read_ticket(attempt._code["qr"])
+            for attempt in (*self._run.pairings, *self._run.retries)
+            if attempt is not self and attempt.is_over and attempt._code
+        ]
+        if self.picture == "used" and earlier:
+            static, token = earlier[-1].static, earlier[-1].token
+        else:
+            entropy = SimEntropy(self._run.world.dice, "guessed token", self._number)
+            static, token = now.static, Secret(entropy.draw(TOKEN_BYTES))
+        return Ticket(now.mesh, static, token, now.addresses)
 
     def _asker(self, device: SimDevice) -> Callable[[], Awaitable[bool]]:
         async def ask() -> bool:

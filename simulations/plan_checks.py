@@ -15,6 +15,7 @@ from .doings import DOINGS, FAULTS
 from .doings.fault import PHASES
 from .doings.process_doings import CLONE
 from .hostile.registry import MISBEHAVIOURS
+from .pairings import PICTURES
 from .plan import Plan, PlanError, Step, load_plan
 from .planning import HOURS_MAX
 from .run import NO_SESSION
@@ -197,6 +198,7 @@ _MAY_HAVE: Mapping[str, Test] = {
     "bytes_per_ms": _is_rate,
     "extra": lambda value, _: isinstance(value, dict),
     "features": lambda value, _: isinstance(value, list),
+    "picture": _among(("", *PICTURES)),
     "declines": _is_device,
     "gives_up": _is_device,
     "after_ms": _is_time,

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from .doings import FAULTS, Stage
+from .pairings import THEFTS, WHOLE
 from .plan import Step
 from .planning import FIELDS, IDS, Scenario
 from .witness import CANARY
@@ -110,6 +111,8 @@ def _pairing(random: Random, admin: str, names: list[str], name: str, level: str
     }
     if random.random() < 0.25:
         args["wrong"] = True
+    if random.random() < 0.4:
+        args["picture"] = random.choice((WHOLE, WHOLE, *THEFTS))
     if random.random() < 0.1:
         args["declines"] = random.choice((admin, name))
     if random.random() < 0.2:

@@ -18,6 +18,10 @@ HOSTILE = "eve\x1b[2J\x9b1m\u202etxt.exe\u200b[red]"
 """A name no terminal may see as it is: escape sequences, bidi override, zero width, rich markup."""
 
 DEVICE = {"id": "K7QF-3M2X-0001", "short_id": "K7QF-3M2X", "name": "laptop", "type": "laptop"}
+PICTURE = (
+    "covey1:NVWW23LNNVWW23LNNVWW23LNNVZXG43TONZXG43TONZXG43TONZXG43TONZXG43TONZXG43TO"
+    "NZXG5DUOR2HI5DUOR2HI5DUOR2HI5ABATAAAAQHDXTLRSXHJI"
+)
 PHONE = {"id": "9RTB-C400-0002", "short_id": "9RTB-C400", "name": HOSTILE, "type": "phone"}
 
 
@@ -233,6 +237,7 @@ class FakeService:
         yield {
             "event": "code",
             "code": "amber-clock-river",
+            "qr": PICTURE,
             "port": 7654,
             "expires_in": 300,
             "tag": "k7qf",

@@ -24,7 +24,7 @@ from covey.cli.options import Settings
 from covey.node.local_socket import Credentials
 
 from .fake_node import FakeNode, attempt, command, fake_node
-from .fake_service import HOSTILE, FakeError
+from .fake_service import HOSTILE, PICTURE, FakeError
 
 TEA = {"text": "likes tea"}
 DEVICE_FIELDS = {"device_id", "short_id", "device_name", "device_type", "trust_level"} | {
@@ -43,6 +43,7 @@ def documents(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+CODE = "amber-clock-river"
 JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("devices",), {"devices"}),
     (("devices", "list"), {"devices"}),
@@ -194,6 +195,11 @@ def test_failures_of_the_system_have_a_code_and_a_line(
         ("join", "amber-clock-river"),
         ("join", "amber-clock-rivet", "--yes"),
         ("join", "--yes"),
+        ("join", PICTURE, "--yes"),
+        ("join", "  " + PICTURE.upper(), "--yes"),
+        ("join", "COVEY1:", "--yes"),
+        ("join", "amber-clock-river", "--qr-fd", "0", "--yes"),
+        ("join", "--qr-fd", "999", "--yes"),
         ("--key-file", "k", "--passphrase-fd", "3", "status"),
     ],
     ids=lambda a: " ".join(a)[:40],
@@ -458,6 +464,63 @@ def test_the_picture_of_the_code_is_for_terminals_only(
 
     assert "█" not in plain and "covey join amber-clock-river --address 192.0.2.7:7654" in plain
     assert "█" in drawn and "covey join amber-clock-river" in drawn
+    assert f"covey join -`, and paste there\n\n    {PICTURE}\n" in plain
+
+
+def test_the_picture_holds_the_text_to_paste(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a camera reads must be what `join -` takes."""
+    drawn: list[str] = []
+    monkeypatch.setattr(pair_commands, "on_terminal", lambda: True)
+    monkeypatch.setattr(pair_commands, "_draw", drawn.append)
+    node.run("pair", "--yes")
+
+    assert drawn == [PICTURE]
+
+
+def test_pair_tells_a_script_the_text_of_the_picture(node: FakeNode) -> None:
+    """A program that draws it itself needs it."""
+    (code, _) = documents(node.run("pair", "--yes", "--json").stdout)
+
+    assert code["qr"] == PICTURE
+
+
+@pytest.mark.parametrize("text", [PICTURE, PICTURE.upper() + "\n", f"  {PICTURE}\r\n", CODE])
+def test_join_takes_the_picture_or_the_code_from_standard_input(node: FakeNode, text: str) -> None:
+    """The text is a secret, so it stands in no argument."""
+    result = node.run("join", "-", "--yes", stdin=text)
+
+    assert result.exit_code == 0, result.output
+    assert node.asked("join")[0]["code"] == (CODE if text == CODE else PICTURE)
+
+
+def test_join_takes_the_picture_from_a_descriptor(node: FakeNode, tmp_path: Path) -> None:
+    """A scanner is a program that pipes."""
+    read, write = os.pipe()
+    os.write(write, PICTURE.encode() + b"\n")
+    os.close(write)
+    node.run("join", "--qr-fd", str(read), "--yes")
+    os.close(read)
+
+    assert node.asked("join")[0]["code"] == PICTURE
+
+
+def test_a_picture_in_an_argument_is_refused_and_not_repeated(node: FakeNode) -> None:
+    """Errors end in logs; this one must not carry on what should not have been typed."""
+    result = node.run("join", PICTURE, "--yes")
+
+    assert "covey join -" in result.stderr and PICTURE[8:] not in result.stderr
+
+
+@pytest.mark.parametrize("text", [PICTURE[:-3], "covey1:", "covey1:" + "A" * 5000, "", "no code"])
+def test_a_picture_that_was_cut_is_wrong_usage(node: FakeNode, text: str) -> None:
+    """Told here and at once, not by silence from the other device."""
+    result = node.run("join", "-", "--yes", stdin=text)
+
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1
+    assert len(text) < 8 or text not in result.stderr
+    assert node.service.asked == []
 
 
 @pytest.mark.parametrize(

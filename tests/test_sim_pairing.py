@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from covey.crypto.secret import Secret
 from covey.node.pairing import PairingWindow
 from covey.simulations.checkers.pairing import PairingChecker
 from covey.simulations.outcome import Outcome
-from covey.simulations.pairings import Attempt
+from covey.simulations.pairings import THEFTS, WHOLE, Attempt
 from covey.simulations.plan import Plan, Step
 from covey.simulations.planning import plan_of
 from covey.simulations.run import Run
@@ -70,6 +71,29 @@ def test_a_code_that_two_people_type_lets_one_in() -> None:
     assert second[: second.index("mended")] == ["searching", "PairingRefusedError"]
 
 
+@pytest.mark.parametrize("law", ["instant", "lan"])
+def test_a_new_device_joins_with_the_picture(law: str) -> None:
+    """No code is typed, and no address."""
+    outcome = ran(Step(5_000, "pair", {**PAIR, "picture": WHOLE}), law=law)
+
+    assert told(outcome, "laptop") == ["code", "confirm", "enrolled", "mended"]
+    assert told(outcome, "tablet") == ["searching", "confirm", "joined", "synced", "mended"]
+
+
+@pytest.mark.parametrize("picture", THEFTS)
+def test_a_picture_that_was_seen_in_part_or_used_lets_nobody_in(picture: str) -> None:
+    """It also spoils nothing: the window goes on waiting for who may."""
+    phone = Step(1_000, "newcomer", {"device": "phone-2", "kind": "phone"})
+    theft = {**PAIR, "newcomers": ["phone-2"], "picture": picture, "window_ms": 9_000}
+    outcome = ran(
+        phone, Step(5_000, "pair", {**PAIR, "picture": WHOLE}), Step(20_000, "pair", theft)
+    )
+    at_laptop, at_phone = told(outcome, "laptop"), told(outcome, "phone-2")
+
+    assert at_laptop[3 : at_laptop.index("mended")] == ["code", "failed expired"]
+    assert at_phone[: at_phone.index("mended")] == ["searching", "PairingRefusedError"]
+
+
 @pytest.mark.parametrize("who", ["laptop", "tablet"])
 def test_a_person_who_says_no_or_gives_up_is_heard(who: str) -> None:
     """Nobody is admitted against the will of either."""
@@ -128,6 +152,39 @@ def test_a_window_that_takes_any_code_is_found(monkeypatch: pytest.MonkeyPatch) 
 
     assert {violation.claim for violation in outcome.violations} == {"I16"}
     assert "a wrong code let a device in" in [v.message for v in outcome.violations]
+
+
+def test_a_picture_that_is_the_same_every_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that are not made anew let in whoever saw the last ones."""
+
+    def made(self: PairingWindow, *arguments: Any) -> None:
+        whole(self, *arguments)
+        self._token, self.static = Secret(bytes(16)), Secret(b"s" * 32)
+
+    whole = PairingWindow.__init__
+    monkeypatch.setattr(PairingWindow, "__init__", made)
+    phone = Step(1_000, "newcomer", {"device": "phone-2", "kind": "phone"})
+    first = Step(5_000, "pair", {**PAIR, "picture": WHOLE})
+    theft = Step(40_000, "pair", {**PAIR, "newcomers": ["phone-2"], "picture": "used"})
+
+    outcome = run_plan(replace(QUIET, law="instant", steps=(COME, phone, first, theft)))
+
+    assert "a wrong code let a device in" in [v.message for v in outcome.violations]
+
+
+def test_a_wrong_picture_that_used_up_the_code_is_found() -> None:
+    """Anybody could keep a person from pairing."""
+    with World(1) as world:
+
+        async def judged() -> None:
+            run = Run(QUIET, world)
+            attempt = Attempt(run, "laptop", ("tablet",), "full", picture="no-token")
+            attempt.failures = ["wrong-code"]
+            PairingChecker(run)._judge(attempt)
+
+        world.run(judged())
+
+        assert [v.message for v in world.violations] == ["a wrong picture used up the code"]
 
 
 @pytest.mark.parametrize(

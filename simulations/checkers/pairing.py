@@ -12,7 +12,7 @@ class PairingChecker(Checker):
     """Holds what people at both devices were told against who is a member."""
 
     claims: ClassVar[dict[str, str]] = {
-        "I16": "a right code lets in one device, a wrong one nobody, and who was told is in",
+        "I16": "a right code or picture lets in one device, a wrong one none, who was told is in",
     }
 
     def __init__(self, run: Run) -> None:
@@ -52,6 +52,8 @@ class PairingChecker(Checker):
         """What was told in the course of one attempt."""
         if attempt.wrong and (attempt.enrolled or attempt.joined):
             self._tell(attempt.admin, "a wrong code let a device in")
+        if attempt.picture and attempt.is_alone and "wrong-code" in attempt.failures:
+            self._tell(attempt.admin, "a wrong picture used up the code")
         if len({*attempt.enrolled}) > 1 or len({*attempt.joined}) > 1:
             self._tell(attempt.admin, "one code let two devices in")
         if attempt.declined and (attempt.enrolled or attempt.joined):

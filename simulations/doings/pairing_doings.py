@@ -20,13 +20,17 @@ def newcomer(run: Run, args: dict[str, Any]) -> None:
 
 
 def pair(run: Run, args: dict[str, Any]) -> None:
-    """An admin shows a code, and the people at new devices type it, or (`wrong`) another one."""
+    """An admin shows a code, and the people at new devices type it, or (`wrong`) another one.
+
+    With `picture` they scan what stands beside it, as it is or as a thief has it.
+    """
     Attempt(
         run,
         args["device"],
         tuple(args["newcomers"]),
         args["level"],
         wrong=bool(args.get("wrong")),
+        picture=str(args.get("picture", "")),
         by_address=bool(args.get("by_address")),
         declines=str(args.get("declines", "")),
         gives_up=str(args.get("gives_up", "")),
