@@ -1,18 +1,10 @@
-"""Peers, addresses, membership, events and alarms: small tables that must not lie or grow."""
+"""Peers, addresses, membership and alarms: small tables that must not lie or grow."""
 
 import sqlite3
 
 import pytest
 
-from covey.storage.event_rows import (
-    add_event,
-    alarms,
-    broken_event,
-    events,
-    last_events,
-    prune_events,
-    raise_alarm,
-)
+from covey.storage.event_rows import alarms, raise_alarm
 from covey.storage.membership_rows import (
     Operation,
     ScopeKey,
@@ -151,46 +143,6 @@ def test_a_scope_key_is_kept_once_and_never_shown(conn: sqlite3.Connection) -> N
     assert not add_scope_key(conn, key)
     assert scope_keys(conn) == [key]
     assert "secret-key" not in repr(key) + str([key]) + f"{key}"
-
-
-def test_events_are_read_in_order_by_page(conn: sqlite3.Connection) -> None:
-    """`covey log --follow` goes on where it stopped."""
-    numbers = [add_event(conn, n, "synced", f'{{"n":{n}}}') for n in range(10)]
-
-    assert [row.time_ms for row in events(conn, numbers[3], 3)] == [4, 5, 6]
-    assert [row.time_ms for row in last_events(conn, 3)] == [7, 8, 9]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "UPDATE events SET detail = 'x' WHERE event_no = 50",
-        "UPDATE events SET kind = 'x' WHERE event_no = 50",
-        "UPDATE events SET time_ms = 0 WHERE event_no = 50",
-        "DELETE FROM events WHERE event_no = 49",
-        "UPDATE events SET event_no = 50.0, detail = 'y' WHERE event_no = 50",
-    ],
-)
-def test_a_changed_audit_log_is_noticed(conn: sqlite3.Connection, change: str) -> None:
-    """`covey log verify` exists for this."""
-    for n in range(100):
-        add_event(conn, n + 1, "synced", "{}")
-    before = broken_event(conn)
-    conn.execute(change)
-
-    assert (before, broken_event(conn)) == (None, 50)
-
-
-def test_a_pruned_audit_log_still_verifies(conn: sqlite3.Connection) -> None:
-    """It is bounded, and the bound must not look like tampering."""
-    for n in range(50):
-        add_event(conn, n, "synced", "{}")
-    prune_events(conn, 10)
-    number = add_event(conn, 50, "synced", "{}")
-
-    assert number == 51
-    assert len(events(conn, 0, 1000)) == 11
-    assert broken_event(conn) is None
 
 
 def test_the_same_alarm_is_raised_once(conn: sqlite3.Connection) -> None:
