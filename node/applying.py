@@ -12,9 +12,11 @@ The caller holds the turn (`turns.py`): nobody else reads or writes records mean
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..crypto.entry import CONTROL_SCOPE, KIND_MEMBERSHIP
 from ..crypto.errors import CryptoError
+from ..crypto.identity import short_id
 from ..storage import log_rows, membership_rows
 from ..storage.errors import StorageError
 from ..storage.log_rows import Entry
@@ -24,8 +26,9 @@ from ..sync.changeset import decode_change_set
 from ..sync.chunk import decode_tail
 from ..sync.errors import DecodeError, GateError, GateRefusal
 from ..sync.record_state import RecordState
+from .audit import Audit
 from .counters import Counters
-from .happenings import Board, RecordChanged
+from .happenings import RecordChanged
 from .ingest_rows import APPLIED, PENDING, QUARANTINED, SHELVED, Opened, write_applied
 from .ledger import Ledger, Log
 from .mesh import Mesh
@@ -56,7 +59,7 @@ class Applier:
         ledger: Ledger,
         mesh: Mesh,
         shelf: Shelf,
-        board: Board,
+        audit: Audit,
         counters: Counters,
         clock: Clock,
         put_off: Callable[[], None],
@@ -66,7 +69,8 @@ class Applier:
         self._ledger = ledger
         self._mesh = mesh
         self._shelf = shelf
-        self._board = board
+        self._audit = audit
+        self._board = audit.board
         self._counters = counters
         self._clock = clock
         self._put_off = put_off
@@ -403,6 +407,7 @@ class Applier:
         await self._database.write(
             lambda conn: log_rows.set_entry_state(conn, log.number, [(seq, QUARANTINED, why)])
         )
+        self._audit.tally("quarantined", set_aside(self._mesh, log, why))
 
     def post(self, opened: Opened) -> None:
         """Tell whoever watches what this entry changed."""
@@ -413,6 +418,18 @@ class Applier:
             self._board.post(
                 RecordChanged(log.scope.database, row.collection, row.id, log.author, row.fields)
             )
+
+
+def set_aside(mesh: Mesh, log: Log, why: str) -> dict[str, Any]:
+    """What people are told of one entry that is quarantined. `why` quotes nothing of it."""
+    author = mesh.registry.devices.get(log.author)
+    return {
+        "device": short_id(log.author),
+        "name": None if author is None else author.name,
+        "databases": [log.scope.database] if log.scope.database else [],
+        "entries": 1,
+        "why": [why],
+    }
 
 
 def _place(opened: Opened) -> Place:

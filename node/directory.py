@@ -37,18 +37,15 @@ class Directory:
         self._engine = engine
 
     async def journal_rows(self) -> AsyncIterator[dict[str, Any]]:
-        await self._engine.notes.flush()
+        """The log, oldest event first."""
+        await self._engine.audit.flush()
         after = -1
         while rows := await self._engine.database.read(
             lambda conn, a=after: event_rows.events(conn, a, EVENTS_PER_PAGE)  # type: ignore[misc]
         ):
             for row in rows:
                 after = row.event_no
-                yield {
-                    "time": iso_time(row.time_ms),
-                    "event": row.kind,
-                    **json.loads(row.detail),
-                }
+                yield _line(row)
 
     def find_device(self, text: str) -> Device:
         """By full id, or by a name that one active device alone has. Raises UnknownDeviceError."""
@@ -146,3 +143,12 @@ class Directory:
 
 def _time(wall_ms: int | None) -> str | None:
     return None if wall_ms is None else iso_time(wall_ms)
+
+
+def _line(row: event_rows.Event) -> dict[str, Any]:
+    """An event for people, also if somebody tampered with it: `covey log verify` tells that."""
+    try:
+        told = {"time": iso_time(row.time_ms), "event": str(row.kind), **json.loads(row.detail)}
+    except (TypeError, ValueError):
+        return {"time": iso_time(0), "event": "unreadable", "number": row.event_no}
+    return told

@@ -26,6 +26,7 @@ from ..sync.fetch import FetchPlan
 from ..sync.membership import Membership
 from ..sync.registry import Device
 from .adopting import Adoption, adopt_mesh, take_carried
+from .audit import Audit
 from .background import AGAIN_MS, finish, retry_when_due
 from .channel import VERSIONS
 from .committer import HLC_RESERVED, Committer, Staged
@@ -102,6 +103,7 @@ class Engine:
         self.back_up: Callable[[Path, bool], Awaitable[dict[str, Any]]] | None = None  # backup.py
         self.board = Board()
         self.notes = Notes(database, clock)
+        self.audit = Audit(database, self.notes, self.board, clock)
         self.switchboard = Switchboard(self)
         self._window: PairingWindow | None = None
         self._tasks: dict[asyncio.Task[Any], None] = {}
@@ -183,7 +185,7 @@ class Engine:
             self.shelf,
             self.committer,
             self.turns,
-            self.board,
+            self.audit,
             self.clock,
             self.counters,
             headings,
@@ -275,7 +277,7 @@ class Engine:
         self.switchboard.hang_up()
         await finish(self._tasks, self.clock)
         await self.reach.close_listener()
-        await self.notes.flush()
+        await self.audit.close()
         await self.committer.settle()
         self.board.close()
         if self.discovery is not None:
@@ -376,10 +378,7 @@ class Engine:
 
     def tell(self, kind: str, detail: dict[str, Any]) -> None:
         """An event for people: on the board now, and in the log of the store."""
-        self.board.post(NodeEvent(kind, detail))
-        now_ms = self.clock.wall_ms()
-        text = json.dumps(detail, sort_keys=True)
-        self.note(lambda conn: event_rows.add_event(conn, now_ms, kind, text))
+        self.audit.tell(kind, detail)
 
     async def alarm(self, kind: str, detail: dict[str, Any]) -> None:
         """Something a person must know: kept until they do, and shown by `status`."""

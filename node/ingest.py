@@ -35,10 +35,10 @@ from ..sync.chunk import decode_tail
 from ..sync.errors import DecodeError
 from ..sync.hlc import merge
 from ..sync.messages import Batch, Run
-from .applying import Applier
+from .applying import Applier, set_aside
+from .audit import Audit
 from .committer import Committer
 from .counters import Counters
-from .happenings import Board
 from .headings import HeadingKey, HeadingNumbers
 from .ingest_rows import (
     APPLIED,
@@ -84,7 +84,7 @@ class Ingest:
         shelf: Shelf,
         committer: Committer,
         turns: Turns,
-        board: Board,
+        audit: Audit,
         clock: Clock,
         counters: Counters,
         headings: HeadingNumbers,
@@ -101,8 +101,9 @@ class Ingest:
         self._counters = counters
         self._heading_numbers = headings
         self._forked = forked
-        self._applier = Applier(database, ledger, mesh, shelf, board, counters, clock, put_off)
-        self._vouching = Vouching(database, ledger, mesh, shelf, self._applier, board)
+        self._audit = audit
+        self._applier = Applier(database, ledger, mesh, shelf, audit, counters, clock, put_off)
+        self._vouching = Vouching(database, ledger, mesh, shelf, self._applier, audit.board)
 
     async def prepare(self, batch: Batch) -> Prepared:
         """Verify and decode a batch. Raises BatchRefusedError; then nothing was changed."""
@@ -339,3 +340,5 @@ class Ingest:
                 self._applier.await_turn(opened)
             elif opened.state == APPLIED:
                 self._applier.post(opened)
+            elif opened.state == QUARANTINED:
+                self._audit.tally("quarantined", set_aside(self._mesh, opened.log, opened.why))

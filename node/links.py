@@ -31,6 +31,7 @@ from ..sync.session_events import (
     EntriesRead,
     Event,
     FrameReceived,
+    HeadsAdvanced,
     ReadEntries,
     SendFrame,
     StartTimer,
@@ -46,6 +47,7 @@ from .channel import SecureChannel
 from .ingest import BatchRefusedError
 from .ingest_rows import Prepared
 from .ports import Cancel, Clock, ConnectionLostError
+from .traffic import LinkTraffic, Round
 
 VECTOR_TYPE = b"\x03"
 VECTOR_SCOPE = slice(4, 20)
@@ -93,44 +95,8 @@ class Office:
     def fork_seen(self, link: "Link", fork: DeclareFork) -> None:
         raise NotImplementedError
 
-
-@dataclass(slots=True)
-class LinkTraffic:
-    """What went over a link, for people."""
-
-    sent_bytes: int = 0
-    received_bytes: int = 0
-    sent_entries: int = 0
-    received_entries: int = 0
-    sent_by_type: dict[int, int] = field(default_factory=dict)
-    """The sent bytes by the type of their frame, its first byte (docs/protocol.md, section 7)."""
-    received_by_type: dict[int, int] = field(default_factory=dict)
-
-    def sent(self, frame: bytes) -> None:
-        self.sent_bytes += len(frame)
-        _count(self.sent_by_type, frame)
-
-    def received(self, frame: bytes) -> None:
-        self.received_bytes += len(frame)
-        _count(self.received_by_type, frame)
-
-    def add(self, other: "LinkTraffic") -> None:
-        """Take what went over another link as well into these totals."""
-        self.sent_bytes += other.sent_bytes
-        self.received_bytes += other.received_bytes
-        self.sent_entries += other.sent_entries
-        self.received_entries += other.received_entries
-        for ours, theirs in (
-            (self.sent_by_type, other.sent_by_type),
-            (self.received_by_type, other.received_by_type),
-        ):
-            for kind, size in theirs.items():
-                ours[kind] = ours.get(kind, 0) + size
-
-
-def _count(totals: dict[int, int], frame: bytes) -> None:
-    if frame:
-        totals[frame[0]] = totals.get(frame[0], 0) + len(frame)
+    def refused(self, link: "Link", why: str) -> None:
+        raise NotImplementedError
 
 
 @dataclass(slots=True, eq=False)
@@ -142,9 +108,12 @@ class Link:
     device: bytes
     channel: SecureChannel
     office: Office
+    short_id: str = ""
+    """Of the device, for people."""
     state: SessionState = field(default_factory=SessionState)
     remote_state: dict[str, Any] = field(default_factory=dict)
     traffic: LinkTraffic = field(default_factory=LinkTraffic)
+    round: Round = field(default_factory=Round)
     closed_for: Reason | None = None
     opened_ms: int = 0
     proved_ms: int | None = None
@@ -179,6 +148,9 @@ class Link:
         self.state, effects = step(
             self.state, event, office.holdings, office.plan, office.clock.monotonic_ms()
         )
+        match event:
+            case HeadsAdvanced(frame=bytes() as pushed) if SendFrame(pushed) in effects:
+                self._moved_out(event.scope, event.seq - event.prev_seq)
         for effect in effects:
             self._carry_out(effect)
 
@@ -259,6 +231,7 @@ class Link:
                 prepared = await self.office.prepare_batch(self, request.batch)
             except BatchRefusedError as error:
                 prepared = None
+                self.office.refused(self, error.reason)
                 refusal = BatchRefused(Reason.BATCH_REFUSED, error.reason)
             try:
                 if storing is not None and not storing.done():
@@ -290,13 +263,21 @@ class Link:
             self._ending.set()
             raise
         else:
-            self.traffic.received_entries += entries
+            if entries:
+                self.traffic.received_entries += entries
+                self.round.moved(request.batch.scope)
             self._deliver_late(BatchStored(request.batch.scope, heads, request.frame_bytes))
 
     async def _read(self, request: ReadEntries) -> None:
         answer = await self.office.read_entries(request)
-        self.traffic.sent_entries += sum(run.last_seq - run.first_seq + 1 for run in answer.runs)
+        if answer.runs:
+            entries = sum(run.last_seq - run.first_seq + 1 for run in answer.runs)
+            self._moved_out(answer.scope, entries)
         self.deliver(answer)
+
+    def _moved_out(self, scope: bytes, entries: int) -> None:
+        self.traffic.sent_entries += entries
+        self.round.moved(scope)
 
     def _start(self, timer: Timer, duration_ms: int) -> None:
         def fire() -> None:

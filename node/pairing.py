@@ -130,6 +130,7 @@ class PairingWindow:
         announcement = None
         timer = asyncio.ensure_future(self._expire())
         try:
+            engine.tell("pairing_opened", {"level": self._level})
             announcement = await engine.announce(SERVICE_PAIRING, {"v": "1", "t": tag})
             yield {
                 "event": "code",
@@ -145,6 +146,8 @@ class PairingWindow:
                 yield event
         finally:
             # Whoever ended the command early does not want anybody to be admitted any more.
+            if not self._spent:
+                engine.tell("pairing_closed", {})
             self._spent = self._closed = True
             timer.cancel()
             engine.close_window(self)

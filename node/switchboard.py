@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..crypto.identity import short_id
 from ..storage import peer_rows
 from ..storage.peer_rows import AddressSource
+from ..storage.store import Conn
 from ..sync.fetch import FetchPlan
 from ..sync.messages import Batch, Reason
 from ..sync.session_events import (
@@ -30,10 +31,11 @@ from .channel import SecureChannel
 from .committer import Staged
 from .ingest_rows import Prepared
 from .ledger import Log
-from .links import BatchHeads, Link, LinkTraffic, Office
+from .links import BatchHeads, Link, Office
 from .outgoing import read_entries, staged_frame
 from .ports import Address
 from .ties import newcomer_stays, store_key
+from .traffic import REFUSALS, LinkTraffic
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -54,6 +56,8 @@ class Switchboard(Office):
         self._comparing: set[tuple[bytes, bytes]] = set()
         self.latest: dict[bytes, Link] = {}
         """The last link to each device of this run; after its end it tells how things stood."""
+        self._met: set[bytes] = set()
+        """Devices that were linked in this run."""
         self.traffic_ended = LinkTraffic()
         """What went over all links of this run that have ended."""
         self.is_off = False
@@ -78,12 +82,13 @@ class Switchboard(Office):
         if len(crowd) >= LINKS_PER_DEVICE_MAX:
             crowd[0].deliver(CloseRequested(Reason.REPLACED))
         key = device.sig_pk[:16] + self._engine.entropy.draw(16)
-        link = Link(key, device.sig_pk, channel, self)
+        link = Link(key, device.sig_pk, channel, self, short_id(device.sig_pk))
         self.links[key] = link
         self.latest[device.sig_pk] = link
         self._engine.links_changed()
+        self._note_met(link)
         self._note_seen(device.sig_pk)
-        self._engine.tell("connected", {"device": short_id(device.sig_pk), "name": device.name})
+        self._engine.tell("connected", self._named(link))
         try:
             await link.run(
                 self._engine.reach.opening(link, self._engine.mesh.shared_privacies(device.sig_pk))
@@ -94,17 +99,55 @@ class Switchboard(Office):
             self._engine.links_changed()
             reason = link.closed_for.name.lower() if link.closed_for else "closed"
             self._engine.counters.add(f"link.ended.{reason}")
+            self._end_round(link, reason)
             if not self._engine.closing:
-                self._engine.tell(
-                    "disconnected", {"device": short_id(device.sig_pk), "reason": reason}
-                )
+                self._engine.tell("disconnected", {**self._named(link), "reason": reason})
                 self._note_seen(device.sig_pk)
+
+    def _named(self, link: Link) -> dict[str, Any]:
+        """The device at the other end, as events name it."""
+        device = self._engine.mesh.registry.devices.get(link.device)
+        return {"device": link.short_id, "name": None if device is None else device.name}
+
+    def _note_met(self, link: Link) -> None:
+        """The first time that this store sees a device is an event."""
+        if link.device in self._met:
+            return
+        self._met.add(link.device)
+        device, met = link.device, self._engine.audit.note_of("met", self._named(link))
+
+        def note(conn: Conn) -> None:
+            if peer_rows.peer(conn, device) is None:
+                met(conn)
+
+        self._engine.note(note)
 
     def _note_seen(self, device: bytes) -> None:
         now_ms = self.clock.wall_ms()
         self._engine.note(
             lambda conn: peer_rows.saw_peer(conn, device, now_ms), fact=("seen", device)
         )
+
+    def _end_round(self, link: Link, reason: str) -> None:
+        """The link has ended: was anything under way, or did one side not want the other?"""
+        is_refused = link.closed_for in REFUSALS
+        # Of two links to one store one ends before it was used.
+        is_surplus = link.closed_for is Reason.REPLACED and not link.round.scopes
+        if is_refused or (link.round.is_open and not is_surplus):
+            told = {**self._round_of(link), "why": [reason]}
+            if is_refused:
+                self._engine.audit.tally("sync_refused", told)
+            else:
+                self._engine.audit.tally("sync_cut", told)
+
+    def _round_of(self, link: Link) -> dict[str, Any]:
+        scopes = [self._engine.ledger.scope(tag) for tag in link.round.scopes]
+        databases = [scope.database for scope in scopes if scope is not None and scope.database]
+        return {**self._named(link), **link.round.end(link.traffic, databases)}
+
+    def refused(self, link: Link, why: str) -> None:
+        """A batch broke the protocol; nothing of it was stored."""
+        self._engine.audit.tally("batch_refused", {**self._named(link), "why": [why]})
 
     def membership_changed(self) -> None:
         """Links of those who may not be here any more end; the others may share other scopes."""
@@ -214,7 +257,9 @@ class Switchboard(Office):
         )
         if not link.proof_told:
             link.proof_told = True
-            self._engine.tell("in_sync", {"device": short_id(link.device)})
+            self._engine.tell("in_sync", self._named(link))
+        if link.round.is_open:
+            self._engine.audit.tally("synced", self._round_of(link))
 
     def greeted(self, link: Link, greeting: DeclareGreeting) -> None:
         """The peer told which store it is and where it listens: drop a second link to it."""

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
-from ..node.links import LinkTraffic
+from ..node.traffic import LinkTraffic
 from .checkers import CHECKERS, Checker
 from .checkers.convergence import (
     LOOK_MS,

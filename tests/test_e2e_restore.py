@@ -57,8 +57,9 @@ def records(device: Device) -> dict[str, dict[str, Any]]:
 
 
 def events(device: Device, kind: str) -> int:
-    lines = device.attempt("log", "--json").stdout.splitlines()
-    return sum(json.loads(line)["event"] == kind for line in lines)
+    """How often it happened; the log puts together what came within a minute."""
+    lines = map(json.loads, device.attempt("log", "--json").stdout.splitlines())
+    return sum(line.get("times", 1) for line in lines if line["event"] == kind)
 
 
 def lose_a_day(laptop: Device, tmp_path: Path, put_back: Callable[[Path, Path], None]) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from covey.node.links import LinkTraffic
+from covey.node.traffic import LinkTraffic
 
 from .loopback import meet, nodes, until
 
