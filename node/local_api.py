@@ -40,8 +40,10 @@ _KEY_CALLS = {"shelf", "keys_rotate"}
 _DATABASE_CALLS = {"databases", "database_create", "database_show"}
 _RECORD_CALLS = {"put", "put_many", "get", "delete", "list", "find"}
 _NODE_CALLS = {"sync", "status", "backup", "down", "pair_answer", "join_answer"}
-CALLS = frozenset(
-    _DEVICE_CALLS | _TRUST_CALLS | _KEY_CALLS | _DATABASE_CALLS | _RECORD_CALLS | _NODE_CALLS
+_LOG_CALLS = {"log_verify", "log_keep"}
+CALLS = frozenset().union(
+    *(_DEVICE_CALLS, _TRUST_CALLS, _KEY_CALLS, _DATABASE_CALLS, _RECORD_CALLS),
+    *(_NODE_CALLS, _LOG_CALLS),
 )
 STREAMS = frozenset({"watch", "export", "log", "events", "pair", "join"})
 WAITING_CALLS = frozenset({"sync"})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import CoveyError
+from ..storage.event_rows import EVENTS_KEPT_MIN, Retention
 from ..sync.values import from_json, to_json
 from .engine import Engine
 from .happenings import EventsLost, NodeEvent, RecordChanged
@@ -20,11 +21,15 @@ from .pairing import PairingWindow
 from .parameters import Json, UsageError, text
 from .reader import Query
 from .trust_methods import TrustMethods
+from .verdict import EarlierHead, verdict
 from .writer import Delete, Put, Written
 
 LIST_LIMIT_DEFAULT = 100
 LIST_LIMIT_MAX = 10_000
 HUMAN_STEP_MS = 60_000
+DAYS_KEPT_MAX = 36_500
+EVENTS_KEPT_MAX = 10_000_000
+EVENT_NUMBER_MAX = 2**53
 
 
 class NotFoundError(CoveyError):
@@ -57,6 +62,8 @@ class Service:
             "sync": self._sync,
             "status": self._status,
             "backup": self._backup,
+            "log_verify": self._log_verify,
+            "log_keep": self._log_keep,
             "down": self._down,
             "pair_answer": self._answer("pair"),
             "join_answer": self._answer("join"),
@@ -144,7 +151,9 @@ class Service:
             puts.append(Put(collection, id, value, None, False))
         results = await self._engine.writer.write(text(params, "database"), puts)
         written = sum(result.changed for result in results)
-        return {"written": written, "unchanged": len(results) - written}
+        done = {"written": written, "unchanged": len(results) - written}
+        self._engine.audit.tally("imported", {"database": text(params, "database"), **done})
+        return done
 
     async def _get(self, params: Json) -> Json:
         collection, id = text(params, "collection"), text(params, "id")
@@ -203,6 +212,31 @@ class Service:
         await self._engine.notes.flush()
         return await self._engine.back_up(path, bool(params.get("force")))
 
+    async def _log_verify(self, params: Json) -> Json:
+        head, at = params.get("head"), params.get("at")
+        if head is None and at is None:
+            return verdict(await self._engine.audit.check(None), None)
+        at = _number(params, "at", 0, EVENT_NUMBER_MAX)
+        try:
+            earlier = EarlierHead(at, bytes.fromhex(text(params, "head")))
+        except ValueError:
+            raise UsageError("head: the digits that `log verify` shows were expected") from None
+        return verdict(await self._engine.audit.check(at), earlier)
+
+    async def _log_keep(self, params: Json) -> Json:
+        """Keep as many days and events as are named; of what is not named, as many as before."""
+        before = await self._engine.audit.retention()
+        days, count = params.get("days"), params.get("events")
+        kept = Retention(
+            before.days if days is None else _number(params, "days", 0, DAYS_KEPT_MAX),
+            before.events
+            if count is None
+            else _number(params, "events", EVENTS_KEPT_MIN, EVENTS_KEPT_MAX),
+        )
+        if kept != before:
+            await self._engine.audit.keep(kept)
+        return {"days": kept.days, "events": kept.events}
+
     async def _down(self, _: Json) -> Json:
         self._stop()
         return {"stopping": True}
@@ -240,13 +274,19 @@ class Service:
             subscription.close()
 
     async def _export(self, params: Json) -> AsyncIterator[Json]:
-        async for database, found in self._engine.reader.export(params.get("database")):
-            yield {
-                "database": database,
-                "collection": found.collection,
-                "id": found.id,
-                "record": found.value,
-            }
+        counts: dict[str, int] = {}
+        try:
+            async for database, found in self._engine.reader.export(params.get("database")):
+                counts[database] = counts.get(database, 0) + 1
+                yield {
+                    "database": database,
+                    "collection": found.collection,
+                    "id": found.id,
+                    "record": found.value,
+                }
+        finally:
+            for database, count in counts.items():
+                self._engine.audit.tally("exported", {"database": database, "records": count})
 
     async def _log(self, params: Json) -> AsyncIterator[Json]:
         subscription = self._engine.board.subscribe(NodeEvent)
@@ -311,6 +351,13 @@ def _limit(params: Json) -> int:
     if not isinstance(limit, int) or not 0 < limit <= LIST_LIMIT_MAX:
         raise UsageError(f"limit: a number from 1 to {LIST_LIMIT_MAX} was expected")
     return limit
+
+
+def _number(params: Json, name: str, least: int, most: int) -> int:
+    value = params.get(name)
+    if type(value) is not int or not least <= value <= most:
+        raise UsageError(f"{name}: a number from {least} to {most} was expected")
+    return value
 
 
 def _record(value: Any) -> dict[str, Any]:
