@@ -41,6 +41,18 @@ class NotSoError(CoveyError):
     exit_code = 1
 
 
+class LogChangedError(CoveyError):
+    """The audit log is not what was written. Nothing else of the store is known to be damaged."""
+
+    exit_code = STORE_FULL_OR_DAMAGED
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"{problem}. From there on it proves nothing; if it was not you, somebody else can"
+            " unlock this device: remove it from the mesh"
+        )
+
+
 class DeclinedError(CoveyError):
     """A person or the other device said no. Nobody was admitted."""
 

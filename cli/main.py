@@ -37,7 +37,7 @@ COMMANDS = {
     "export": "transfer_commands",
     "sync": "sync_commands",
     "status": "sync_commands",
-    "log": "sync_commands",
+    "log": "log_commands",
     "simulate": "simulate_commands",
     "demo": "node_commands",
     "completion": "completion",

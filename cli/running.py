@@ -14,9 +14,9 @@ from typing import Any
 
 from ..node import main as node_main
 from ..node.local_api import LocalService, serve
+from .log_commands import event_line
 from .options import Network, Settings
 from .output import emit, say, visible
-from .sync_commands import event_line
 
 
 async def run_node(settings: Settings, unlock: Any, network: Network) -> None:

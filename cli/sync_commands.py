@@ -1,4 +1,4 @@
-"""Sync: one round now, the proof of sync, the log.
+"""Sync: one round now, and the proof of sync.
 
 *Synced* is said only where the node has proof, with the time of the proof. Exit codes follow it:
 `status` ends with 0 only if every reachable peer is proved in sync, `sync --wait` likewise, and
@@ -6,16 +6,14 @@ with 4 if no peer can be reached.
 """
 
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import click
 
+from ..node.wording import size_text
 from .errors import NobodyThereError
-from .options import Settings, json_option, open_node, pass_settings, timeout_option
+from .options import Settings, json_option, open_node, timeout_option
 from .output import emit, note, say, table, visible
-
-_SIZE_STEP = 1024
 
 
 @click.command()
@@ -49,36 +47,6 @@ def status(context: click.Context) -> None:
     _show_status(settings, found)
     if not _proved(found):
         context.exit(1)
-
-
-@click.command()
-@click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
-@json_option
-@pass_settings
-def log(settings: Settings, follow: bool) -> None:
-    """Show what happened in the mesh, oldest first."""
-    with (
-        open_node(settings, online=follow) as node,
-        closing(node.stream("log", {"follow": follow})) as lines,
-    ):
-        for line in lines:
-            emit(line) if settings.json else say(event_line(line))
-
-
-def event_line(event: dict[str, Any]) -> str:
-    """One event on one line: its time, its kind, then what else is known of it."""
-    rest = dict(event)
-    time = rest.pop("time", None)
-    kind = rest.pop("event", rest.pop("kind", "event"))
-    details = "  ".join(f"{visible(name)}={_flat(value)}" for name, value in rest.items())
-    start = f"{visible(time)}  " if time is not None else ""
-    return f"{start}{visible(kind)}  {details}".rstrip()
-
-
-def _flat(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(visible(part) for part in value.values() if part is not None)
-    return visible(value)
 
 
 def _proved(status: dict[str, Any]) -> bool:
@@ -130,15 +98,3 @@ def _missing(database: dict[str, Any]) -> str:
     if database.get("bytes_left"):
         parts.append(size_text(database["bytes_left"]))
     return ", ".join(parts)
-
-
-def size_text(size_bytes: int) -> str:
-    """Bytes as people read them: `999 B`, `1.5 KiB`."""
-    if size_bytes < _SIZE_STEP:
-        return f"{size_bytes} B"
-    size = float(size_bytes)
-    for unit in ("KiB", "MiB", "GiB"):
-        size /= _SIZE_STEP
-        if size < _SIZE_STEP:
-            return f"{size:.1f} {unit}"
-    return f"{size / _SIZE_STEP:.1f} TiB"

@@ -45,6 +45,17 @@ class FakeService:
     alone: bool = False
     pairing_failure: dict[str, Any] | None = None
     first_sync_end: dict[str, Any] | None = field(default_factory=lambda: {"event": "synced"})
+    verified: dict[str, Any] = field(
+        default_factory=lambda: {
+            "ok": True,
+            "events": 1234,
+            "from": {"event": 501, "time": "2026-01-01T10:00:00Z"},
+            "forgotten": 500,
+            "at": 1734,
+            "head": "5d" * 32,
+        }
+    )
+    """What was found of the audit log."""
     human_step_over: bool = False
     """If set, nobody waits any more for what a person answers."""
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
@@ -194,6 +205,12 @@ class FakeService:
 
     def on_backup(self, d: dict[str, Any]) -> Any:
         return {"file": d["file"], "bytes": 4096, "made_at": "2026-01-01T10:00:00Z"}
+
+    def on_log_verify(self, d: dict[str, Any]) -> Any:
+        return self.verified
+
+    def on_log_keep(self, d: dict[str, Any]) -> Any:
+        return {"days": 365 if d["days"] is None else d["days"], "events": d["events"] or 100_000}
 
     def on_down(self, d: dict[str, Any]) -> Any:
         self.stopped.set()

@@ -18,10 +18,11 @@ import click
 import pytest
 from click.shell_completion import ShellComplete
 
-from covey.cli import client, errors, output, pair_commands, sync_commands
+from covey.cli import client, errors, output, pair_commands
 from covey.cli.main import COMMANDS, covey
 from covey.cli.options import Settings
 from covey.node.local_socket import Credentials
+from covey.node.wording import size_text
 
 from .fake_node import FakeNode, attempt, command, fake_node
 from .fake_service import HOSTILE, PICTURE, FakeError
@@ -71,6 +72,8 @@ JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("sync", "--wait"), {"device", "mesh", "peers", "alarms", "reachable_all_synced"}),
     (("status",), {"device", "mesh", "peers", "alarms", "reachable_all_synced"}),
     (("log",), {"time", "event", "device"}),
+    (("log", "verify"), {"ok", "events", "from", "forgotten", "at", "head"}),
+    (("log", "keep"), {"days", "events"}),
     (("join", "amber-clock-river", "--yes"), {"mesh", "enrolled_by"}),
     (("backup", "b"), {"file", "bytes", "made_at"}),
     (("down",), {"stopped"}),
@@ -307,6 +310,67 @@ def test_watch_shows_changes_as_lines(node: FakeNode) -> None:
     assert [line["op"] for line in documents(as_json.stdout)] == ["put", "delete", "lost"]
     assert for_people.stdout.startswith("put     facts/tea  by eve\\x1b[2J")
     assert for_people.stdout.count("\n") == 3
+
+
+def test_the_log_is_told_in_words(node: FakeNode) -> None:
+    """Fields are for programs; `--json` has them."""
+    result = node.run("log")
+
+    assert result.stdout.startswith("2026-01-01T10:00:00Z  This device admitted eve\\x1b[2J")
+    assert result.stdout.count("\n") == 1
+
+
+def test_a_whole_log_is_said_to_be_whole_with_what_to_write_down(node: FakeNode) -> None:
+    """A head that was not written down cannot be looked for later."""
+    result = node.run("log", "verify")
+
+    assert result.stdout.splitlines() == [
+        "1,234 events, from 2026-01-01T10:00:00Z on: nothing was changed",
+        "at 1734",
+        f"head {'5d' * 32}",
+    ]
+    assert result.stderr == "the first 500 events are not kept any more\n"
+
+
+PROBLEM = "event 50 of 2026-01-01T10:00:00Z does not fit the ones before it"
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        ({"misfit": {"event": 50, "time": "2026-01-01T10:00:00Z"}}, 6),
+        ({"passed": False}, 6),
+        ({"passed": None}, 1),
+    ],
+)
+def test_a_changed_log_is_6_and_one_that_cannot_be_compared_is_1(
+    node: FakeNode, found: dict[str, Any], code: int
+) -> None:
+    """A script that looks every night acts on the code; a person reads where and what to do."""
+    node.service.verified |= {"ok": False, "problem": PROBLEM, **found}
+    for_people = node.run("log", "verify")
+    as_json = node.run("log", "verify", "--json")
+
+    assert (for_people.exit_code, as_json.exit_code) == (code, code)
+    assert for_people.stdout == ""
+    assert for_people.stderr.startswith(f"covey: {PROBLEM}")
+    assert ("remove it from the mesh" in for_people.stderr) == (code == 6)
+    assert [document["ok"] for document in documents(as_json.stdout)] == [False]
+
+
+def test_half_of_an_earlier_head_is_a_wrong_use(node: FakeNode) -> None:
+    """A head without its place could not be looked for, and must not be passed over in silence."""
+    assert node.run("log", "verify", "--head", "00").exit_code == 2
+    assert node.run("log", "verify", "--at", "5").exit_code == 2
+    assert node.run("log", "verify", "--head", "5d", "--at", "5").exit_code == 0
+    assert ("log_verify", {"head": "5d", "at": 5}) in node.service.asked
+
+
+def test_how_much_of_the_log_is_kept_is_shown_in_words(node: FakeNode) -> None:
+    """Without an option nothing is changed."""
+    assert node.run("log", "keep").stdout == "100,000 events of the last 365 days\n"
+    assert node.run("log", "keep", "--days", "0").stdout == "100,000 events of any age\n"
+    assert node.service.asked[0] == ("log_keep", {"days": None, "events": None})
 
 
 def test_status_is_1_and_names_what_is_missing_when_not_in_sync(node: FakeNode) -> None:
@@ -636,7 +700,7 @@ def test_tables_on_a_terminal_show_markup_as_text(
 )
 def test_sizes_are_shown_as_people_read_them(size: int, text: str) -> None:
     """Bytes left is a number one waits by."""
-    assert sync_commands.size_text(size) == text
+    assert size_text(size) == text
 
 
 def test_ctrl_c_ends_a_watch_quietly_with_130(node: FakeNode) -> None:

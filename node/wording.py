@@ -1,0 +1,268 @@
+"""Wording: every kind of event in words, for people. The one place that knows what they look like.
+
+`words` never fails: what a kind's sentence needs and the detail lacks is worded around, and a kind
+that is not in the table is told as it is, with its fields. Names in the answer come from other
+devices: whoever shows it makes it `visible` first. Imports nothing slow: the command line does.
+
+A device in a detail is a name, or a dict with `name` and `short_id`, or a short id beside `name`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Detail = Mapping[str, Any]
+_SIZE_STEP = 1024
+
+
+def words(kind: str, detail: Detail) -> str:
+    """One sentence, without a full stop: `Laptop removed Phone`."""
+    sentence = SENTENCES.get(kind)
+    told = _as_it_is(kind, detail) if sentence is None else sentence(detail)
+    return told + _times(detail)
+
+
+def size_text(size_bytes: int) -> str:
+    """Bytes as people read them: `999 B`, `1.5 KiB`."""
+    if size_bytes < _SIZE_STEP:
+        return f"{size_bytes} B"
+    size = float(size_bytes)
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= _SIZE_STEP
+        if size < _SIZE_STEP:
+            return f"{size:.1f} {unit}"
+    return f"{size / _SIZE_STEP:.1f} TiB"
+
+
+def _as_it_is(kind: str, detail: Detail) -> str:
+    fields = "  ".join(f"{name}={_plain(value)}" for name, value in detail.items())
+    return f"{kind.replace('_', ' ')}  {fields}".rstrip()
+
+
+# Parts of sentences ----------------------------------------------------------------------------
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(str(part) for part in value.values() if part is not None)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _device(detail: Detail) -> str:
+    """Whom it is about."""
+    value = detail.get("device")
+    if isinstance(value, Mapping):
+        return _named(value) or "a device"
+    return str(detail.get("name") or detail.get("device_name") or value or "a device")
+
+
+def _named(device: Mapping[str, Any]) -> str:
+    return str(device.get("name") or device.get("short_id") or device.get("id") or "")
+
+
+def _by(detail: Detail) -> str:
+    """Who did it, as the subject of a sentence."""
+    value = detail.get("by")
+    if isinstance(value, Mapping):
+        return _named(value) or "Somebody"
+    return str(value or "Somebody")
+
+
+def _field(detail: Detail, name: str, otherwise: str) -> str:
+    value = detail.get(name)
+    return otherwise if value is None or value == "" else _plain(value)
+
+
+def _count(detail: Detail, name: str, one: str, many: str | None = None) -> str:
+    """`1 entry`, `2 entries`; `entries` if nobody counted."""
+    value = detail.get(name)
+    several = f"{one}s" if many is None else many
+    if type(value) is not int:
+        return several
+    return f"{value:,} {one if value == 1 else several}"
+
+
+def _entries(detail: Detail, name: str = "entries") -> str:
+    return _count(detail, name, "entry", "entries")
+
+
+def _databases(detail: Detail) -> str:
+    """` of notes, memory`, or nothing."""
+    names = detail.get("databases")
+    if not isinstance(names, list | tuple) or not names:
+        return ""
+    return f" of {_plain(names)}{' and others' if detail.get('more') else ''}"
+
+
+def _why(detail: Detail) -> str:
+    why = _field(detail, "why", "")
+    return f": {why.replace('_', ' ')}" if why else ""
+
+
+def _reason(detail: Detail) -> str:
+    reason = _field(detail, "reason", "")
+    return f" ({reason.replace('_', ' ')})" if reason else ""
+
+
+def _times(detail: Detail) -> str:
+    """What was put together into one event says so."""
+    times, first, last = detail.get("times"), detail.get("first"), detail.get("last")
+    if type(times) is int and times > 1:
+        return f" ({times:,} times, from {_plain(first)} to {_plain(last)})"
+    return f" (at {last})" if last else ""
+
+
+def _size(detail: Detail, name: str) -> str:
+    value = detail.get(name)
+    return size_text(value) if type(value) is int else "?"
+
+
+def _moved(detail: Detail) -> str:
+    """What a round carried: both ways, or nothing."""
+    received, sent = detail.get("received"), detail.get("sent")
+    if not received and not sent:
+        return "no entries moved"
+    got = f"{_entries(detail, 'received')} ({_size(detail, 'received_bytes')}) received"
+    gave = f"{_entries(detail, 'sent')} ({_size(detail, 'sent_bytes')}) sent"
+    return f"{got}, {gave}{_databases(detail)}"
+
+
+# Sentences with a choice -----------------------------------------------------------------------
+
+
+def _enrolled(detail: Detail) -> str:
+    device = detail.get("device")
+    level = device.get("level") if isinstance(device, Mapping) else detail.get("level")
+    told = f"admitted {_device(detail)}" + (f" with level {level}" if level else "")
+    return f"{_by(detail)} {told}" if detail.get("by") else f"This device {told}"
+
+
+def _revoked(detail: Detail) -> str:
+    contested = detail.get("contested")
+    addition = ", which a device senior to it may still contest" if contested else ""
+    return f"{_by(detail)} removed {_device(detail)}{addition}"
+
+
+def _level(detail: Detail) -> str:
+    expires = _field(detail, "expires", "")
+    until = f" until {expires}" if expires else ""
+    level = _field(detail, "level", "another")
+    return f"{_by(detail)} gave {_device(detail)} the level {level}{until}"
+
+
+def _renamed(detail: Detail) -> str:
+    before = _field(detail, "before", "")
+    if not before:
+        return f"A device is called {_device(detail)} now"
+    device = detail.get("name") or _device(detail)
+    return f"{before} is called {device} now"
+
+
+def _pairing_failed(detail: Detail) -> str:
+    reason = detail.get("reason")
+    return _PAIRING_FAILURES.get(str(reason), f"Nobody was admitted{_reason(detail)}")
+
+
+_PAIRING_FAILURES = {
+    "wrong-code": "A wrong code was tried, so the code was burned and nobody was admitted",
+    "expired": "Nobody used the pairing code in time",
+    "interrupted": "The other device went away before it was admitted",
+    "refused": "The pairing was refused and nobody was admitted",
+}
+
+
+def _alarm(detail: Detail) -> str:
+    kind = str(detail.get("kind", "alarm"))
+    rest = {name: value for name, value in detail.items() if name != "kind"}
+    sentence = ALARMS.get(kind)
+    return f"ALARM: {_as_it_is(kind, rest) if sentence is None else sentence(rest)}"
+
+
+def _log_kept(detail: Detail) -> str:
+    days = detail.get("days")
+    kept = f"at most {_count(detail, 'events', 'event')}"
+    age = f" of the last {_count(detail, 'days', 'day')}" if days else ""
+    return f"The log now keeps {kept}{age}"
+
+
+# The table -------------------------------------------------------------------------------------
+
+ALARMS: dict[str, Callable[[Detail], str]] = {
+    "fork": lambda d: (
+        f"there are two stores of {_device(d)} that wrote under one instance; was it copied?"
+    ),
+}
+"""Kinds of alarms, which are told as events of the kind `alarm`."""
+
+SENTENCES: dict[str, Callable[[Detail], str]] = {
+    # Links and sync
+    "met": lambda d: f"{_device(d)} was met for the first time",
+    "connected": lambda d: f"{_device(d)} connected",
+    "disconnected": lambda d: f"{_device(d)} disconnected{_reason(d)}",
+    "in_sync": lambda d: f"In sync with {_device(d)}",
+    "synced": lambda d: f"In sync with {_device(d)}: {_moved(d)}",
+    "sync_cut": lambda d: f"Sync with {_device(d)} was cut off{_why(d)}; {_moved(d)}",
+    "sync_refused": lambda d: f"Sync with {_device(d)} was refused{_why(d)}; {_moved(d)}",
+    "batch_refused": lambda d: f"What {_device(d)} sent was refused{_why(d)}",
+    "quarantined": lambda d: (
+        f"{_entries(d)} of {_device(d)} cannot be applied and"
+        f" {'was' if d.get('entries') == 1 else 'were'} set aside{_why(d)}"
+    ),
+    "mdns_unavailable": lambda d: (
+        f"Devices cannot be found by mDNS here: {_field(d, 'message', 'it is not available')}"
+    ),
+    "disk_trouble": lambda d: f"The store cannot be read: {_field(d, 'message', 'try again')}",
+    # Records
+    "imported": lambda d: (
+        f"{_count(d, 'written', 'record')} imported into {_field(d, 'database', 'a database')},"
+        f" {_count(d, 'unchanged', 'record')} unchanged"
+    ),
+    "exported": lambda d: (
+        f"{_count(d, 'records', 'record')} exported from {_field(d, 'database', 'a database')}"
+    ),
+    "carried_renamed": lambda d: (
+        f"A record in {_field(d, 'database', 'a database')}/{_field(d, 'collection', '')}"
+        " came along under a new id, as its own was taken"
+    ),
+    # Pairing and membership
+    "pairing_opened": lambda d: (
+        f"A pairing code for level {_field(d, 'level', 'full')} was shown on this device"
+    ),
+    "pairing_closed": lambda _: "The pairing code was taken back before anybody used it",
+    "pairing_failed": _pairing_failed,
+    "request": lambda d: f"{_by(d)} asks to admit {_field(d, 'name', 'a device')}",
+    "declined": lambda d: f"{_by(d)} declined to admit {_field(d, 'name', 'a device')}",
+    "enrolled": _enrolled,
+    "joined": lambda _: "This device joined a mesh",
+    "left": lambda d: f"{_device(d)} left the mesh",
+    "left_out": lambda d: f"{_device(d)} was left out of the mesh{_why(d)}",
+    "revoked": _revoked,
+    "expired": lambda d: f"The time of {_device(d)} in the mesh is over",
+    "level": _level,
+    "role": lambda d: f"{_by(d)} made {_device(d)} {_field(d, 'role', 'something else')}",
+    "renamed": _renamed,
+    "described": lambda d: f"{_by(d)} described {_device(d)} anew",
+    "rekeyed": lambda d: f"{_device(d)} has a new key to receive with",
+    "rotated": lambda d: f"New keys for {_count(d, 'scopes', 'scope')}{_why(d)}",
+    "shelved": lambda d: (
+        f"{_entries(d)} of {_device(d)} from after its removal"
+        f" {'was' if d.get('entries') == 1 else 'were'} put on the shelf"
+    ),
+    "adopted": lambda d: f"{_by(d)} adopted {_entries(d)} of {_device(d)} from the shelf",
+    # Recovery, backups, this device
+    "recovery_set": lambda d: f"{_by(d)} set a recovery key",
+    "recovery_replaced": lambda d: f"{_by(d)} replaced the recovery key",
+    "recovered": lambda d: f"{_device(d)} came into the mesh by the recovery key",
+    "backed_up": lambda _: "A backup was written",
+    "restored": lambda _: "This home was restored from a backup",
+    "unlocking_changed": lambda d: f"How this home is unlocked was changed{_why(d)}",
+    "new_instance": lambda _: "This home was copied or put back: it writes as a new instance now",
+    "fork_healed": lambda d: f"A forked log was healed (instance {_field(d, 'instance', '?')})",
+    "log_kept": _log_kept,
+    "unreadable": lambda d: (
+        f"Event {_field(d, 'number', '?')} cannot be read: `covey log verify` tells more"
+    ),
+    "alarm": _alarm,
+}
+"""Kind of event -> its sentence. A test holds it against every kind that the code tells."""
