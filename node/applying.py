@@ -70,7 +70,6 @@ class Applier:
         self._mesh = mesh
         self._shelf = shelf
         self._audit = audit
-        self._board = audit.board
         self._counters = counters
         self._clock = clock
         self._put_off = put_off
@@ -99,6 +98,13 @@ class Applier:
             opened.state, opened.why, opened.attempts, opened.rows = SHELVED, WHY_SHELVED, 0, []
             log.unapplied.add(seq)
             log.shelved.add(seq)
+            self.tell_shelved(log)
+
+    def tell_shelved(self, log: Log) -> None:
+        """An entry of a removed device went on the shelf."""
+        known = self._mesh.registry.devices.get(log.author)
+        name = known.name if known else short_id(log.author)
+        self._audit.tally("shelved", {"device": name, "entries": 1})
 
     def hold_back(self, entries: Sequence[Opened]) -> None:
         """Of entries that are about to be stored: none may overtake an earlier one of its log."""
@@ -254,7 +260,7 @@ class Applier:
     def wait_again(self, log: Log, seq: int) -> None:
         """What it rests on was taken away: it waits until that comes back."""
         log.unapplied.add(seq)
-        self._waiting.add((log.number, seq), None)
+        self.take_off_shelf(log, seq)
 
     def put_on_shelf(self, log: Log, seq: int) -> None:
         """It does not count any more: it waits for nothing but somebody who vouches for it."""
@@ -411,11 +417,11 @@ class Applier:
 
     def post(self, opened: Opened) -> None:
         """Tell whoever watches what this entry changed."""
-        if not self._board.wants_records:
+        if not self._audit.board.wants_records:
             return
         log = opened.log
         for row in opened.rows:
-            self._board.post(
+            self._audit.board.post(
                 RecordChanged(log.scope.database, row.collection, row.id, log.author, row.fields)
             )
 

@@ -103,7 +103,7 @@ class Ingest:
         self._forked = forked
         self._audit = audit
         self._applier = Applier(database, ledger, mesh, shelf, audit, counters, clock, put_off)
-        self._vouching = Vouching(database, ledger, mesh, shelf, self._applier, audit.board)
+        self._vouching = Vouching(database, ledger, mesh, shelf, self._applier, audit)
 
     async def prepare(self, batch: Batch) -> Prepared:
         """Verify and decode a batch. Raises BatchRefusedError; then nothing was changed."""

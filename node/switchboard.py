@@ -141,7 +141,7 @@ class Switchboard(Office):
                 self._engine.audit.tally("sync_cut", told)
 
     def _round_of(self, link: Link) -> dict[str, Any]:
-        scopes = [self._engine.ledger.scope(tag) for tag in link.round.scopes]
+        scopes = [self._engine.ledger.scope(tag) for tag in sorted(link.round.scopes)]
         databases = [scope.database for scope in scopes if scope is not None and scope.database]
         return {**self._named(link), **link.round.end(link.traffic, databases)}
 

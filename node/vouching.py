@@ -32,7 +32,8 @@ from ..sync.chunk import decode_tail
 from ..sync.errors import DecodeError
 from ..sync.record_state import RecordState
 from .applying import WHY_SHELVED, Applier
-from .happenings import Board, RecordChanged
+from .audit import Audit
+from .happenings import RecordChanged
 from .ingest_rows import APPLIED, PENDING, QUARANTINED, SHELVED
 from .ledger import Ledger, Log, Scope
 from .mesh import Mesh
@@ -95,14 +96,14 @@ class Vouching:
         mesh: Mesh,
         shelf: Shelf,
         applier: Applier,
-        board: Board,
+        audit: Audit,
     ) -> None:
         self._database = database
         self._ledger = ledger
         self._mesh = mesh
         self._shelf = shelf
         self._applier = applier
-        self._board = board
+        self._audit = audit
         self._judged: bytes | None = None
 
     @property
@@ -267,20 +268,22 @@ class Vouching:
         for place in verdict.waiting_again:
             self._applier.wait_again(self._ledger.log_numbered(place[0]), place[1])
         self._shelf.drop([*verdict.gone, *verdict.states])
+        for log_no, _ in verdict.to_shelf:
+            self._applier.tell_shelved(self._ledger.log_numbered(log_no))
         self._post(verdict)
 
     def _post(self, verdict: _Verdict) -> None:
         """Tell whoever watches what the records are now."""
-        if not self._board.wants_records:
+        if not self._audit.board.wants_records:
             return
         database, us = verdict.scope.database, self._mesh.us().sig_pk
         for row in verdict.rows:
             log = self._ledger.log_numbered(row.log)
-            self._board.post(
+            self._audit.board.post(
                 RecordChanged(database, row.collection, row.id, log.author, row.fields)
             )
         for _, collection, id in verdict.gone:
-            self._board.post(RecordChanged(database, collection, id, us, None))
+            self._audit.board.post(RecordChanged(database, collection, id, us, None))
 
     async def _entries(self, scope: Scope):  # type: ignore[no-untyped-def]
         """Every entry of a scope in order of arrival, page by page."""

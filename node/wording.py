@@ -141,6 +141,8 @@ def _enrolled(detail: Detail) -> str:
 def _revoked(detail: Detail) -> str:
     contested = detail.get("contested")
     addition = ", which a device senior to it may still contest" if contested else ""
+    if detail.get("void"):
+        return f"{_device(detail)} is no member any more: who admitted it was removed"
     return f"{_by(detail)} removed {_device(detail)}{addition}"
 
 
@@ -148,7 +150,7 @@ def _level(detail: Detail) -> str:
     expires = _field(detail, "expires", "")
     until = f" until {expires}" if expires else ""
     level = _field(detail, "level", "another")
-    return f"{_by(detail)} gave {_device(detail)} the level {level}{until}"
+    return f"{_device(detail)} has the level {level} now{until}"
 
 
 def _renamed(detail: Detail) -> str:
@@ -240,7 +242,7 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
     "revoked": _revoked,
     "expired": lambda d: f"The time of {_device(d)} in the mesh is over",
     "level": _level,
-    "role": lambda d: f"{_by(d)} made {_device(d)} {_field(d, 'role', 'something else')}",
+    "role": lambda d: f"{_device(d)} is {_field(d, 'role', 'something else')} of the mesh now",
     "renamed": _renamed,
     "described": lambda d: f"{_by(d)} described {_device(d)} anew",
     "rekeyed": lambda d: f"{_device(d)} has a new key to receive with",
@@ -249,11 +251,10 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
         f"{_entries(d)} of {_device(d)} from after its removal"
         f" {'was' if d.get('entries') == 1 else 'were'} put on the shelf"
     ),
-    "adopted": lambda d: f"{_by(d)} adopted {_entries(d)} of {_device(d)} from the shelf",
+    "adopted": lambda d: f"What {_device(d)} wrote was adopted from the shelf",
     # Recovery, backups, this device
-    "recovery_set": lambda d: f"{_by(d)} set a recovery key",
-    "recovery_replaced": lambda d: f"{_by(d)} replaced the recovery key",
-    "recovered": lambda d: f"{_device(d)} came into the mesh by the recovery key",
+    "recovery_set": lambda _: "The mesh has another paper key",
+    "paper_key_slot": lambda _: "The paper key of the mesh opens this home from now on",
     "backed_up": lambda _: "A backup was written",
     "restored": lambda _: "This home was restored from a backup",
     "unlocking_changed": lambda d: f"How this home is unlocked was changed{_why(d)}",

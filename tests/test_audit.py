@@ -14,7 +14,8 @@ from covey.node.happenings import Board, NodeEvent
 from covey.node.notes import NOTES_MS, Notes
 from covey.node.pairing import PairingWindow
 from covey.node.pairing_frames import PairingRefusedError
-from covey.node.service import NotFoundError, Service, UsageError
+from covey.node.parameters import UsageError
+from covey.node.service import NotFoundError, Service
 from covey.storage import event_rows
 from covey.storage.store import Conn
 from covey.sync.messages import Ack, Reason, encode_batch

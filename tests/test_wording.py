@@ -17,7 +17,7 @@ from .fake_service import HOSTILE
 ROOT = Path(__file__).resolve().parent.parent
 TELLING = frozenset({"tell", "tally", "note_of", "alarm", "NodeEvent"})
 """What is called to make an event; its first argument is the kind."""
-PASSING_ON = frozenset({"node/audit.py", "node/engine.py"})
+PASSING_ON = frozenset({"node/audit.py", "node/engine.py", "node/trust.py"})
 """Files in which a kind may be a variable: they hand on what others tell."""
 
 PHONE = {"name": "Phone", "short_id": "9RTB-C400", "level": "full"}
@@ -127,16 +127,20 @@ def test_a_kind_is_a_literal_where_it_is_told() -> None:
         (
             "level",
             {"device": "Phone", "level": "guest", "by": "Laptop"},
-            "Laptop gave Phone the level guest",
+            "Phone has the level guest now",
         ),
-        ("role", {"device": "Phone", "role": "admin", "by": "Laptop"}, "Laptop made Phone admin"),
+        (
+            "role",
+            {"device": "Phone", "role": "admin", "by": "Laptop"},
+            "Phone is admin of the mesh now",
+        ),
         (
             "renamed",
             {"device": "9RTB-C400", "name": "Handy", "before": "Phone"},
             "Phone is called Handy now",
         ),
         ("rotated", {"scopes": 3, "why": "schedule"}, "New keys for 3 scopes: schedule"),
-        ("recovery_set", {"by": "Laptop"}, "Laptop set a recovery key"),
+        ("recovery_set", {"by": "Laptop"}, "The mesh has another paper key"),
         (
             "shelved",
             {"device": "Phone", "entries": 2},
@@ -145,7 +149,7 @@ def test_a_kind_is_a_literal_where_it_is_told() -> None:
         (
             "adopted",
             {"device": "Phone", "by": "Laptop", "entries": 2},
-            "Laptop adopted 2 entries of Phone from the shelf",
+            "What Phone wrote was adopted from the shelf",
         ),
         ("expired", {"device": "Guest"}, "The time of Guest in the mesh is over"),
         ("request", {"name": "TV", "id": "1", "by": "Phone"}, "Phone asks to admit TV"),
