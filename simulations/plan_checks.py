@@ -11,6 +11,7 @@ from typing import Any
 
 from ..node.ledger import PRIVACY_NAMES
 from ..node.pairing_frames import DEVICE_TYPES, LEVELS
+from ..sync.registry import ROLES
 from .doings import DOINGS, FAULTS
 from .doings.fault import PHASES
 from .doings.process_doings import CLONE
@@ -146,6 +147,7 @@ _RECORD: dict[str, Test] = {
 }
 _PAIR: dict[str, Test] = {"source": _is_device, "target": _is_device}
 _DEVICE: dict[str, Test] = {"device": _is_device}
+_ABOUT: dict[str, Test] = {"device": _is_device, "target": _is_device}
 _DOOM: dict[str, Test] = {
     **_DEVICE,
     "ahead": _is_number,
@@ -159,6 +161,12 @@ NEEDS: Mapping[str, Mapping[str, Test]] = {
     "read": {**_RECORD, "id": _is_text},
     "rename": {**_DEVICE, "name": _is_text},
     "sync": _DEVICE,
+    "revoke": _ABOUT,
+    "set-level": {**_ABOUT, "level": _among(LEVELS)},
+    "set-role": {**_ABOUT, "role": _among(ROLES)},
+    "adopt": _ABOUT,
+    "rotate-keys": _DEVICE,
+    "leave": _DEVICE,
     "newcomer": {**_DEVICE, "kind": _among(DEVICE_TYPES)},
     "pair": {**_DEVICE, "newcomers": _are_devices, "level": _among(LEVELS)},
     "cut": _PAIR,

@@ -44,6 +44,8 @@ class Run:
     """How often each doing was done."""
     high_water: dict[str, dict[str, int]] = field(default_factory=dict)
     """Device -> what -> the most that was seen of it."""
+    ids: dict[str, bytes] = field(default_factory=dict)
+    """The public keys by which devices are known, once each has been up."""
     over: bool = False
     """The world is being mended: nothing that fate planned happens any more."""
 

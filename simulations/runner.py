@@ -21,6 +21,7 @@ from .checkers.copies import spoil_parted_copies
 from .doings import DOINGS
 from .doings.pairing_doings import PAIRING_DOINGS
 from .doings.process_doings import begin
+from .doings.trust_doings import TRUST_DOINGS
 from .doings.user_doings import USER_DOINGS
 from .outcome import Outcome
 from .pairings import unfinished
@@ -41,9 +42,8 @@ SOON_LOOK_MS = 100
 Progress = Callable[[int, int], None]
 """Told of virtual milliseconds done and to do."""
 
-_SHOWN = (
-    DOINGS.keys() - USER_DOINGS.keys() - PAIRING_DOINGS.keys() - {"start", "wake", "keep-image"}
-)
+_BY_PEOPLE = USER_DOINGS.keys() | TRUST_DOINGS.keys() | PAIRING_DOINGS.keys()
+_SHOWN = DOINGS.keys() - _BY_PEOPLE - {"start", "wake", "keep-image"}
 """Doings of fate that the trace tells as such; of the others it tells what came of them."""
 _UNTOLD = ("device", "group", "when")
 """Arguments of a fault that the trace tells otherwise, or not."""
@@ -142,6 +142,7 @@ class _Running:
             # It may have gone over to another instance just before it died.
             self._note_instance(device)
         self._instances[device.name] = device.engine.instance
+        self.run.ids[device.name] = device.engine.keys.sig_pk
         for checker in self.checkers:
             checker.at_start(device)
 

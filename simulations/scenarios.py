@@ -8,6 +8,7 @@ or the whole run where that is shorter, so that a quick look at a scenario still
 from random import Random
 from typing import Any
 
+from .decisions import a_decision, decisions
 from .doings import FAULTS, Stage
 from .pairings import THEFTS, WHOLE
 from .plan import Step
@@ -22,6 +23,11 @@ _AT_PAIRING = tuple(
     kind for kind in FAULTS if kind not in ("hostile", "clone", "put-back", "bit-rot")
 )
 """What goes wrong while devices pair, and leaves what they have stored as it was."""
+_BETWEEN_PEOPLE = (
+    *("away", "sleep", "crash", "restart", "partition", "one-way", "reset", "half-open", "law"),
+    *("crash-at-commit", "io-error", "unsure-commit", "disk-full", "slow-reader"),
+)
+"""What goes wrong while people decide about devices; it harms no store for good."""
 _ACCIDENTS = tuple(kind for kind in FAULTS if kind != "hostile")
 """Everything that goes wrong without anybody's ill will."""
 
@@ -256,6 +262,23 @@ SCENARIOS: dict[str, Scenario] = {
             faults=_AT_PAIRING,
             extra=_new_devices,
         ),
-        Scenario("mixed", "Five devices and every kind of fault.", 5, 0.05, 60, _ALL),
+        Scenario(
+            "trust",
+            "Devices are removed, limited and adopted while others write, fail and are away.",
+            nodes=5,
+            hours=0.05,
+            operations=40,
+            faults=_BETWEEN_PEOPLE,
+            extra=decisions,
+        ),
+        Scenario(
+            "mixed",
+            "Five devices and every kind of fault.",
+            nodes=5,
+            hours=0.05,
+            operations=60,
+            faults=_ALL,
+            extra=a_decision,
+        ),
     )
 }

@@ -18,8 +18,17 @@ class _Searching:
         self._meeting, self._talking = meeting, talking
 
     def running(self) -> list[Any]:
-        engine = SimpleNamespace(switchboard=self.board)
-        return [SimpleNamespace(name=name, engine=engine) for name in ("a", "b")]
+        member = SimpleNamespace(active=True)
+        mesh = SimpleNamespace(registry=SimpleNamespace(devices={"a": member, "b": member}))
+        return [
+            SimpleNamespace(
+                name=name,
+                engine=SimpleNamespace(
+                    switchboard=self.board, mesh=mesh, keys=SimpleNamespace(sig_pk=name)
+                ),
+            )
+            for name in ("a", "b")
+        ]
 
     async def wait_ms(self, duration_ms: float) -> None:
         self.now_ms += int(duration_ms)

@@ -16,6 +16,8 @@ from .levels import LevelChecker
 from .links import LinkChecker
 from .order import OrderChecker
 from .pairing import PairingChecker
+from .removals import RemovalChecker
+from .shelves import ShelfChecker
 from .stores import StoreChecker
 from .truth import TruthChecker
 from .wire import WireChecker
@@ -26,6 +28,8 @@ CHECKERS: tuple[type[Checker], ...] = (
     WriteChecker,
     WireChecker,
     LevelChecker,
+    RemovalChecker,
+    ShelfChecker,
     OrderChecker,
     AuthorityChecker,
     IdempotenceChecker,

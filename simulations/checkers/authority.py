@@ -9,24 +9,21 @@ from random import Random
 from typing import Any, ClassVar
 
 from ...crypto.errors import CryptoError
-from ...crypto.grants import mesh_id
 from ...crypto.identity import read_certificate
-from ...storage import membership_rows
-from ...sync.errors import DecodeError
-from ...sync.membership import Membership, Operations
+from ...sync.membership import Operations
 from ...sync.operations import (
     ENROLL,
     GENESIS,
     RENAME,
     SET_LEVEL,
     Operation,
-    decode_operation,
     is_known,
     is_well_formed,
 )
 from ...sync.registry import Ignored, Registry
 from ..sim_device import SimDevice
 from .checker import Checker
+from .operations import fold_of, operations_of
 
 
 class AuthorityChecker(Checker):
@@ -38,15 +35,13 @@ class AuthorityChecker(Checker):
 
     async def at_rest(self) -> None:
         for device in self.sound():
-            stored = device.store.look(membership_rows.operations)
-            operations = decoded(stored)
+            operations = operations_of(device)
             random: Random = self.run.world.dice.stream("fold", device.name)
             ids = list(operations)
             random.shuffle(ids)
-            fold = Membership(read_certificate, mesh_id, device.engine.mesh.id)
             half = len(ids) // 2
-            for part in (ids[:half], ids[half:]):
-                fold.add({id: operations[id] for id in part})
+            parts = [{id: operations[id] for id in part} for part in (ids[:half], ids[half:])]
+            fold = fold_of(device.engine.mesh.id, *parts)
             if _told(fold.registry) != _told(device.engine.mesh.registry):
                 self.violate("I8", device.name, "the registry is not the fold of its operations")
             self._names(device, operations)
@@ -112,20 +107,17 @@ def _subject(operation: Operation) -> bytes | None:
     return bytes(details["device"]) if "device" in details else None
 
 
-def decoded(stored: list[membership_rows.Operation]) -> Operations:
-    decoded = {}
-    for one in stored:
-        try:
-            decoded[one.op_id] = (one.author, decode_operation(one.body))
-        except DecodeError:
-            continue
-    return decoded
-
-
 def _told(registry: Registry) -> tuple[Any, ...]:
     """What a registry says, comparable."""
     grants = sorted((g.scope, g.epoch, g.key_id) for g in registry.grants)
-    devices = sorted(
-        (d.sig_pk, d.name, d.level, d.role, d.active) for d in registry.devices.values()
+    return (
+        registry.mesh,
+        registry.heads,
+        dict(registry.devices),
+        grants,
+        registry.recovery,
+        {device: dict(cut) for device, cut in registry.cuts.items()},
+        registry.requests,
+        dict(registry.ranks),
+        dict(registry.ignored),
     )
-    return registry.mesh, registry.heads, devices, grants

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 from ...crypto.entry import CONTROL_SCOPE, LABEL_ENTRY_SIG
 from ...crypto.identity import verify
-from ...storage import membership_rows
 from ..run import Run
 from ..sim_device import SimDevice
-from .authority import decoded, said
+from .authority import said
 from .checker import Checker
 from .levels import may_read_of
+from .operations import operations_of
 
 _ENTRIES = """
 SELECT s.tag, s.privacy, l.instance, l.author, e.seq, e.entry_id, e.signature FROM entries e
@@ -59,7 +59,7 @@ class AuthorshipChecker(Checker):
 
     def _rights(self, device: SimDevice, rows: list[Any]) -> None:
         """What a device writes for itself alone, or wrote before it joined, is its own affair."""
-        operations = decoded(device.store.look(membership_rows.operations))
+        operations = operations_of(device)
         levels = said(operations, device.engine.mesh.registry).levels
         ours = device.engine.keys.sig_pk
         for author, tag, privacy in sorted({(row[3], row[0], row[1]) for row in rows}):

@@ -1,5 +1,6 @@
 """I1 and I2: everybody comes to the same, in time, and then is quiet."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ...crypto.entry import CONTROL_SCOPE
@@ -7,6 +8,7 @@ from ...node.ledger import PRIVACY_NAMES
 from ..run import Run
 from ..sim_device import SimDevice
 from ..sim_network import DEAD_MS
+from .belonging import are_together, circles, is_alone
 from .checker import Checker
 
 SETTLE_MS_MAX = 900_000
@@ -52,13 +54,17 @@ class ConvergenceChecker(Checker):
         self.violate("I2", "", f"{said} messages in a minute in which nothing happened")
 
     async def _said_in_a_minute(self) -> int:
-        """How many messages the sound devices sent to one another; a rotten store may talk on."""
-        sound = {device.name for device in self.sound()}
+        """How many messages the sound devices sent to one another; a rotten store may talk on.
+
+        Whoever was removed goes on knocking, and is not answered.
+        """
+        found = circles(list(self.sound()))
+        circle = {device.name: at for at, devices in enumerate(found) for device in devices}
         said = 0
 
         def hear(source: str, target: str, _: bytes) -> None:
             nonlocal said
-            said += source in sound and target in sound
+            said += source in circle and circle[source] == circle.get(target)
 
         self.run.world.watchers.append(hear)
         await self.run.world.wait_ms(QUIET_MS)
@@ -70,10 +76,10 @@ class ConvergenceChecker(Checker):
         return sum(len(d.engine.switchboard.latest) for d in self.run.world.running())
 
     def _equal_members(self) -> None:
-        devices = list(self.sound())
-        for device in devices[1:]:
-            if members(device) != members(devices[0]):
-                self.violate("I1", device.name, f"other members than {devices[0].name} knows")
+        for first, *others in circles(list(self.sound())):
+            for device in others:
+                if members(device) != members(first):
+                    self.violate("I1", device.name, f"other members than {first.name} knows")
 
     async def _equal_records(self) -> None:
         """For each privacy level, among those who may read it."""
@@ -81,13 +87,14 @@ class ConvergenceChecker(Checker):
         devices = list(self.sound())
         for device in devices:
             found[device.name] = await records(device)
-        for level in range(1, len(PRIVACY_NAMES)):
-            readers = [d for d in devices if may_read(d, level)]
-            views = {d.name: _of_level(found[d.name], level) for d in readers}
-            for device in readers[1:]:
-                first = readers[0].name
-                if views[device.name] != views[first]:
-                    self.violate("I1", device.name, _difference(views, device.name, first))
+        for circle in circles(devices):
+            for level in range(1, len(PRIVACY_NAMES)):
+                readers = [d for d in circle if may_read(d, level)]
+                views = {d.name: _of_level(found[d.name], level) for d in readers}
+                for device in readers[1:]:
+                    first = readers[0].name
+                    if views[device.name] != views[first]:
+                        self.violate("I1", device.name, _difference(views, device.name, first))
 
 
 async def records(device: SimDevice) -> dict[Any, tuple[int, Any]]:
@@ -148,19 +155,31 @@ def unsettled(run: Run) -> str:
     down = [d.name for d in sound if not d.is_up]
     if down:
         return f"not up: {down}"
-    for device in sound[1:]:
-        first = sound[0]
-        if digests(device, frozenset()) != digests(first, frozenset()):
-            return f"{device.name} and {first.name} hold different membership logs"
+    unlike = _unlike(sound)
+    if unlike:
+        return unlike
     for one in sound:
-        for other in sound:
-            if one is other or one.engine.keys.sig_pk == other.engine.keys.sig_pk:
+        # Whoever was removed waits for keys that it will never be given.
+        waits = one.engine.ingest.waiting() and not is_alone(one, sound)
+        if waits and not run.leaves_waiting:
+            return f"{one.name} has {one.engine.ingest.waiting()} entries waiting"
+        if one.engine.committer._running is not None:
+            return f"{one.name} is writing"
+    return ""
+
+
+def _unlike(devices: Sequence[SimDevice]) -> str:
+    """Which two devices that belong together hold different logs; empty if none do."""
+    for first, *others in circles(devices):
+        for device in others:
+            if digests(device, frozenset()) != digests(first, frozenset()):
+                return f"{device.name} and {first.name} hold different membership logs"
+    for one in devices:
+        for other in devices:
+            same = one.engine.keys.sig_pk == other.engine.keys.sig_pk
+            if same or not are_together(one, other):
                 continue
             shared = one.engine.mesh.shared_privacies(other.engine.keys.sig_pk)
             if digests(one, shared) != digests(other, shared):
                 return f"{one.name} and {other.name} hold different entries"
-        if one.engine.ingest.waiting() and not run.leaves_waiting:
-            return f"{one.name} has {one.engine.ingest.waiting()} entries waiting"
-        if one.engine.committer._running is not None:
-            return f"{one.name} is writing"
     return ""

@@ -10,6 +10,7 @@ looks any further. docs/threat-model.md names it among the known weaknesses.
 from ...node.ledger import PRIVACY_NAMES
 from ..run import Run
 from ..sim_device import SimDevice
+from .belonging import is_alone
 from .convergence import may_read
 
 MEMBERSHIP = 0
@@ -22,6 +23,8 @@ def spoil_parted_copies(run: Run) -> None:
     A store that has not found some device yet is none of them: it still looks.
     """
     sound = [device for device in run.devices.values() if device.name not in run.spoiled]
+    if all(device.is_up for device in sound):
+        sound = [device for device in sound if not is_alone(device, sound)]
     if len({_id(device) for device in sound if device.is_up}) == len(sound):
         return
     if not all(device.is_up for device in sound) or not _all_have_found_all(sound):

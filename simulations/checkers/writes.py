@@ -11,8 +11,10 @@ from ...storage.store import Conn
 from ..run import Run
 from ..sim_device import SimDevice
 from ..witness import RecordName, Write
+from .belonging import circles
 from .checker import Checker
 from .convergence import may_read, records
+from .counting import shares, writes_that_count
 
 
 class WriteChecker(Checker):
@@ -39,19 +41,25 @@ class WriteChecker(Checker):
                 self._heads[key] = (log.head_seq, log.head_id)
 
     async def at_rest(self) -> None:
-        for device in self.sound():
-            self._holds_entries(device)
-            await self._holds_values(device)
+        for circle in circles(list(self.sound())):
+            for device in circle:
+                self._holds_entries(device, circle)
+                await self._holds_values(device, circle)
 
-    def _holds_entries(self, device: SimDevice) -> None:
+    def _holds_entries(self, device: SimDevice, circle: list[SimDevice]) -> None:
         """Every entry that its author was told is durable is here, if it may be here."""
+        names = {other.name for other in circle}
         ledger = device.engine.ledger
         for (author, scope, instance), (seq, id) in sorted(self.run.witness.held.items()):
-            if author in self.run.spoiled:
+            if author in self.run.spoiled or author not in names:
                 continue
             known = ledger.scope(scope)
             readable = known is not None and known.privacy and may_read(device, known.privacy)
             if not readable and author != device.name:
+                continue
+            if known is not None and not shares(
+                self.run, device, author, PRIVACY_NAMES[known.privacy]
+            ):
                 continue
             log = ledger.log(scope, instance)
             if log is None or log.head_seq < seq:
@@ -64,7 +72,7 @@ class WriteChecker(Checker):
                 told = f"has another entry {seq} of {author} than was acknowledged"
                 self.violate("I3", device.name, told)
 
-    async def _holds_values(self, device: SimDevice) -> None:
+    async def _holds_values(self, device: SimDevice, circle: list[SimDevice]) -> None:
         found = await records(device)
         for name, writes in sorted(self.run.witness.by_record.items()):
             level = PRIVACY_NAMES.index(writes[0].privacy)
@@ -74,7 +82,8 @@ class WriteChecker(Checker):
                 continue
             present = found.get((*name, level))
             value = None if present is None else present[1]
-            for problem in wrong_values(name, writes, value):
+            counting = writes_that_count(self.run, device, circle, writes)
+            for problem in wrong_values(name, counting, value):
                 self.violate("I3", device.name, problem)
 
 

@@ -13,10 +13,12 @@ from .network_doings import NETWORK_DOINGS, NETWORK_FAULTS
 from .pairing_doings import PAIRING_DOINGS
 from .peer_doings import PEER_DOINGS, PEER_FAULTS
 from .process_doings import PROCESS_DOINGS, PROCESS_FAULTS
+from .trust_doings import TRUST_DOINGS
 from .user_doings import USER_DOINGS
 
 DOINGS: dict[str, Doing] = {
     **USER_DOINGS,
+    **TRUST_DOINGS,
     **PAIRING_DOINGS,
     **NETWORK_DOINGS,
     **DISK_DOINGS,

@@ -83,7 +83,7 @@ def read(run: Run, args: dict[str, Any]) -> None:
         await collection.get(args["id"])
         await collection.find(text="canary", limit=3)
 
-    _in_device(run, args["device"], act)
+    in_device(run, args["device"], act)
 
 
 def rename(run: Run, args: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ def rename(run: Run, args: dict[str, Any]) -> None:
     async def act(_: Node) -> None:
         await engine.trust.rename(engine.keys.sig_pk, args["name"])
 
-    _in_device(run, args["device"], act)
+    in_device(run, args["device"], act)
 
 
 def sync(run: Run, args: dict[str, Any]) -> None:
@@ -127,14 +127,14 @@ def _write(
             for one in tried:
                 run.witness.acknowledges(one, engine)
 
-    _in_device(run, name, write)
+    in_device(run, name, write)
 
 
 def _is_still(device: SimDevice, process: Process | None) -> bool:
     return device.is_up and device.process is process
 
 
-def _in_device(run: Run, name: str, act: Callable[[Node], Awaitable[None]]) -> None:
+def in_device(run: Run, name: str, act: Callable[[Node], Awaitable[None]]) -> None:
     """Do it in a task of the device; what it was told goes into the trace."""
     device = run.device(name)
     if device is None:

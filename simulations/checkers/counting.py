@@ -1,0 +1,64 @@
+"""Counting: which writes must show on a device, where their authors were removed or limited since.
+
+A write of whoever is in the circle of a device, and still shares that level with it, must have
+come. Any other may never have left its device. So where it stands in the log is looked up: what is
+not here does not count, nor what is on the shelf. Where a write is only partly here, or where its
+place is not known, it may show and need not.
+"""
+
+from dataclasses import replace
+from enum import Enum
+
+from ...node.ledger import PRIVACY_NAMES
+from ...sync.registry import may_hold
+from ..run import Run
+from ..sim_device import SimDevice
+from ..witness import Write
+
+
+class Counts(Enum):
+    YES = "as any write"
+    PERHAPS = "it may show"
+    NO = "it must not show"
+
+
+def writes_that_count(
+    run: Run, device: SimDevice, circle: list[SimDevice], writes: list[Write]
+) -> list[Write]:
+    """The writes by which the records of a device are judged."""
+    names = {other.name for other in circle}
+    found = []
+    for write in writes:
+        if write.device in names and shares(run, device, write.device, write.privacy):
+            found.append(write)
+            continue
+        match counts_on(device, write):
+            case Counts.YES:
+                found.append(write)
+            case Counts.PERHAPS:
+                found.append(replace(write, after=None, told=0))
+    return found
+
+
+def shares(run: Run, device: SimDevice, author: str, privacy: str) -> bool:
+    """Whether a device and an author may both read this level, as the device knows it."""
+    id = run.ids.get(author)
+    known = None if id is None else device.engine.mesh.registry.devices.get(id)
+    if author == device.name or known is None:
+        return True
+    return may_hold(known.level, b"", PRIVACY_NAMES.index(privacy))
+
+
+def counts_on(device: SimDevice, write: Write) -> Counts:
+    """What stands in the author's log, as this device has it, at the places of a write."""
+    if write.forked or not write.scope or not write.last:
+        return Counts.PERHAPS
+    log = device.engine.ledger.log(write.scope, write.instance)
+    if log is None or log.head_seq < write.first:
+        return Counts.NO
+    places = range(write.first, write.last + 1)
+    if all(seq in log.shelved for seq in places):
+        return Counts.NO
+    if log.head_seq < write.last or any(seq in log.unapplied for seq in places):
+        return Counts.PERHAPS
+    return Counts.YES
