@@ -387,6 +387,14 @@ def read_on(run: Run) -> None:
     run.world.network.watch("laptop", "phone", b"another message")
 
 
+def renew_keys_for_the_thief(run: Run) -> None:
+    """The laptop removes the guest, and seals the next control key to it all the same."""
+    mesh = device_of(run, "laptop").engine.mesh
+    make = mesh.new_epochs
+    mesh.new_epochs = lambda scopes, _without=(): make(scopes)  # type: ignore[method-assign]
+    DOINGS["revoke"](run, {"device": "laptop", "target": "guest"})
+
+
 BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a record is lost": ("I1", "phone", "unlike laptop: more [], less [(", lose_a_record),
     "a record is another": ("I1", "phone", "other [(", show_another_value),
@@ -400,6 +408,7 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a log got shorter": ("I12", "phone", "a log went from", shorten_a_log),
     "plaintext on the wire": ("I4", "phone", "plaintext in a message", say_it_in_the_clear),
     "plaintext in a file": ("I4", "guest", "plaintext in the file crash.log", leave_it_in_a_file),
+    "a thief has new keys": ("I5", "guest", "of the membership in the", renew_keys_for_the_thief),
     "a key too many": ("I6", "guest", "has a key of privacy 1", take_a_key),
     "a record too many": (
         *("I6", "guest", "a record of privacy 1 at level guest"),

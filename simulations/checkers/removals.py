@@ -59,6 +59,7 @@ class RemovalChecker(Checker):
 
     claims: ClassVar[dict[str, str]] = {
         "I5": "who was removed opens nothing sealed by who knew of it, and is told nothing",
+        "I6": "no device holds a key or a record beyond its level, or another's of level device",
     }
 
     def __init__(self, run: Run) -> None:
