@@ -133,8 +133,8 @@ class RemovalChecker(Checker):
                 continue
             if known.active and _was_raised(fold, operations, us):
                 continue  # It has been given the keys of what was written meanwhile.
-            if not known.active and now.active:
-                continue  # So has a senior whose removal turned out not to count.
+            if not _is_closed_to(now, one.log):
+                continue  # So has a senior whose removal, or limitation, turned out not to count.
             for seq in _opened(one, keys[one.key_id]):
                 whom = "was removed" if not known.active else f"had become {known.level}"
                 told = (
