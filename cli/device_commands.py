@@ -164,6 +164,42 @@ def adopt_device(settings: Settings, device: str) -> None:
         say(f'{result["adopted"]} entries of "{visible(result["device_name"])}" count from now on')
 
 
+@devices.command("requests")
+@json_option
+@pass_settings
+def show_requests(settings: Settings) -> None:
+    """List the devices that ask to be admitted, through a member that is no admin."""
+    with open_node(settings) as node:
+        result = node.call("requests", {})
+    if settings.json:
+        emit(result)
+    elif result["requests"]:
+        for row in result["requests"]:
+            said = f'"{visible(row["device_name"])}" ({visible(row["device_type"])})'
+            say(f"{row['device_id']}  {said}, {row['trust_level']} access")
+            say(f"    so says {visible(row['carried_by'])}: compare the id with the new device")
+    else:
+        note("no device asks to be admitted")
+
+
+@devices.command("approve")
+@click.argument("id", metavar="ID")
+@click.option("--level", type=click.Choice(LEVELS), help="Another level than it asks for.")
+@json_option
+@pass_settings
+def approve_request(settings: Settings, id: str, level: str | None) -> None:
+    """Admit a device that asks for it, by the whole id that its own screen shows.
+
+    A name will not do: anybody may have written it. The device then joins at any member.
+    """
+    with open_node(settings) as node:
+        result = node.call("request_approve", {"id": id, "level": level})
+    if settings.json:
+        emit(result)
+    else:
+        say(f'"{visible(result["device_name"])}" may join now: it types a code of any member')
+
+
 @devices.command("rotate-keys")
 @json_option
 @pass_settings

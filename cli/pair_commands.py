@@ -62,6 +62,11 @@ def pair(settings: Settings, yes: bool, level: str, timeout_s: float) -> None:
                     _show_code(settings, event)
                 case "confirm" if not yes:
                     _answer(node, "pair_answer", _agrees(_admit_question(event["device"])))
+                case "requested":
+                    note(
+                        f"an admin has to approve {visible(event['device']['id'])}: this device is"
+                        " none, and waits a little"
+                    )
                 case "enrolled":
                     enrolled = True
                     _show_enrolled(settings, event)

@@ -54,6 +54,7 @@ from .ports import (
 )
 from .reach import Reach
 from .reader import Reader
+from .requests import Requests
 from .shelf import Shelf
 from .status import Standing, node_status, peer_standing
 from .switchboard import Switchboard
@@ -114,6 +115,7 @@ class Engine:
         self.reach = Reach(self)
         self.directory = Directory(self)
         self.trust = Trust(self)
+        self.requests = Requests(self)
 
     # Starting and stopping ---------------------------------------------------------------------
 
@@ -310,6 +312,7 @@ class Engine:
         self.switchboard.membership_changed()
         self.reach.membership_changed()
         self.trust.membership_changed()
+        self.patience.look_again()
         if not self.closing and hasattr(self, "ingest"):
             self.spawn(self._retry_waiting(), "retry")
 

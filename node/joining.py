@@ -127,7 +127,7 @@ class Joiner:
             await channel.send(bytes((TYPE_DONE,)) + auth_ref(adoption.heads))
         except PairingRefusedError as error:
             await self._refuse(channel, error.refusal)
-            raise
+            raise self._explained(error) from None
         except WrongCodeError:
             await self._refuse(channel, Refusal.WRONG_CODE)
             raise PairingRefusedError(
@@ -159,6 +159,17 @@ class Joiner:
         }
         async for event in self._first_sync(offer.sig, channel.remote):
             yield event
+
+    def _explained(self, error: PairingRefusedError) -> PairingRefusedError:
+        """What the person at this device has to know beside what the other side said."""
+        if error.refusal is not Refusal.PENDING:
+            return error
+        us = self._engine.shown_id(self._engine.keys.sig_pk)
+        return PairingRefusedError(
+            Refusal.PENDING,
+            f"an admin of the mesh has to approve this device, whose id is {us}: compare it there,"
+            " then join again",
+        )
 
     async def _reach(self) -> SecureChannel:
         """A channel to where the code is shown: at the address given, read, or announced."""
@@ -285,6 +296,7 @@ class Joiner:
     def _confirmation(self, offer: Offer) -> Event:
         return {
             "event": "confirm",
+            "id": self._engine.shown_id(self._engine.keys.sig_pk),
             "mesh_name": offer.name,
             "level": offer.level,
             "enrolled_by": {

@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 CODE_LIFETIME_MS = 300_000
 CODE_STEP_MS = 10_000
 HUMAN_STEP_MS = 60_000
+ANSWER_WAIT_MS = 50_000
+"""How long a member that is no admin waits for one; the new device waits a `HUMAN_STEP_MS`."""
 BURNED_WINDOW_MS = 600_000
 BURNED_CODES_MAX = 3
 FIRST_SYNC_WAIT_MS = 60_000
@@ -122,7 +124,7 @@ class PairingWindow:
         engine = self._engine
         if self._level not in LEVELS:
             raise PairingRefusedError(Refusal.FAILED, f"no level {self._level!r}: {LEVELS}")
-        engine.mesh.require_admin()
+        self._refuse_who_may_not_ask()
         await self._refuse_while_paused()
         await engine.go_online()
         engine.open_window(self)
@@ -254,8 +256,10 @@ class PairingWindow:
             raise PairingRefusedError(Refusal.MALFORMED)
         if self._closed:
             raise PairingRefusedError(Refusal.EXPIRED, "the command was ended: nobody was admitted")
-        if already is None:
+        if already is None and engine.mesh.registry.is_admin(us.sig_pk):
             await engine.mesh.enroll(answer, newcomer.name, newcomer.type, self._level)
+        elif already is None:
+            await self._ask_an_admin(answer, newcomer, device)
         genesis, keys, frames = await engine.mesh.welcome(newcomer.sig)
         await channel.send(Welcome(genesis, keys, len(frames)).encode())
         for frame in frames:
@@ -267,6 +271,31 @@ class PairingWindow:
             await self._see_off(channel, newcomer.sig)
         finally:
             self._events.put_nowait(None)
+
+    async def _ask_an_admin(self, certificate: bytes, newcomer: Newcomer, device: Event) -> None:
+        """We may not admit: carry the request, and wait a little for an admin who answers now."""
+        engine = self._engine
+        await engine.requests.carry(certificate, newcomer, self._level)
+        self._events.put_nowait({"event": "requested", "device": device})
+
+        def is_member() -> bool:
+            known = engine.mesh.registry.devices.get(newcomer.sig)
+            return known is not None and known.active
+
+        try:
+            await within(engine.clock, ANSWER_WAIT_MS, engine.patience.until(is_member))
+        except DeadlinePassed:
+            raise PairingRefusedError(
+                Refusal.PENDING,
+                f"an admin has to approve {device['id']} (`covey devices approve` there); then run"
+                " `covey pair` here again",
+            ) from None
+
+    def _refuse_who_may_not_ask(self) -> None:
+        """An admin admits; a member that reads the membership log carries requests to one."""
+        us = self._engine.our_device()
+        if not us.active or us.level == "mailbox":
+            self._engine.mesh.require_admin()
 
     async def _see_off(self, channel: SecureChannel, device: bytes) -> None:
         """Hear that the new device is done, and stay until it has what we have, heard or not.

@@ -40,6 +40,7 @@ class Refusal(IntEnum):
     OTHER_MESH = 6
     MALFORMED = 7
     FAILED = 8
+    PENDING = 9
 
 
 REFUSAL_SENTENCES = {
@@ -51,6 +52,7 @@ REFUSAL_SENTENCES = {
     Refusal.OTHER_MESH: "this device belongs to a mesh with other devices: use another --home",
     Refusal.MALFORMED: "the other device speaks another dialect: update covey on both",
     Refusal.FAILED: "the other device could not finish: see its output",
+    Refusal.PENDING: "an admin of the mesh has to approve this device first",
 }
 
 

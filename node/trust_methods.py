@@ -33,6 +33,8 @@ class TrustMethods:
             "device_adopt": self._adopt,
             "shelf": self._shelf,
             "keys_rotate": self._rotate,
+            "requests": self._requests,
+            "request_approve": self._approve,
         }
 
     async def show(self, device: bytes) -> Json:
@@ -100,3 +102,12 @@ class TrustMethods:
 
     async def _rotate(self, _: Json) -> Json:
         return {"scopes": await self._engine.trust.rotate()}
+
+    async def _requests(self, _: Json) -> Json:
+        return {"requests": self._engine.requests.rows()}
+
+    async def _approve(self, params: Json) -> Json:
+        level = params.get("level")
+        if level is not None and not isinstance(level, str):
+            raise UsageError("level: a text was expected")
+        return await self.show(await self._engine.requests.approve(text(params, "id"), level))

@@ -123,6 +123,14 @@ class FakeService:
         row = {"device_id": PHONE["id"], "device_name": "phone", "database": "memory"}
         return {"shelf": [{**row, "entries": 2}]}
 
+    def on_requests(self, d: dict[str, Any]) -> Any:
+        named = {"device_id": PHONE["id"], "short_id": PHONE["id"][:9], "device_name": "new"}
+        rest = {"device_type": "phone", "trust_level": "full", "carried_by": "tablet"}
+        return {"requests": [{**named, **rest}]}
+
+    def on_request_approve(self, d: dict[str, Any]) -> Any:
+        return _row(PHONE, False)
+
     def on_keys_rotate(self, d: dict[str, Any]) -> Any:
         return {"scopes": 3}
 

@@ -391,7 +391,7 @@ def renew_keys_for_the_thief(run: Run) -> None:
     """The laptop removes the guest, and seals the next control key to it all the same."""
     mesh = device_of(run, "laptop").engine.mesh
     make = mesh.new_epochs
-    mesh.new_epochs = lambda scopes, _without=(): make(scopes)  # type: ignore[method-assign]
+    mesh.new_epochs = lambda scopes, without=(): make(scopes)  # type: ignore[method-assign]
     run.done["revoke"] += 1
     DOINGS["revoke"](run, {"device": "laptop", "target": "guest"})
 

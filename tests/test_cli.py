@@ -25,7 +25,7 @@ from covey.node.local_socket import Credentials
 from covey.node.wording import size_text
 
 from .fake_node import FakeNode, attempt, command, fake_node
-from .fake_service import HOSTILE, PICTURE, FakeError
+from .fake_service import HOSTILE, PHONE, PICTURE, FakeError
 
 TEA = {"text": "likes tea"}
 DEVICE_FIELDS = {"device_id", "short_id", "device_name", "device_type", "trust_level"} | {
@@ -57,6 +57,8 @@ JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("devices", "adopt", "phone"), DEVICE_FIELDS | {"adopted"}),
     (("devices", "shelf"), {"shelf"}),
     (("devices", "rotate-keys"), {"scopes"}),
+    (("devices", "requests"), {"requests"}),
+    (("devices", "approve", PHONE["id"]), DEVICE_FIELDS),
     (("db",), {"databases"}),
     (("db", "list"), {"databases"}),
     (("db", "create", "notes"), {"name", "policy", "records"}),

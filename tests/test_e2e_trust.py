@@ -3,6 +3,7 @@
 Laptop, phone and tablet are homes and processes of their own that meet on loopback.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,3 +149,33 @@ def test_a_level_is_what_a_device_has_keys_for(devices: list[Device]) -> None:
     laptop.run("put", "memory", "facts", "ours", '{"a": 4}')
     laptop.run("sync", "--wait")
     assert phone.run("get", "memory", "facts", "ours") == {"a": 4}
+
+
+def test_a_member_lets_a_device_ask_and_the_admin_elsewhere_approves_it(
+    devices: list[Device],
+) -> None:
+    laptop, phone, tablet = devices
+    laptop.init()
+    tablet.init("tablet")
+    new = phone.init("phone")
+    up(laptop)
+    pair(laptop, tablet)
+    up(tablet, laptop)
+    laptop.run("put", "memory", "facts", "tea", '{"name": "kukicha"}')
+    tablet.run("sync", "--wait")
+    window = tablet.start("pair", "--yes", "--json")
+    assert window.stdout is not None
+    code = json.loads(window.stdout.readline())["code"]
+    where = ("--yes", "--address", f"127.0.0.1:{tablet.port}", "--json")
+    joining = phone.start("join", code, *where)
+    laptop.wait_for("request")
+    (asking,) = laptop.run("devices", "requests")["requests"]
+    assert (asking["device_id"], asking["carried_by"]) == (new["id"], "tablet")
+    laptop.run("devices", "approve", "phone", code=2)
+    tablet.run("devices", "approve", new["id"], code=3)
+    approved = laptop.run("devices", "approve", new["id"])
+    assert (approved["device_name"], approved["status"]) == ("phone", "active")
+    _, errors = joining.communicate(timeout=60)
+    assert joining.returncode == 0, errors
+    window.communicate(timeout=60)
+    assert phone.run("get", "memory", "facts", "tea") == {"name": "kukicha"}
