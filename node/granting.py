@@ -63,7 +63,8 @@ def missing_grants(
 
     With `granter` only of keys which it is that device's turn to grant: those that it granted
     first, and those whose first granter does not belong now if it is the most senior full device
-    that was granted them. (The most senior of all may be the one that lacks them.)
+    that was granted them. (The most senior of all may be the one that lacks them.) A control key
+    that no full device was granted is handed on by the most senior of those that were.
     """
     turn: dict[bytes, bytes | None] = {}
     if granter is not None:
@@ -73,8 +74,11 @@ def missing_grants(
             granters.setdefault(grant.key_id, grant.author)
             holders.setdefault(grant.key_id, set()).update(grant.sealed)
         full = {device.sig_pk for device in registry.active() if device.level == "full"}
+        control = {grant.key_id for grant in registry.grants if grant.scope == CONTROL_SCOPE}
+        readers = {d.sig_pk for d in registry.active() if may_hold(d.level, CONTROL_SCOPE, 0)}
         for id, first in granters.items():
-            turn[id] = first if first in full else _eldest(registry, full & holders[id])
+            may = full & holders[id] or (readers & holders[id] if id in control else set())
+            turn[id] = first if first in full else _eldest(registry, may)
     return [
         grant_details(
             registry.mesh,

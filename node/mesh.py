@@ -13,6 +13,7 @@ Spec: docs/protocol.md, sections 2 (tags) and 4.
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from ..crypto.entry import CONTROL_SCOPE, key_id
@@ -42,7 +43,8 @@ from .rotation import next_epoch, seniority
 KEY_BYTES = 32
 INSTANCE_BYTES = 16
 LIMITING = frozenset({"revoke", "set-level", "set-role"})
-Operations = Sequence[tuple[str, dict[str, Any]]]
+Said = tuple[str, dict[str, Any]]
+Operations = Sequence[Said]
 """Kinds and details, to be written by us."""
 
 
@@ -110,7 +112,8 @@ class Mesh(MeshView):
         found = []
         for tag in scopes:
             scope = self._ledger.scope(tag)
-            assert scope is not None
+            if scope is None:
+                continue  # The disk did not take it yet; whoever writes to it first makes the key.
             name = (tag, scope.database, scope.privacy, next_epoch(self.registry, tag))
             recipients = recipients_of(self.registry, tag, scope.privacy, without)
             key = self._entropy.draw(KEY_BYTES)
@@ -181,14 +184,15 @@ class Mesh(MeshView):
 
     async def write(
         self,
-        operations: Operations | Callable[[], Operations],
+        operations: Operations | Callable[[], Iterable[Said]],
         *,
         with_grants: bool = False,
         signer: DeviceKeys | None = None,
     ) -> None:
         """Append operations to the membership log, in one transaction. Durable when it returns.
 
-        A function is called at the moment when nothing can come between what it sees and them.
+        A function is called at the moment when nothing can come between what it sees and them; what
+        it yields is taken in one by one, so it sees each before it makes the next.
         `with_grants`: then also the keys that somebody is entitled to by them and lacks. `signer`
         is the paper key, if it is the one who says so: each time in a log of its own.
         Raises NotEntitledError, StorageError; then nothing was written.
@@ -333,12 +337,12 @@ class Mesh(MeshView):
         once have left none.
         """
         us = self.us()
-        if self._granting or us.level != "full" or not us.active:
+        if self._granting or not us.active:
             return
         self._granting = True
         try:
             details = self._missing_grants(us.sig_pk)
-            if seniority(self.registry, us) == 0:
+            if us.level == "full" and seniority(self.registry, us) == 0:
                 details += self.new_epochs(self.stale_scopes())
             if details:
                 await self.write([("grant", d) for d in details])
@@ -352,7 +356,7 @@ class Mesh(MeshView):
 
     async def _append(
         self,
-        operations: Operations | Callable[[], Operations],
+        operations: Operations | Callable[[], Iterable[Said]],
         *,
         with_grants: bool,
         signer: DeviceKeys,
@@ -370,18 +374,22 @@ class Mesh(MeshView):
         if log is None:
             log = await self.new_log(scope, instance, signer.sig_pk)
         # From here on nothing awaits: all of it is in one transaction, and no other comes between.
-        operations = list(operations() if callable(operations) else operations)
-        if self.needs_key(scope) and not self._renews_control(operations):
+        first: Operations = ()
+        if self.needs_key(scope) and (callable(operations) or not self._renews_control(operations)):
             if signer is self._keys and self.us().level != "full":
                 raise NotEntitledError(
                     "the keys have to be renewed first by a device of level full"
                 )
-            operations[:0] = [("grant", details) for details in self.new_epochs([CONTROL_SCOPE])]
-        staged = [self._append_one(log, signer, kind, details) for kind, details in operations]
+            first = [("grant", details) for details in self.new_epochs([CONTROL_SCOPE])]
+        staged, limits = [], False
+        # One by one: each is staged before the next is asked for, which may depend on it.
+        for kind, details in chain(first, operations() if callable(operations) else operations):
+            staged.append(self._append_one(log, signer, kind, details))
+            limits = limits or kind in LIMITING
         if with_grants:
             for details in self._missing_grants(None):
                 staged.append(self._append_one(log, signer, "grant", details))
-        if any(kind in LIMITING for kind, _ in operations):
+        if limits:
             # Links to who may not be here any more end before this is sent to anybody.
             self._changed()
         return staged

@@ -2,7 +2,9 @@
 
 An admin limits, promotes, removes and adopts; each of these is one transaction of the membership
 log together with the new keys that it asks for, so there is no moment in which somebody is removed
-and still holds the newest key. Everything is told in words on every device (`announcing.py`).
+and still holds the newest key. First comes the decision, under the key that all have, then the next
+control key, then everything else under that one. Everything is told in words on every device
+(`announcing.py`).
 
 Once online, a full device replaces keys that have grown old, and an admin removes guests whose time
 is over. Seniors go first; each junior waits longer, so that usually one device does it.
@@ -10,7 +12,7 @@ is over. Seniors go first; each junior waits longer, so that usually one device 
 Spec: docs/protocol.md, section 4.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -88,13 +90,14 @@ class Trust:
         if expires_ms is not None:
             details["expires"] = expires_ms
 
-        def compose() -> list[tuple[str, dict[str, Any]]]:
+        def compose() -> Iterator[tuple[str, dict[str, Any]]]:
             lost = [
                 tag
                 for tag in mesh.stale_scopes({device})
                 if not may_hold(level, tag, self._scope(tag).privacy)
             ]
-            return self._around([("set-level", details)], lost, {device})
+            yield "set-level", details
+            yield from self._renewed(lost, {device})
 
         await mesh.write(compose, with_grants=not lowers)
 
@@ -132,16 +135,20 @@ class Trust:
         """Remove devices in one transaction, by our own word or by that of the paper key."""
         mesh = self._engine.mesh
 
-        def compose() -> list[tuple[str, dict[str, Any]]]:
-            revokes = [
-                ("revoke", {"device": device, "cut": cut})
-                for device in sorted(devices)
-                for cut in self._cut_of(device)
-            ]
-            leaves = paper is None and self._us in devices
-            stale = [] if leaves else mesh.stale_scopes(devices)
-            return self._around(revokes, stale, devices)
+        def compose() -> Iterator[tuple[str, dict[str, Any]]]:
+            stale = set(mesh.stale_scopes(devices))
+            gone: set[bytes] = set()
+            for device in sorted(devices):
+                cuts = self._cut_of(device)
+                gone.add(device)
+                for cut in cuts:
+                    yield "revoke", {"device": device, "cut": cut}
+                    if not leaves:
+                        yield from self._renewed([CONTROL_SCOPE], gone)
+            if not leaves:
+                yield from self._renewed(sorted(stale - {CONTROL_SCOPE}), devices)
 
+        leaves = paper is None and self._us in devices
         await mesh.write(compose, signer=paper)
 
     async def adopt(self, device: bytes) -> None:
@@ -252,22 +259,13 @@ class Trust:
         parts = [rows[at : at + CUT_ROWS_MAX] for at in range(0, len(rows), CUT_ROWS_MAX)]
         return parts or [[]]
 
-    def _around(
-        self,
-        decision: list[tuple[str, dict[str, Any]]],
-        stale: list[bytes],
-        without: Collection[bytes],
-    ) -> list[tuple[str, dict[str, Any]]]:
-        """A decision with the new keys it asks for.
+    def _renewed(
+        self, scopes: Iterable[bytes], without: Collection[bytes]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Grants of new keys, to everybody but those devices.
 
-        The control key comes first, still under the old one, so that the decision itself and all
-        that follows is already closed to those devices.
+        They rest on the decision that asks for them. So whoever has a key has the decision as well,
+        and takes nobody for a member who merely lacks the key.
         """
-        mesh = self._engine.mesh
-        control = [tag for tag in stale if tag == CONTROL_SCOPE]
-        others = [tag for tag in stale if tag != CONTROL_SCOPE]
-        return [
-            *(("grant", details) for details in mesh.new_epochs(control, without)),
-            *decision,
-            *(("grant", details) for details in mesh.new_epochs(others, without)),
-        ]
+        for details in self._engine.mesh.new_epochs(scopes, without):
+            yield "grant", details

@@ -71,6 +71,8 @@ class Entitlement:
         self._mesh_id = mesh_id
         self._mesh = mesh
         self._authority = authority
+        self._control_keys: dict[tuple[int, bytes], int] = {}
+        """(epoch, key id) of a control key to the grants of it that count."""
         self.grants: dict[bytes, Grant] = {}
         """By operation, like the next."""
         self.keys: dict[bytes, Keys] = {}
@@ -297,7 +299,7 @@ class Entitlement:
         scope, privacy = details["scope"], details["privacy"]
         if is_control_grant(details) != (not details["database"]):
             return Ignored.MALFORMED
-        if author.level != "full":
+        if author.level != "full" and not self._hands_on(node):
             return Ignored.NOT_ENTITLED
         for recipient, _ in details["sealed"]:
             standing = self._authority.standing(recipient, node.past)
@@ -307,7 +309,20 @@ class Entitlement:
                 return Ignored.NOT_ENTITLED
         # It is not recorded: no removal voids a grant, for data may need its key.
         self.grants[node.id] = grant_of(node.id, node.author, node.operation)
+        if is_control_grant(details):
+            given = (details["epoch"], details["key_id"])
+            self._control_keys[given] = self._control_keys.get(given, 0) | node.bit
         return None
+
+    def _hands_on(self, node: Node) -> bool:
+        """Whether a grant is of a control key that was granted before.
+
+        Of those anybody who reads the membership log may hand one on to who lacks it: it may be
+        that nobody of level full has it any more.
+        """
+        details = node.operation.details
+        given = self._control_keys.get((details["epoch"], details["key_id"]), 0)
+        return is_control_grant(details) and bool(given & node.past)
 
 
 def grant_of(id: bytes, author: bytes, operation: Operation) -> Grant:

@@ -81,6 +81,8 @@ def phone_opens(phone: Device, other: Device, keys: set[bytes]) -> list[str]:
     only the old one, and holds boxes for others.
     """
     opened = []
+    grants = other.engine.mesh.registry.grants
+    handing_on = {grant.id for grant in grants if grant.scope == CONTROL_SCOPE}
 
     def read(conn):  # type: ignore[no-untyped-def]
         for row in log_rows.entries_by_arrival(conn, 0, 10_000):
@@ -91,6 +93,8 @@ def phone_opens(phone: Device, other: Device, keys: set[bytes]) -> list[str]:
             if at is None or (log.scope.tag != CONTROL_SCOPE and not log.scope.privacy):
                 continue
             known = at.devices.get(phone.id)
+            if row.entry_id in handing_on:
+                continue
             if known is not None and not known.active and heading.key_id in keys:
                 opened.append(f"{log.scope.database} {row.seq}")
 
