@@ -68,6 +68,13 @@ def _show_status(settings: Settings, status: dict[str, Any]) -> None:
     for alarm in status.get("alarms") or ():
         message = alarm.get("message", alarm) if isinstance(alarm, dict) else alarm
         say(f"ALARM: {visible(message)}")
+    for row in status.get("shelf") or ():
+        of, where = visible(row["device_name"]), visible(row["database"])
+        say(f"on the shelf: {row['entries']} entries of {of} in {where}, from after its removal")
+    if status.get("removed"):
+        say("this device was removed from its mesh: what it has can be read and exported")
+    elif status.get("paper_key") is False:
+        note("this mesh has no paper key: it is as durable as its last admin device")
     if status["peers"]:
         headers = ("device", "short id", "reached", "database", "state", "missing", "proved")
         table(headers, (row for peer in status["peers"] for row in _rows(peer)))

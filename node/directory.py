@@ -69,7 +69,8 @@ class Directory:
             for peer in await self._engine.database.read(lambda c: peer_rows.peers(c))
         }
         rows = []
-        for device in sorted(self._engine.mesh.registry.devices.values(), key=lambda d: d.name):
+        registry = self._engine.mesh.registry
+        for device in sorted(registry.devices.values(), key=lambda d: d.name):
             seen = peers.get(device.sig_pk)
             rows.append(
                 {
@@ -89,6 +90,9 @@ class Directory:
                     "enrolled_at": iso_time(device.enrolled_ms),
                     "enrolled_by": self._name(device.enrolled_by),
                     "expires_at": _time(device.expires_ms),
+                    "epoch": max(
+                        (g.epoch for g in registry.grants if device.sig_pk in g.sealed), default=0
+                    ),
                     "revoked_at": _time(device.revoked_ms),
                     "revoked_by": self._name(device.revoked_by),
                     "self": device.sig_pk == self._engine.keys.sig_pk,
