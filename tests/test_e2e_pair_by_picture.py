@@ -31,7 +31,7 @@ def test_the_pasted_text_joins_once_and_a_thief_of_it_never(devices: list[Device
     in_argument = phone.attempt("join", shown["qr"], "--yes")
     joined = phone.run("join", "-", "--yes", stdin=shown["qr"].upper() + "\n")
     rest, errors = window.communicate(timeout=COMMAND_SECONDS_MAX)
-    again = thief.attempt("join", "-", "--yes", stdin=shown["qr"])
+    again = thief.attempt("join", "-", "--yes", "--timeout", "3", stdin=shown["qr"])
 
     assert in_argument.returncode == 2 and "covey join -" in in_argument.stderr
     assert shown["qr"][8:] not in in_argument.stderr

@@ -114,7 +114,7 @@ def test_a_removal_bites_at_once_while_all_are_connected(devices: list[Device]) 
     phone.run("get", "memory", "facts", "more", code=1)
     assert tablet.run("get", "memory", "facts", "secret") == {"door": "4711"}
     words = tablet.attempt("log").stdout
-    assert "phone" in words and "laptop" in words and "revoked" in words
+    assert "laptop removed phone" in words
 
 
 def test_what_a_person_may_not_do_is_said_and_changes_nothing(devices: list[Device]) -> None:

@@ -135,6 +135,8 @@ class RemovalChecker(Checker):
                 continue  # It has been given the keys of what was written meanwhile.
             if not _is_closed_to(now, one.log):
                 continue  # So has a senior whose removal, or limitation, turned out not to count.
+            if known.revoked_at in fold.registry.ignored:
+                continue  # It was a member until something else ended that, and had those keys.
             for seq in _opened(one, keys[one.key_id]):
                 whom = "was removed" if not known.active else f"had become {known.level}"
                 told = (
