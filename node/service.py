@@ -208,9 +208,11 @@ class Service:
         path = Path(text(params, "file"))
         if self._engine.back_up is None or not path.is_absolute():
             raise UsageError("file: the absolute path of a new file was expected")
-        # Where others were last reached is worth having in it.
-        await self._engine.notes.flush()
-        return await self._engine.back_up(path, bool(params.get("force")))
+        # The log until now, and where others were last reached, are worth having in it.
+        await self._engine.audit.flush()
+        made = await self._engine.back_up(path, bool(params.get("force")))
+        self._engine.tell("backed_up", {"bytes": made["bytes"]})
+        return made
 
     async def _log_verify(self, params: Json) -> Json:
         head, at = params.get("head"), params.get("at")

@@ -255,7 +255,7 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
     # Recovery, backups, this device
     "recovery_set": lambda _: "The mesh has another paper key",
     "paper_key_slot": lambda _: "The paper key of the mesh opens this home from now on",
-    "backed_up": lambda _: "A backup was written",
+    "backed_up": lambda d: f"A backup was written ({_size(d, 'bytes')})",
     "restored": lambda _: "This home was restored from a backup",
     "unlocking_changed": lambda d: f"How this home is unlocked was changed{_why(d)}",
     "new_instance": lambda _: "This home was copied or put back: it writes as a new instance now",

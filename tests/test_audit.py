@@ -320,6 +320,31 @@ async def test_an_import_and_an_export_are_logged_with_numbers() -> None:
     assert [row["records"] for row in log if row["event"] == "exported"] == [len(exported)]
 
 
+async def test_a_backup_is_logged_and_holds_the_log_until_then(tmp_path: Path) -> None:
+    """A file with everything in it was made: that must not leave without a word."""
+    async with World() as world:
+        a = await world.founder("a")
+        a.engine.tell("happened", {})
+        inside: list[str] = []
+
+        async def back_up(path: Path, force: bool) -> dict[str, Any]:
+            rows = await a.gate.read(lambda conn: event_rows.events(conn, -1, 100))
+            inside.extend(row.kind for row in rows)
+            return {"file": str(path), "bytes": 7, "made_at": ""}
+
+        a.engine.back_up = back_up
+        service = Service(a.engine, lambda: None)
+        await service.call("backup", {"file": str(tmp_path / "platypus")})
+        log = [row async for row in service.stream("log", {})]
+
+    assert inside == ["happened"]
+    assert [(row["event"], row.get("bytes")) for row in log] == [
+        ("happened", None),
+        ("backed_up", 7),
+    ]
+    assert "platypus" not in json.dumps(log)
+
+
 async def test_nothing_that_anybody_wrote_is_in_the_log(tmp_path: Path) -> None:
     """The log is shown, sent to whoever helps, and kept for a year."""
     async with two(tmp_path) as (laptop, phone):

@@ -19,6 +19,8 @@ TELLING = frozenset({"tell", "tally", "note_of", "alarm", "NodeEvent"})
 """What is called to make an event; its first argument is the kind."""
 PASSING_ON = frozenset({"node/audit.py", "node/engine.py", "node/trust.py"})
 """Files in which a kind may be a variable: they hand on what others tell."""
+ANNOUNCING = "node/announcing.py"
+"""Returns pairs of a kind and its fields, which `trust` hands on."""
 
 PHONE = {"name": "Phone", "short_id": "9RTB-C400", "level": "full"}
 
@@ -43,7 +45,18 @@ def kinds_of(call: ast.Call) -> list[str]:
     ]
 
 
-TOLD = sorted({(n == "alarm", kind) for _, n, call in tellings() for kind in kinds_of(call)})
+def kinds_announced() -> Iterator[str]:
+    """The kinds of the pairs that one registry after another comes to."""
+    for node in ast.walk(ast.parse((ROOT / ANNOUNCING).read_text(encoding="utf-8"))):
+        match node:
+            case ast.Tuple(elts=[ast.Constant(value=str(kind)), ast.Dict() | ast.Call()]):
+                yield kind
+
+
+TOLD = sorted(
+    {(name == "alarm", kind) for _, name, call in tellings() for kind in kinds_of(call)}
+    | {(False, kind) for kind in kinds_announced()}
+)
 
 
 @pytest.mark.parametrize(("is_alarm", "kind"), TOLD)
@@ -57,6 +70,7 @@ def test_the_kinds_are_read_off_the_source() -> None:
     kinds = {kind for _, kind in TOLD}
 
     assert {"connected", "synced", "enrolled", "met", "fork", "disk_trouble"} <= kinds
+    assert {"revoked", "level", "role", "renamed", "rotated", "adopted", "request"} <= kinds
 
 
 def test_a_kind_is_a_literal_where_it_is_told() -> None:
@@ -154,6 +168,7 @@ def test_a_kind_is_a_literal_where_it_is_told() -> None:
         ("expired", {"device": "Guest"}, "The time of Guest in the mesh is over"),
         ("request", {"name": "TV", "id": "1", "by": "Phone"}, "Phone asks to admit TV"),
         ("restored", {}, "This home was restored from a backup"),
+        ("backed_up", {"bytes": 2048}, "A backup was written (2.0 KiB)"),
         (
             "alarm",
             {"kind": "fork", "device": "9RTB-C400", "instance": "ab"},
