@@ -83,10 +83,8 @@ class Mesh(MeshView):
         """
         if self._ledger.log(scope.tag, self.instance) is None:
             await self.new_log(scope, self.instance, self._keys.sig_pk)
-        made = self._outlets.get(scope.tag)
-        if made is None or made.heads != self.registry.heads:
-            while self.needs_key(scope) and self.us().level == "full":
-                await self.rotate([scope])
+        while self.needs_key(scope) and self.us().level == "full":
+            await self.rotate([scope])
         return self.outlet_now(scope)
 
     async def rotate(self, scopes: Sequence[Scope]) -> int:

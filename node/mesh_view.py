@@ -168,7 +168,18 @@ class MeshView:
         """Whether there is no key left to write to this scope: each is held by somebody removed."""
         if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
             return False
+        made = self._outlets.get(scope.tag)
+        if made is not None and made.heads == self.registry.heads:
+            return False
         return self.registry.writer_key(scope.tag, self._scope_keys) is None
+
+    def can_make_key(self, scope: Scope) -> bool:
+        """Whether this device may begin the next epoch of a scope."""
+        return self._may_make(scope.privacy)
+
+    def require_key(self, scope: Scope) -> None:
+        """Raises NotEntitledError if there is no key to write to this scope (`needs_key`)."""
+        self._writer_key_id(scope)
 
     def held_keys(self) -> Collection[bytes]:
         """The ids of all keys that we hold."""
@@ -179,18 +190,27 @@ class MeshView:
         return stale_scopes(self.registry, self._scope_keys, without)
 
     def can_write(self, scope: Scope) -> bool:
-        """Whether this device holds a key to write under; its own scopes it always can."""
+        """Whether this device may have records there, by its level and the keys that it has.
+
+        Whether one of these keys may be used now is another question (`needs_key`): if not, a write
+        is refused, or waits for the next key, and does not look elsewhere for the record.
+        """
         outlet = self._outlets.get(scope.tag)
         if outlet is not None and outlet.heads == self.registry.heads:
             return True
         if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
             return True
-        return self.registry.writer_key(scope.tag, self._scope_keys) is not None
+        return may_hold(self.us().level, scope.tag, scope.privacy) and any(
+            grant.scope == scope.tag and grant.key_id in self._scope_keys
+            for grant in self.registry.grants
+        )
 
     def can_open(self, database: str, privacy: int) -> bool:
-        """Whether this device may write to that scope, or make it if nobody has yet."""
+        """Whether this device can write to that scope now, or make it if nobody has yet."""
         scope = self._ledger.scope_named(database, privacy)
-        return self._may_make(privacy) if scope is None else self.can_write(scope)
+        if scope is None or self.needs_key(scope):
+            return self._may_make(privacy)
+        return self.can_write(scope)
 
     def _may_make(self, privacy: int) -> bool:
         """Only a full member's grants count; what stays on this device needs none."""

@@ -299,7 +299,7 @@ class Reach:
 
     async def _dial_loop(self) -> None:
         clock = self._engine.clock
-        while True:
+        while not self._engine.closing:
             self._wake.clear()
             now_ms = clock.monotonic_ms()
             for attempt in self._book.due(now_ms):

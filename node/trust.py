@@ -22,7 +22,6 @@ from ..crypto.identity import DeviceKeys, check_name
 from ..sync.registry import LEVEL_ORDER, LEVELS, ROLES, Device, Registry, may_hold
 from ..sync.session_limits import CUT_ROWS_MAX
 from .announcing import Told, told_of
-from .ledger import Scope
 from .rotation import aged_scopes
 
 if TYPE_CHECKING:
@@ -91,11 +90,8 @@ class Trust:
             details["expires"] = expires_ms
 
         def compose() -> Iterator[tuple[str, dict[str, Any]]]:
-            lost = [
-                tag
-                for tag in mesh.stale_scopes({device})
-                if not may_hold(level, tag, self._scope(tag).privacy)
-            ]
+            held = ((tag, self._engine.ledger.scope(tag)) for tag in mesh.stale_scopes({device}))
+            lost = [tag for tag, s in held if s is not None and not may_hold(level, tag, s.privacy)]
             yield "set-level", details
             yield from self._renewed(lost, {device})
 
@@ -213,8 +209,9 @@ class Trust:
                     await self.revoke(device.sig_pk)
                     self._engine.tell("expired", {"device": device.name})
         aged = aged_scopes(mesh.registry, mesh.held_keys(), us, now_ms)
-        if aged:
-            await mesh.rotate([self._scope(tag) for tag in aged])
+        scopes = [scope for tag in aged if (scope := self._engine.ledger.scope(tag)) is not None]
+        if scopes:
+            await mesh.rotate(scopes)
 
     # Parts of these ----------------------------------------------------------------------------
 
@@ -243,11 +240,6 @@ class Trust:
                 "this is the only admin, and nobody could admit or remove devices any more: make"
                 " another device admin first (`covey devices role NAME admin`)"
             )
-
-    def _scope(self, tag: bytes) -> Scope:
-        scope = self._engine.ledger.scope(tag)
-        assert scope is not None, "a key is held for it"
-        return scope
 
     def _cut_of(self, device: bytes) -> list[list[list[Any]]]:
         """What is here of a device's logs: the ends of their chains, in as many parts as needed."""

@@ -72,7 +72,9 @@ class Written:
 class _Draft:
     """The change set under construction for one scope."""
 
-    outlet: Outlet
+    scope: Scope
+    outlet: Outlet | None
+    """None where this device has records and no key to change them under (`Mesh.needs_key`)."""
     changes: list[RecordChange] = field(default_factory=list)
     states: dict[Key, RecordState] = field(default_factory=dict)
     """The newest state of each record touched; later requests build on it."""
@@ -130,11 +132,12 @@ class Writer:
             scopes = await self._scopes(database)
             numbers = [scope.number for scope in scopes]
             with await self._shelf.load(numbers, names):
+                if any(self._mesh.needs_key(s) and self._mesh.can_make_key(s) for s in scopes):
+                    continue  # Somebody was removed meanwhile: the next key comes first.
                 # From here to the end of the block nothing awaits: no other write comes between.
                 closed = self._closed_level(scopes, requests)
                 if closed is None:
-                    outlets = [self._mesh.outlet_now(scope) for scope in scopes]
-                    results, drafts = self._draft(outlets, requests)
+                    results, drafts = self._draft(scopes, requests)
                     return results, self._stage(drafts)
             await self._open(database, closed)
 
@@ -173,7 +176,8 @@ class Writer:
         # A scope that is not for this device holds no record of it; only to ask for it is wrong.
         scopes = [scope for scope in known if scope is not None and self._mesh.can_write(scope)]
         for scope in scopes:
-            await self._mesh.outlet(scope)
+            if not self._mesh.needs_key(scope) or self._mesh.can_make_key(scope):
+                await self._mesh.outlet(scope)
         return scopes
 
     def _closed_level(
@@ -213,10 +217,14 @@ class Writer:
             await self._mesh.outlet(scope)
 
     def _draft(
-        self, outlets: list[Outlet], requests: Sequence[Put | Delete]
+        self, scopes: list[Scope], requests: Sequence[Put | Delete]
     ) -> tuple[list[Written], list[_Draft]]:
         """Compute every change without touching shared state: an error here leaves no trace."""
-        drafts = {outlet.scope.number: _Draft(outlet) for outlet in outlets}
+        mesh = self._mesh
+        drafts = {
+            scope.number: _Draft(scope, None if mesh.needs_key(scope) else mesh.outlet_now(scope))
+            for scope in scopes
+        }
         results = [self._change(drafts, request) for request in requests]
         return results, [draft for draft in drafts.values() if draft.changes]
 
@@ -225,6 +233,9 @@ class Writer:
         draft, key, current = self._locate(drafts, request)
         if draft is None:
             return Written(request.id, "", False)
+        if draft.outlet is None:
+            self._mesh.require_key(draft.scope)
+        assert draft.outlet is not None
         log = draft.outlet.log
         actor, seq = log.instance, log.tail_seq + 1
         if isinstance(request, Delete):
@@ -262,7 +273,7 @@ class Writer:
                 state = self._shelf.state(key)
             if state is None:
                 continue
-            level_name = PRIVACY_NAMES[draft.outlet.scope.privacy]
+            level_name = PRIVACY_NAMES[draft.scope.privacy]
             wanted = request.privacy if isinstance(request, Put) else None
             fits = wanted in (None, level_name)
             if state.deleted:
@@ -281,8 +292,8 @@ class Writer:
         if isinstance(request, Delete):
             return None, (0, "", ""), None
         level = privacy_level(request.privacy)
-        born = next(d for d in drafts.values() if d.outlet.scope.privacy == level)
-        return born, (born.outlet.scope.number, request.collection, request.id), None
+        born = next(d for d in drafts.values() if d.scope.privacy == level)
+        return born, (born.scope.number, request.collection, request.id), None
 
     def _stage(self, drafts: Sequence[_Draft]) -> list[Staged]:
         """Seal the change sets, and put the new states on the shelf, pinned: all or none."""
@@ -294,6 +305,7 @@ class Writer:
 
     def _stage_one(self, draft: _Draft, hlc: int, body: bytes) -> Staged:
         outlet = draft.outlet
+        assert outlet is not None, "a draft with changes has one"
         items = {(c.collection, c.id): index for index, c in enumerate(draft.changes)}
         rows = [
             project(outlet.log, outlet.log.tail_seq + 1, hlc, key, items[key[1:]], state)
@@ -318,7 +330,7 @@ class Writer:
             value = None if state.value is None else dict(state.value)
             self._board.post(
                 RecordChanged(
-                    draft.outlet.scope.database, collection, id, draft.outlet.log.author, value
+                    draft.scope.database, collection, id, self._mesh.us().sig_pk, value
                 )
             )
 

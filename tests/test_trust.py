@@ -296,6 +296,38 @@ async def test_a_guest_whose_time_is_over_is_removed() -> None:
         assert not laptop.engine.mesh.registry.devices[phone.id].active
 
 
+async def test_a_device_that_left_keeps_nobody_from_changing_what_is_there() -> None:
+    """There is no good key then; a delete must not say that there is no such record."""
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await phone.engine.trust.revoke(phone.id)
+        await carry(phone, tablet)
+        assert await tablet.collection().delete("r")
+        await meet(laptop, tablet)
+        assert await laptop.values() == await tablet.values() == {}
+
+
+async def test_a_limited_device_without_a_key_is_told_so_and_finds_its_records() -> None:
+    """It can make no key; to say that there is no such record would be a lie."""
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await laptop.collection().put({"n": 1}, id="f", privacy="family")
+        await laptop.engine.trust.set_level(tablet.id, "limited")
+        await meet(laptop, phone, tablet)
+        await phone.engine.trust.revoke(phone.id)
+        for batch in await batches(phone, tablet, CONTROL_SCOPE):
+            await take(tablet, batch)
+        await settle_tasks(tablet)
+        with pytest.raises(NotEntitledError, match=r"renewed|no key"):
+            await tablet.collection().delete("f")
+        with pytest.raises(NotEntitledError, match=r"renewed|no key"):
+            await tablet.collection().put({"n": 2}, id="f")
+        await carry(phone, laptop)
+        await meet(laptop, tablet)
+        await tablet.collection().put({"n": 2}, id="f")
+        assert (await tablet.values())["memory/facts/f"] == {"n": 2}
+
+
 # What a removed device wrote --------------------------------------------------------------------
 
 
@@ -448,6 +480,7 @@ async def test_a_member_removes_and_limits_nobody_but_itself() -> None:
         assert not laptop.engine.mesh.stale_scopes(), "the most senior device made new keys"
         with pytest.raises(NotEntitledError, match="removed"):
             await phone.collection().put({"n": 1}, id="x")
+        await phone.collection().put({"n": 1}, id="mine", privacy="device")
         assert await phone.values(), "what it has can still be read"
 
 

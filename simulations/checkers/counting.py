@@ -29,7 +29,8 @@ def writes_that_count(
     names = {other.name for other in circle}
     found = []
     for write in writes:
-        if write.device in names and shares(run, device, write.device, write.privacy):
+        stays = write.device in names and _belongs(run, device, write.device)
+        if stays and shares(run, device, write.device, write.privacy):
             found.append(write)
             continue
         match counts_on(device, write):
@@ -47,6 +48,13 @@ def shares(run: Run, device: SimDevice, author: str, privacy: str) -> bool:
     if author == device.name or known is None:
         return True
     return may_hold(known.level, b"", PRIVACY_NAMES.index(privacy))
+
+
+def _belongs(run: Run, device: SimDevice, author: str) -> bool:
+    """Whether a device takes an author for a member; it may know that it was removed itself."""
+    id = run.ids.get(author)
+    known = None if id is None else device.engine.mesh.registry.devices.get(id)
+    return known is None or known.active
 
 
 def counts_on(device: SimDevice, write: Write) -> Counts:
