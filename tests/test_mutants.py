@@ -16,6 +16,7 @@ from covey.simulations.mutants.mutants_crypto import CRYPTO_MUTANTS
 from covey.simulations.mutants.mutants_node import NODE_MUTANTS
 from covey.simulations.mutants.mutants_storage import STORAGE_MUTANTS
 from covey.simulations.mutants.mutants_sync import SYNC_MUTANTS
+from covey.simulations.mutants.mutants_trust import TRUST_MUTANTS
 from covey.simulations.mutants.planting import path_of, source_of
 from covey.simulations.mutants.registry import MUTANTS
 from covey.simulations.mutants.verdicts import judge
@@ -28,6 +29,7 @@ BY_FLOOR = {
     "sync": SYNC_MUTANTS,
     "node": NODE_MUTANTS,
 }
+BY_FILE = {**BY_FLOOR, "trust": TRUST_MUTANTS}
 MUTANTS_MIN = 28
 CHEAP = ("absence-is-deletion", "acknowledged-before-commit", "proof-of-the-membership-alone")
 """Found by one of the first seeds, by three different claims."""
@@ -64,7 +66,7 @@ def test_there_are_enough_mutants_and_each_floor_has_its_share() -> None:
 
 def test_names_are_unique() -> None:
     """The registry is a dictionary: of two mutants with one name it would keep the last."""
-    assert len(MUTANTS) == sum(len(mutants) for mutants in BY_FLOOR.values())
+    assert len(MUTANTS) == sum(len(mutants) for mutants in BY_FILE.values())
 
 
 def test_a_mutant_lies_in_the_floor_that_its_file_names() -> None:
@@ -77,6 +79,7 @@ def test_a_mutant_lies_in_the_floor_that_its_file_names() -> None:
     ]
 
     assert strays == []
+    assert {mutant.module.split(".")[1] for mutant in TRUST_MUTANTS} == {"sync", "node"}
 
 
 def test_a_mutant_tells_in_a_sentence_what_is_wrong() -> None:

@@ -5,8 +5,15 @@ from .mutants_crypto import CRYPTO_MUTANTS
 from .mutants_node import NODE_MUTANTS
 from .mutants_storage import STORAGE_MUTANTS
 from .mutants_sync import SYNC_MUTANTS
+from .mutants_trust import TRUST_MUTANTS
 
 MUTANTS: dict[str, Mutant] = {
     mutant.name: mutant
-    for mutant in (*STORAGE_MUTANTS, *CRYPTO_MUTANTS, *SYNC_MUTANTS, *NODE_MUTANTS)
+    for mutant in (
+        *STORAGE_MUTANTS,
+        *CRYPTO_MUTANTS,
+        *SYNC_MUTANTS,
+        *NODE_MUTANTS,
+        *TRUST_MUTANTS,
+    )
 }
