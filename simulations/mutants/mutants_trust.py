@@ -10,8 +10,12 @@ TRUST_MUTANTS = (
     Mutant(
         "removed-device-gets-the-new-key",
         "covey.node.trust",
-        "mesh.new_epochs(control, without)),\n",
-        "mesh.new_epochs(control)),\n",
+        '                    yield "revoke", {"device": device, "cut": cut}\n'
+        "                    if not leaves:\n"
+        "                        yield from self._renewed([CONTROL_SCOPE], gone)\n",
+        "                    if not leaves:\n"
+        "                        yield from self._renewed([CONTROL_SCOPE], ())\n"
+        '                    yield "revoke", {"device": device, "cut": cut}\n',
         "The control key that a removal asks for is sealed to the device that is removed.",
         scenario="trust",
     ),
