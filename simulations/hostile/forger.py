@@ -76,11 +76,15 @@ class Forger:
         return self.engine.mesh.registry.heads
 
     def scope_key(self) -> bytes:
-        """The key under which honest members write to this scope now."""
+        """The key under which honest members write to this scope now, or the last that they did.
+
+        Where somebody has just left, the next one is still to be made.
+        """
         mesh = self.engine.mesh
         ids = [g.key_id for g in mesh.registry.grants if g.scope == self.scope]
-        current = mesh.registry.writer_key(self.scope, [id for id in ids if mesh.key(id)])
-        key = mesh.key(current[1]) if current else None
+        held = [id for id in ids if mesh.key(id)]
+        current = mesh.registry.writer_key(self.scope, held)
+        key = mesh.key(current[1] if current else held[-1])
         assert key is not None, "whoever knows a scope holds a key of it"
         return key
 
