@@ -53,8 +53,6 @@ class Attacker:
     random: Random
     database: str = "memory"
     collection: str = "facts"
-    accomplice: DeviceKeys | None = None
-    """The keys of a second hostile member, of level limited."""
 
     # Connections -------------------------------------------------------------------------------
 
