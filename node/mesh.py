@@ -341,9 +341,11 @@ class Mesh(MeshView):
             return
         self._granting = True
         try:
-            details = self._missing_grants(us.sig_pk)
+            details = []
             if us.level == "full" and seniority(self.registry, us) == 0:
+                # First of all: what follows goes under the control key that is made here.
                 details += self.new_epochs(self.stale_scopes())
+            details += self._missing_grants(us.sig_pk)
             if details:
                 await self.write([("grant", d) for d in details])
         finally:
@@ -373,6 +375,10 @@ class Mesh(MeshView):
         log = self._ledger.log(CONTROL_SCOPE, instance)
         if log is None:
             log = await self.new_log(scope, instance, signer.sig_pk)
+        if signer is self._keys and not self.us().active:
+            raise NotEntitledError(
+                "this device was removed from its mesh: what it has can be read and exported"
+            )
         # From here on nothing awaits: all of it is in one transaction, and no other comes between.
         first: Operations = ()
         if self.needs_key(scope) and (callable(operations) or not self._renews_control(operations)):

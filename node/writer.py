@@ -329,9 +329,7 @@ class Writer:
         for (_, collection, id), state in draft.states.items():
             value = None if state.value is None else dict(state.value)
             self._board.post(
-                RecordChanged(
-                    draft.scope.database, collection, id, self._mesh.us().sig_pk, value
-                )
+                RecordChanged(draft.scope.database, collection, id, self._mesh.us().sig_pk, value)
             )
 
 

@@ -16,8 +16,6 @@ _FIELDS = ("text", "mood", "place", "note")
 _IDS = 12
 _SHARED_LEVELS = ("full", "limited", "guest")
 _WRITES_MAX = 6
-_MIXED_SHARE = 0.2
-"""How many of the plans of every kind of fault hold a decision as well."""
 
 Scene = Callable[[Random, Stage, Sequence[str], int], list[Step]]
 
@@ -35,13 +33,6 @@ def decisions(random: Random, stage: Stage) -> list[Step]:
         scene = random.choices(*_SCENES)[0]
         steps += scene(random, stage, admins, at_ms)
     return steps
-
-
-def a_decision(random: Random, stage: Stage) -> list[Step]:
-    """At times one scene, where much else goes wrong."""
-    if random.random() >= _MIXED_SHARE or len(stage.names) < 3:
-        return []
-    return decisions(random, stage)
 
 
 # Scenes ------------------------------------------------------------------------------------------

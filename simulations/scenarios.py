@@ -8,7 +8,7 @@ or the whole run where that is shorter, so that a quick look at a scenario still
 from random import Random
 from typing import Any
 
-from .decisions import a_decision, decisions
+from .decisions import decisions
 from .doings import FAULTS, Stage
 from .pairings import THEFTS, WHOLE
 from .plan import Step
@@ -278,7 +278,6 @@ SCENARIOS: dict[str, Scenario] = {
             hours=0.05,
             operations=60,
             faults=_ALL,
-            extra=a_decision,
         ),
     )
 }
