@@ -306,6 +306,10 @@ class Ingest:
         changes = tuple((rc, decode_tail(rc.tail, instance)) for rc in change_set.changes)
         opened.hlc, opened.changes = change_set.hlc, changes
         self._committer.hlc = merge(self._committer.hlc, change_set.hlc, self._clock.wall_ms())
+        if instance == self._mesh.instance:
+            # A machine that was set back learns what it wrote itself: its log goes on from there,
+            # however far behind its clock is.
+            self._committer.hlc = max(self._committer.hlc, change_set.hlc)
         scope = log.scope.number
         plain = True
         for record_change, change in changes:
