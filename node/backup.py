@@ -108,9 +108,7 @@ def restore_home(file: Path, place: Path, unlock_of: Callable[[bytes], Unlock]) 
     BackupDamagedError, StorageError for the place; what unlocking raises.
     """
     run_self_test()
-    # A link to an empty folder cannot be renamed onto; the folder can.
-    home = Home(place.resolve() if place.is_symlink() else place)
-    refuse_taken(home)
+    home = free_home(place)
     backup = read_backup(file)
     unlock = unlock_of(backup.vault)
     vault_key = open_vault(backup.vault, to_vault_unlock(unlock, vault_id(backup.vault)))
@@ -119,13 +117,7 @@ def restore_home(file: Path, place: Path, unlock_of: Callable[[bytes], Unlock]) 
         extract_store(backup, backup_key(vault_key), fresh.store)
         write_vault(fresh.vault, backup.vault)
         known = verified_store(fresh, key, backup)
-        refuse_taken(home)
-        try:
-            SYSTEM_FILES.sync_folder(fresh.path)
-            os.rename(fresh.path, home.path)
-            SYSTEM_FILES.sync_folder(home.path.parent)
-        except OSError as error:
-            raise translate_os_error(error, home.path) from error
+        move_into_place(fresh, home)
     return {"home": str(home.path), **known, "made_at": iso_time(backup.head.made_ms)}
 
 
@@ -145,7 +137,26 @@ def verified_store(home: Home, key: bytes, backup: Backup) -> Json:
     return {"device": device, "mesh": mesh.hex()}
 
 
-def refuse_taken(home: Home) -> None:
+def free_home(place: Path) -> Home:
+    """The home to be at this place. Raises: HomeExistsError, FolderTakenError, StorageError."""
+    # A link to an empty folder cannot be renamed onto; the folder can.
+    home = Home(place.resolve() if place.is_symlink() else place)
+    _refuse_taken(home)
+    return home
+
+
+def move_into_place(fresh: Home, home: Home) -> None:
+    """Give a home that is whole its name, durably. Raises as `free_home` does."""
+    _refuse_taken(home)
+    try:
+        SYSTEM_FILES.sync_folder(fresh.path)
+        os.rename(fresh.path, home.path)
+        SYSTEM_FILES.sync_folder(home.path.parent)
+    except OSError as error:
+        raise translate_os_error(error, home.path) from error
+
+
+def _refuse_taken(home: Home) -> None:
     if home.exists:
         raise HomeExistsError(home.path)
     try:

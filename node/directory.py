@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 EVENTS_PER_PAGE = 500
 
 
+def shown_device(sig_pk: bytes, name: str, kind: str) -> dict[str, Any]:
+    """A device as the node's answers show their own one."""
+    return {"id": shown_id(sig_pk), "short_id": short_id(sig_pk), "name": name, "type": kind}
+
+
 class UnknownDeviceError(CoveyError):
     """No device of this mesh has that id, or name, or more than one has that name."""
 

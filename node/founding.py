@@ -8,6 +8,8 @@ again.
 Spec: docs/protocol.md, sections 1 and 4.
 """
 
+from collections.abc import Iterable
+
 from ..crypto.entry import (
     CONTROL_SCOPE,
     KIND_MEMBERSHIP,
@@ -18,7 +20,7 @@ from ..crypto.entry import (
     seal,
     sign_entry,
 )
-from ..crypto.grants import mesh_id, seal_key
+from ..crypto.grants import mesh_id
 from ..crypto.identity import DeviceKeys, check_name
 from ..storage import log_rows, membership_rows, meta_rows
 from ..storage.log_rows import EntryState, NewEntry
@@ -26,7 +28,9 @@ from ..storage.membership_rows import ScopeKey
 from ..storage.store import Conn, Store
 from ..sync.hlc import tick
 from ..sync.membership import Operation, encode_operation
+from ..sync.registry import Recipient, Recovery
 from .committer import SALT_BYTES
+from .granting import grant_details
 from .ports import Clock, Entropy
 
 KEY_BYTES = 32
@@ -73,44 +77,17 @@ async def found_mesh(
         )
     )
     mesh = mesh_id(genesis)
-    holders = [(keys.sig_pk, keys.seal_pk), *([] if recovery is None else [recovery])]
     first = _Entry(keys, mesh, instance, control, 1, ZERO_ID, (), genesis, entropy)
-    grant = encode_operation(
-        Operation(
-            "grant",
-            (first.id,),
-            tick(hlc, now_ms),
-            {
-                "scope": CONTROL_SCOPE,
-                "database": "",
-                "privacy": 0,
-                "epoch": 1,
-                "key_id": key_id(control),
-                "sealed": [
-                    [sig, seal_key(control, mesh, CONTROL_SCOPE, 1, sig, pk, entropy.draw)]
-                    for sig, pk in sorted(holders)
-                ],
-            },
-        )
-    )
+    holders: list[Recipient] = [keys]
+    if recovery is not None:
+        holders.append(Recovery(*recovery, set_by=first.id))
+    details = grant_details(mesh, (CONTROL_SCOPE, "", 0, 1), control, holders, entropy)
+    grant = encode_operation(Operation("grant", (first.id,), tick(hlc, now_ms), details))
     second = _Entry(keys, mesh, instance, control, 2, first.id, (first.id,), grant, entropy)
-
-    def write(conn: Conn) -> None:
-        meta_rows.set_meta(conn, DEVICE_KEYS, keys.encode().reveal())
-        meta_rows.set_meta(conn, MESH_ID, mesh)
-        scope = log_rows.ensure_scope(conn, CONTROL_SCOPE, "", 0)
-        log = log_rows.ensure_log(conn, scope, instance, keys.sig_pk)
-        membership_rows.add_scope_key(conn, ScopeKey(CONTROL_SCOPE, 1, key_id(control), control))
-        for entry in (first, second):
-            number = log_rows.ensure_heading(
-                conn, KIND_MEMBERSHIP, key_id(control), b"".join(entry.heads)
-            )
-            log_rows.append_entries(conn, log, [entry.row(number)])
-            membership_rows.add_operations(
-                conn, [membership_rows.Operation(entry.id, keys.sig_pk, entry.body)]
-            )
-
-    await database.write(write)
+    control_key = ScopeKey(CONTROL_SCOPE, 1, key_id(control), control)
+    await database.write(
+        lambda conn: _store(conn, keys, mesh, instance, control_key, (first, second))
+    )
     return keys
 
 
@@ -155,4 +132,26 @@ class _Entry:
             self._signature,
             EntryState.APPLIED,
             0,
+        )
+
+
+def _store(
+    conn: Conn,
+    keys: DeviceKeys,
+    mesh: bytes,
+    instance: bytes,
+    control: ScopeKey,
+    entries: Iterable[_Entry],
+) -> None:
+    meta_rows.set_meta(conn, DEVICE_KEYS, keys.encode().reveal())
+    meta_rows.set_meta(conn, MESH_ID, mesh)
+    scope = log_rows.ensure_scope(conn, CONTROL_SCOPE, "", 0)
+    log = log_rows.ensure_log(conn, scope, instance, keys.sig_pk)
+    membership_rows.add_scope_key(conn, control)
+    for entry in entries:
+        heads = b"".join(entry.heads)
+        heading = log_rows.ensure_heading(conn, KIND_MEMBERSHIP, control.key_id, heads)
+        log_rows.append_entries(conn, log, [entry.row(heading)])
+        membership_rows.add_operations(
+            conn, [membership_rows.Operation(entry.id, keys.sig_pk, entry.body)]
         )

@@ -12,11 +12,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..crypto.identity import DeviceKeys, short_id, shown_id
+from ..crypto.identity import DeviceKeys
 from ..crypto.secret import Secret
 from ..crypto.selftest import run_self_test
 from ..crypto.vault import (
     COST_DEFAULT,
+    VAULT_ID_BYTES,
     Argon2Cost,
     PaperLock,
     backup_key,
@@ -34,8 +35,9 @@ from .api import Node
 from .backup import BackupMaker
 from .capture import CaptureFile, CapturingTransport
 from .counters import Counters
+from .directory import shown_device
 from .engine import Engine
-from .founding import DEVICE_KEYS, found_mesh
+from .founding import DEVICE_KEYS, MESH_ID, found_mesh
 from .interfaces import fingerprint, read_interfaces
 from .ports import Address, Discovery, Transport
 from .recovering import former_paper_keys
@@ -46,7 +48,6 @@ from .unlock import Unlock, make_vault_unlock, to_vault_unlock
 from .vault_care import follow_paper_keys, has_other_paper_slots
 from .websocket import WebSocketTransport
 
-VAULT_ID_BYTES = 16
 SWITCH_INTERVAL_S = 0.0005
 """The store's thread gives up the interpreter at every SQL step; beside a busy event loop it would
 get it back only after this long. Measured by benchmarks/store.py: 14 instead of 82 us a row."""
@@ -88,28 +89,11 @@ async def create_home(
         )
         async with opened.database as database:
             keys = await found_mesh(database, opened.instance, name, kind, clock, entropy, paper)
-            engine = Engine(
-                home.path,
-                database,
-                keys,
-                opened.instance,
-                clock,
-                entropy,
-                WebSocketTransport(clock, Counters()),
-                None,
-                Counters(),
-            )
-            await engine.start()
-            mesh = engine.mesh.id.hex()
-            await engine.close()
+            mesh = await database.read(lambda conn: meta_rows.get_meta(conn, MESH_ID))
+        assert mesh is not None, "it was founded"
         write_vault(home.vault, header)
-    device = {
-        "id": shown_id(keys.sig_pk),
-        "short_id": short_id(keys.sig_pk),
-        "name": name,
-        "type": kind,
-    }
-    return {"device": device, "mesh": mesh, "paper_key": paper is not None}
+    device = shown_device(keys.sig_pk, name, kind)
+    return {"device": device, "mesh": mesh.hex(), "paper_key": paper is not None}
 
 
 @asynccontextmanager
@@ -165,11 +149,7 @@ async def open_engine(
         engine.reach.listen_on = listen
         engine.back_up = backups.make
         await engine.start()
-        current = [paper.seal_pk for paper in engine.mesh.registry.recovery]
-        former = await former_paper_keys(engine) if has_other_paper_slots(header, current) else []
-        with suppress(StorageError):  # To be tried again at the next start.
-            if follow_paper_keys(home, header, vault_key, current, former, entropy.draw):
-                engine.tell("paper_key_slot", {"paper_keys": len(current)})
+        await _let_paper_keys_in(engine, home, header, vault_key)
         del vault_key  # What it opens is derived; it itself is needed no more.
         if not opened.kept:
             engine.tell("new_instance", {"reason": "this home was copied or put back"})
@@ -249,6 +229,15 @@ def open_node(
 def _unlock(header: bytes, unlock: Unlock) -> Secret:
     """The vault key. Argon2id takes a second and 256 MiB, so this runs beside the loop."""
     return open_vault(header, to_vault_unlock(unlock, vault_id(header)))
+
+
+async def _let_paper_keys_in(engine: Engine, home: Home, header: bytes, vault_key: Secret) -> None:
+    """The paper keys of the mesh open this home, and those that were replaced do no more."""
+    current = [paper.seal_pk for paper in engine.mesh.registry.recovery]
+    former = await former_paper_keys(engine) if has_other_paper_slots(header, current) else []
+    with suppress(StorageError):  # To be tried again at the next start.
+        if follow_paper_keys(home, header, vault_key, current, former, engine.entropy.draw):
+            engine.tell("paper_key_slot", {"paper_keys": len(current)})
 
 
 def _discovery(counters: Counters, listen: Address | None) -> Discovery:

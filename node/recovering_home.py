@@ -10,17 +10,17 @@ ones' peers, when it is first in sync. An adapter, as backup.py is.
 """
 
 import asyncio
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..crypto.identity import DeviceKeys, short_id, shown_id
+from ..crypto.identity import DeviceKeys
 from ..crypto.recovery import RecoveryKeys
 from ..crypto.selftest import run_self_test
 from ..crypto.vault import (
     COST_DEFAULT,
+    VAULT_ID_BYTES,
     Argon2Cost,
     PaperLock,
     backup_key,
@@ -31,13 +31,13 @@ from ..crypto.vault import (
 )
 from ..storage import meta_rows
 from ..storage.backup_file import extract_store, read_backup
-from ..storage.home import Home, translate_os_error
+from ..storage.home import Home
 from ..storage.store_copy import check_store, rekey_store
 from ..storage.store_file import open_store
-from ..storage.system_files import SYSTEM_FILES
 from ..storage.vault_file import write_vault
-from .backup import new_home_beside, refuse_taken, verified_store
+from .backup import free_home, move_into_place, new_home_beside, verified_store
 from .counters import Counters
+from .directory import shown_device
 from .engine import Engine
 from .founding import DEVICE_KEYS
 from .recovering import Recovering
@@ -45,8 +45,6 @@ from .system_clock import SystemClock
 from .system_entropy import SystemEntropy
 from .unlock import PaperWords, Unlock, make_vault_unlock, to_vault_unlock
 from .websocket import WebSocketTransport
-
-VAULT_ID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +69,7 @@ async def recover_home(file: Path, place: Path, words: PaperWords, new: NewDevic
     `restore_home` raises.
     """
     run_self_test()
-    home = Home(place.resolve() if place.is_symlink() else place)
-    refuse_taken(home)
+    home = free_home(place)
     backup = read_backup(file)
     vault_key = open_vault(backup.vault, to_vault_unlock(words, vault_id(backup.vault)))
     entropy = SystemEntropy()
@@ -89,19 +86,8 @@ async def recover_home(file: Path, place: Path, words: PaperWords, new: NewDevic
         await asyncio.to_thread(rekey_store, fresh.store, old_key, new_key)
         await asyncio.to_thread(check_store, fresh.store, new_key)
         write_vault(fresh.vault, header)
-        refuse_taken(home)
-        try:
-            SYSTEM_FILES.sync_folder(fresh.path)
-            os.rename(fresh.path, home.path)
-            SYSTEM_FILES.sync_folder(home.path.parent)
-        except OSError as error:
-            raise translate_os_error(error, home.path) from error
-    shown = {
-        "id": shown_id(device.sig_pk),
-        "short_id": short_id(device.sig_pk),
-        "name": new.name,
-        "type": new.kind,
-    }
+        move_into_place(fresh, home)
+    shown = shown_device(device.sig_pk, new.name, new.kind)
     return {"device": shown, "mesh": mesh, "removed": list(new.lost), "home": str(home.path)}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from .. import CoveyError
 from ..storage.event_rows import EVENTS_KEPT_MIN, Retention
 from ..sync.values import from_json, to_json
+from .directory import shown_device
 from .engine import Engine
 from .happenings import EventsLost, NodeEvent, RecordChanged
 from .joining import Joiner
@@ -93,12 +94,7 @@ class Service:
     async def _device(self, _: Json) -> Json:
         device = self._engine.our_device()
         return {
-            "device": {
-                "id": self._engine.shown_id(device.sig_pk),
-                "short_id": self._engine.short_id(device.sig_pk),
-                "name": device.name,
-                "type": device.type,
-            },
+            "device": shown_device(device.sig_pk, device.name, device.type),
             "mesh": self._engine.mesh.id.hex(),
         }
 
