@@ -35,7 +35,7 @@ from .granting import (
     recipients_of,
 )
 from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
-from .mesh_view import DEVICE_PRIVACY, MeshView, NotEntitledError
+from .mesh_view import DEVICE_PRIVACY, MeshView, NotEntitledError, Said
 from .outgoing import whole_log
 from .ports import Clock, Entropy
 from .rotation import next_epoch, seniority
@@ -43,9 +43,8 @@ from .rotation import next_epoch, seniority
 KEY_BYTES = 32
 INSTANCE_BYTES = 16
 LIMITING = frozenset({"revoke", "set-level", "set-role"})
-Said = tuple[str, dict[str, Any]]
 Operations = Sequence[Said]
-"""Kinds and details, to be written by us."""
+"""To be written by us."""
 
 
 class Mesh(MeshView):
@@ -92,23 +91,16 @@ class Mesh(MeshView):
 
         Raises NotEntitledError unless this device is of level full.
         """
-        us = self.us()
-        if us.level != "full" or not us.active:
-            raise NotEntitledError(
-                "the keys have to be renewed first, which a device of level full does: bring one"
-                " near, or wait until it is back"
-            )
-        await self.write([("grant", d) for d in self.new_epochs([s.tag for s in scopes])])
+        self._require_maker()
+        await self.write(self.new_epochs([s.tag for s in scopes]))
         return len(scopes)
 
     async def rotate_stale(self) -> None:
         """Begin a new epoch wherever somebody holds the key who may not any more."""
-        await self.write(lambda: [("grant", d) for d in self.new_epochs(self.stale_scopes())])
+        await self.write(lambda: self.new_epochs(self.stale_scopes()))
 
-    def new_epochs(
-        self, scopes: Iterable[bytes], without: Collection[bytes] = ()
-    ) -> list[dict[str, Any]]:
-        """Details of grants of a new key for each of these scopes, to all but `without`."""
+    def new_epochs(self, scopes: Iterable[bytes], without: Collection[bytes] = ()) -> list[Said]:
+        """Grants of a new key for each of these scopes, to all but `without`, to be written."""
         found = []
         for tag in scopes:
             scope = self._ledger.scope(tag)
@@ -118,7 +110,8 @@ class Mesh(MeshView):
             recipients = recipients_of(self.registry, tag, scope.privacy, without)
             key = self._entropy.draw(KEY_BYTES)
             self._scope_keys[key_id(key)] = key
-            found.append(grant_details(self.id, name, key, recipients, self._entropy))
+            details = grant_details(self.id, name, key, recipients, self._entropy)
+            found.append(("grant", details))
         return found
 
     def outlet_now(self, scope: Scope) -> Outlet:
@@ -341,20 +334,21 @@ class Mesh(MeshView):
             return
         self._granting = True
         try:
-            details = []
+            grants: list[Said] = []
             if us.level == "full" and seniority(self.registry, us) == 0:
                 # First of all: what follows goes under the control key that is made here.
-                details += self.new_epochs(self.stale_scopes())
-            details += self._missing_grants(us.sig_pk)
-            if details:
-                await self.write([("grant", d) for d in details])
+                grants += self.new_epochs(self.stale_scopes())
+            grants += self._missing_grants(us.sig_pk)
+            if grants:
+                await self.write(grants)
         finally:
             self._granting = False
 
     # Operations --------------------------------------------------------------------------------
 
-    def _missing_grants(self, first_granter: bytes | None) -> list[dict[str, Any]]:
-        return missing_grants(self.registry, self._scope_keys, first_granter, self._entropy)
+    def _missing_grants(self, first_granter: bytes | None) -> list[Said]:
+        found = missing_grants(self.registry, self._scope_keys, first_granter, self._entropy)
+        return [("grant", details) for details in found]
 
     async def _append(
         self,
@@ -375,26 +369,22 @@ class Mesh(MeshView):
         log = self._ledger.log(CONTROL_SCOPE, instance)
         if log is None:
             log = await self.new_log(scope, instance, signer.sig_pk)
-        if signer is self._keys and not self.us().active:
-            raise NotEntitledError(
-                "this device was removed from its mesh: what it has can be read and exported"
-            )
+        if signer is self._keys:
+            self._require_active()
         # From here on nothing awaits: all of it is in one transaction, and no other comes between.
         first: Operations = ()
         if self.needs_key(scope) and (callable(operations) or not self._renews_control(operations)):
-            if signer is self._keys and self.us().level != "full":
-                raise NotEntitledError(
-                    "the keys have to be renewed first by a device of level full"
-                )
-            first = [("grant", details) for details in self.new_epochs([CONTROL_SCOPE])]
+            if signer is self._keys:
+                self._require_maker()
+            first = self.new_epochs([CONTROL_SCOPE])
         staged, limits = [], False
         # One by one: each is staged before the next is asked for, which may depend on it.
         for kind, details in chain(first, operations() if callable(operations) else operations):
             staged.append(self._append_one(log, signer, kind, details))
             limits = limits or kind in LIMITING
         if with_grants:
-            for details in self._missing_grants(None):
-                staged.append(self._append_one(log, signer, "grant", details))
+            for kind, details in self._missing_grants(None):
+                staged.append(self._append_one(log, signer, kind, details))
         if limits:
             # Links to who may not be here any more end before this is sent to anybody.
             self._changed()

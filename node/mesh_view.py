@@ -32,6 +32,8 @@ from .stored import StoredEntry
 
 DEVICE_PRIVACY = 0
 OUTLETS_KEPT_MAX = 1024
+Said = tuple[str, dict[str, Any]]
+"""What somebody says about the mesh: the kind and the details of a membership operation."""
 
 
 class NotAdminError(CoveyError):
@@ -214,8 +216,24 @@ class MeshView:
 
     def _may_make(self, privacy: int) -> bool:
         """Only a full member's grants count; what stays on this device needs none."""
+        return privacy == DEVICE_PRIVACY or self._is_maker()
+
+    def _require_active(self) -> None:
+        if not self.us().active:
+            raise NotEntitledError(
+                "this device was removed from its mesh: what it has can be read and exported"
+            )
+
+    def _is_maker(self) -> bool:
         us = self.us()
-        return privacy == DEVICE_PRIVACY or (us.active and us.level == "full")
+        return us.active and us.level == "full"
+
+    def _require_maker(self) -> None:
+        if not self._is_maker():
+            raise NotEntitledError(
+                "the keys have to be renewed first, which a device of level full does: bring one"
+                " near, or wait until it is back"
+            )
 
     def _writer_key_id(self, scope: Scope) -> bytes:
         if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
@@ -223,16 +241,13 @@ class MeshView:
         current = self.registry.writer_key(scope.tag, self._scope_keys)
         if current is not None:
             return current[1]
-        if not self.us().active:
-            raise NotEntitledError(
-                "this device was removed from its mesh: what it has can be read and exported"
-            )
+        self._require_active()
         raise NotEntitledError(
             f"{scope.database}: this device may not write at privacy"
             f" {PRIVACY_NAMES[scope.privacy]}, or has no key yet that a removed device lacks"
         )
 
-    def _renews_control(self, operations: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+    def _renews_control(self, operations: Sequence[Said]) -> bool:
         """Whether the next control key is granted by one of these."""
         epoch = next_epoch(self.registry, CONTROL_SCOPE)
         return any(

@@ -16,7 +16,7 @@ Spec: docs/protocol.md, section 4.
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import CoveyError
 from ..crypto.entry import CONTROL_SCOPE
@@ -32,6 +32,7 @@ from .founding import DEVICE_KEYS
 from .granting import granted_keys
 from .introducing import keep_former
 from .mesh import INSTANCE_BYTES
+from .mesh_view import Said
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -95,10 +96,7 @@ class Recovering:
                 "this mesh has a paper key, and only its words may replace it: run `covey recovery"
                 " create --replace`"
             )
-        elif us.role != "admin" or any(
-            device.role == "admin" and registry.outranks(device.sig_pk, us.sig_pk)
-            for device in registry.active()
-        ):
+        elif us.role != "admin" or any(d.role == "admin" for d in registry.seniors(us)):
             raise RecoveryRefusedError(
                 "only the oldest admin of a mesh may give it its first paper key: run this there"
             )
@@ -159,7 +157,7 @@ class Recovering:
             "level": "full",
             "role": "admin",
         }
-        said: list[tuple[str, dict[str, Any]]] = [("enroll", enrolment)]
+        said: list[Said] = [("enroll", enrolment)]
         if fresh_paper is not None:
             said.append(("recovery-replace", {"recovery": list(fresh_paper.public)}))
         # First of all: whose word admitted a device must not be lost with the device's own keys.
@@ -185,7 +183,7 @@ class Recovering:
             )
         mesh = engine.mesh
         await mesh.keep(granted_keys(mesh.id, mesh.registry.grants, paper, mesh.held_keys(), _any))
-        said: list[tuple[str, dict[str, Any]]] = []
+        said: list[Said] = []
         if us.level != "full":
             said.append(("set-level", {"device": us.sig_pk, "level": "full"}))
         if us.role != "admin":
@@ -198,7 +196,7 @@ class Recovering:
         self,
         paper: RecoveryKeys,
         speaker: RecoveryKeys,
-        said: list[tuple[str, dict[str, Any]]],
+        said: Sequence[Said],
         lost: Collection[bytes],
     ) -> None:
         """Say something as the paper key, and let the next one remove devices and change keys."""
@@ -210,11 +208,10 @@ class Recovering:
             await engine.trust.remove(lost, speaker)
             return
 
-        def renewed() -> list[tuple[str, dict[str, Any]]]:
-            stale = engine.mesh.stale_scopes() or [CONTROL_SCOPE]
-            return [("grant", details) for details in engine.mesh.new_epochs(stale)]
-
-        await engine.mesh.write(renewed, signer=speaker)
+        mesh = engine.mesh
+        await mesh.write(
+            lambda: mesh.new_epochs(mesh.stale_scopes() or [CONTROL_SCOPE]), signer=speaker
+        )
 
     def others(self, names: Sequence[str]) -> list[bytes]:
         """The devices of these names or ids. Raises UnknownDeviceError."""

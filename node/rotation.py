@@ -61,10 +61,7 @@ def aged_scopes(
 
 def seniority(registry: Registry, us: Device) -> int:
     """How many active full devices are senior to us."""
-    return sum(
-        device.level == FULL and registry.outranks(device.sig_pk, us.sig_pk)
-        for device in registry.active()
-    )
+    return sum(device.level == FULL for device in registry.seniors(us))
 
 
 def next_epoch(registry: Registry, scope: bytes) -> int:

@@ -1,5 +1,6 @@
 """Stored entries: an entry of the store with all that opening or sending it needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..crypto.entry import ZERO_ID
@@ -30,7 +31,18 @@ def stored_entry(conn: Conn, log: int, seq: int) -> StoredEntry | None:
     entry = log_rows.entry_at(conn, log, seq)
     if entry is None:
         return None
-    heading = log_rows.headings_by_no(conn, [entry.heading_no])[entry.heading_no]
-    prev = ZERO_ID if seq == 1 else log_rows.entry_id_at(conn, log, seq - 1)
-    assert prev is not None, "a log has no gaps"
-    return StoredEntry(entry, heading.kind, heading.key_id, split_heads(heading.heads), prev)
+    return stored_entries(conn, [entry])[0]
+
+
+def stored_entries(conn: Conn, entries: Sequence[Entry]) -> list[StoredEntry]:
+    """Entries that were read, with the rest of each. To be run in a job."""
+    headings = log_rows.headings_by_no(conn, {entry.heading_no for entry in entries})
+    found = []
+    for entry in entries:
+        heading = headings[entry.heading_no]
+        first = entry.seq == 1
+        prev = ZERO_ID if first else log_rows.entry_id_at(conn, entry.log_no, entry.seq - 1)
+        assert prev is not None, "a log has no gaps"
+        heads = split_heads(heading.heads)
+        found.append(StoredEntry(entry, heading.kind, heading.key_id, heads, prev))
+    return found

@@ -12,7 +12,7 @@ is over. Seniors go first; each junior waits longer, so that usually one device 
 Spec: docs/protocol.md, section 4.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from ..crypto.identity import DeviceKeys, check_name
 from ..sync.registry import LEVEL_ORDER, LEVELS, ROLES, Device, Registry, may_hold
 from ..sync.session_limits import CUT_ROWS_MAX
 from .announcing import Told, told_of
+from .mesh_view import Said
 from .rotation import aged_scopes
 
 if TYPE_CHECKING:
@@ -89,11 +90,11 @@ class Trust:
         if expires_ms is not None:
             details["expires"] = expires_ms
 
-        def compose() -> Iterator[tuple[str, dict[str, Any]]]:
+        def compose() -> Iterator[Said]:
             held = ((tag, self._engine.ledger.scope(tag)) for tag in mesh.stale_scopes({device}))
             lost = [tag for tag, s in held if s is not None and not may_hold(level, tag, s.privacy)]
             yield "set-level", details
-            yield from self._renewed(lost, {device})
+            yield from mesh.new_epochs(lost, {device})
 
         await mesh.write(compose, with_grants=not lowers)
 
@@ -131,7 +132,9 @@ class Trust:
         """Remove devices in one transaction, by our own word or by that of the paper key."""
         mesh = self._engine.mesh
 
-        def compose() -> Iterator[tuple[str, dict[str, Any]]]:
+        # The new keys rest on the decision that asks for them. So whoever has a key has the
+        # decision as well, and takes nobody for a member who merely lacks the key.
+        def compose() -> Iterator[Said]:
             stale = set(mesh.stale_scopes(devices))
             gone: set[bytes] = set()
             for device in sorted(devices):
@@ -140,9 +143,9 @@ class Trust:
                 for cut in cuts:
                     yield "revoke", {"device": device, "cut": cut}
                     if not leaves:
-                        yield from self._renewed([CONTROL_SCOPE], gone)
+                        yield from mesh.new_epochs([CONTROL_SCOPE], gone)
             if not leaves:
-                yield from self._renewed(sorted(stale - {CONTROL_SCOPE}), devices)
+                yield from mesh.new_epochs(sorted(stale - {CONTROL_SCOPE}), devices)
 
         leaves = paper is None and self._us in devices
         await mesh.write(compose, signer=paper)
@@ -199,10 +202,7 @@ class Trust:
         now_ms = self._engine.clock.wall_ms()
         us = mesh.us()
         if us.active and us.role == "admin":
-            seniors = sum(
-                d.role == "admin" and mesh.registry.outranks(d.sig_pk, us.sig_pk)
-                for d in mesh.registry.active()
-            )
+            seniors = sum(d.role == "admin" for d in mesh.registry.seniors(us))
             for device in mesh.registry.active():
                 over = device.expires_ms is not None and device.sig_pk != us.sig_pk
                 if over and device.expires_ms + UPKEEP_MS * seniors <= now_ms:  # type: ignore[operator]
@@ -250,14 +250,3 @@ class Trust:
         )
         parts = [rows[at : at + CUT_ROWS_MAX] for at in range(0, len(rows), CUT_ROWS_MAX)]
         return parts or [[]]
-
-    def _renewed(
-        self, scopes: Iterable[bytes], without: Collection[bytes]
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Grants of new keys, to everybody but those devices.
-
-        They rest on the decision that asks for them. So whoever has a key has the decision as well,
-        and takes nobody for a member who merely lacks the key.
-        """
-        for details in self._engine.mesh.new_epochs(scopes, without):
-            yield "grant", details

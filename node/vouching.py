@@ -16,14 +16,13 @@ The caller holds the turn (`turns.py`). Spec: docs/protocol.md, section 4, "What
 wrote".
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from ..crypto.entry import CONTROL_SCOPE, ZERO_ID
+from ..crypto.entry import CONTROL_SCOPE
 from ..crypto.errors import CryptoError
 from ..storage import log_rows, meta_rows
-from ..storage.log_rows import Entry
 from ..storage.store import Conn, Store
 from ..sync import crdt
 from ..sync.change import Change
@@ -39,7 +38,7 @@ from .ledger import Ledger, Log, Scope
 from .mesh import Mesh
 from .projection import Key, Row, project, remove, upsert
 from .shelf import Shelf
-from .stored import StoredEntry, split_heads
+from .stored import StoredEntry, stored_entries
 from .waiting import Place
 
 JUDGED = "trust.judged"
@@ -111,29 +110,28 @@ class Vouching:
         """Whether the membership is another one than when entries were judged last."""
         return self._token(self._concerned()) != self._judged
 
-    async def judge_again(self) -> int:
-        """Bring every entry in line with the membership; how many changed. Raises StorageError.
+    async def judge_again(self) -> None:
+        """Bring every entry in line with the membership. Raises StorageError.
 
         Cheap if nothing of the membership that matters here has changed.
         """
         concerned = self._concerned()
         token = self._token(concerned)
         if token == self._judged:
-            return 0
+            return
         if self._judged is None and concerned:
             self._judged = await self._database.read(lambda conn: meta_rows.get_meta(conn, JUDGED))
             if token == self._judged:
-                return 0
-        changed = 0
+                return
         for scope in self._ledger.scopes():
-            if any(log.scope is scope for log in concerned):
-                changed += await self._judge(scope)
+            of_scope = {log.instance: log for log in concerned if log.scope is scope}
+            if of_scope:
+                await self._judge(scope, of_scope)
         # What came off the shelf may concern nobody any more.
         token = self._token(self._concerned())
         if concerned or self._judged:
             await self._database.write(lambda conn: meta_rows.set_meta(conn, JUDGED, token))
         self._judged = token
-        return changed
 
     def _concerned(self) -> list[Log]:
         """Logs of which something may not count, or be on the shelf."""
@@ -154,8 +152,8 @@ class Vouching:
             digest.update(self._mesh.standing_name(log))
         return digest.digest()
 
-    async def _judge(self, scope: Scope) -> int:
-        survey = await self._survey(scope)
+    async def _judge(self, scope: Scope, concerned: Mapping[bytes, Log]) -> None:
+        survey = await self._survey(scope, concerned)
         vouched = survey.vouched()
         counting = vouched | survey.by_itself
         verdict = _Verdict(
@@ -168,45 +166,36 @@ class Vouching:
             [place for place in sorted(counting) if self._is_on_shelf(place)],
         )
         if not verdict.to_shelf and not verdict.from_shelf:
-            return 0
+            return
         applied = [place for place in verdict.to_shelf if survey.excluded[place] == APPLIED]
         touched = {key for place in applied for key in survey.records.get(place, ())}
         if touched:
             await self._build_again(verdict, touched)
         await self._carry_out(verdict)
-        return len(verdict.to_shelf) + len(verdict.from_shelf)
 
     def _is_on_shelf(self, place: Place) -> bool:
         return place[1] in self._ledger.log_numbered(place[0]).shelved
 
-    async def _survey(self, scope: Scope) -> _Survey:
+    async def _survey(self, scope: Scope, concerned: Mapping[bytes, Log]) -> _Survey:
         """Read a scope once: who counts by themselves, and who rests on whom."""
         survey = _Survey()
-        partly = {
-            log.instance: log
-            for log in self._ledger.logs()
-            if log.scope is scope and not self._mesh.counts_wholly(log)
-        }
-        partly |= {
-            log.instance: log for log in self._ledger.logs() if log.scope is scope and log.shelved
-        }
         async for stored in self._entries(scope):
             row = stored.entry
             log = self._ledger.log_numbered(row.log_no)
             place = (row.log_no, row.seq)
             if row.state == QUARANTINED:
                 continue
-            changes = self._changes(log, stored)
+            _, changes = self._read(log, stored)
             past = dict.fromkeys(
-                (partly[instance].number, seq)
+                (concerned[instance].number, seq)
                 for change, _ in changes
                 for instance, seq in change.past
-                if instance in partly
+                if instance in concerned
             )
             past.pop(place, None)
             if past:
                 survey.rests_on[place] = list(past)
-            if log.instance not in partly:
+            if log.instance not in concerned:
                 continue
             survey.records[place] = [(scope.number, c.collection, c.id) for c, _ in changes]
             if self._mesh.counts(log, row.seq, stored.heads):
@@ -225,10 +214,10 @@ class Vouching:
             if row.state != APPLIED or place in out:
                 continue
             log = self._ledger.log_numbered(row.log_no)
-            for item, (record_change, change) in enumerate(self._changes(log, stored)):
+            hlc, changes_in_it = self._read(log, stored)
+            for item, (record_change, change) in enumerate(changes_in_it):
                 key = (scope.number, record_change.collection, record_change.id)
                 if key in touched:
-                    hlc = self._hlc(log, stored)
                     found.setdefault(key, []).append((change, log, row.seq, item, hlc))
         for key in sorted(touched):
             # A change rests on none with a higher number of its first operation.
@@ -285,7 +274,7 @@ class Vouching:
         for _, collection, id in verdict.gone:
             self._audit.board.post(RecordChanged(database, collection, id, us, None))
 
-    async def _entries(self, scope: Scope):  # type: ignore[no-untyped-def]
+    async def _entries(self, scope: Scope) -> AsyncIterator[StoredEntry]:
         """Every entry of a scope in order of arrival, page by page."""
         after = 0
         while page := await self._database.read(
@@ -295,31 +284,21 @@ class Vouching:
             for stored in page:
                 yield stored
 
-    def _changes(self, log: Log, stored: StoredEntry) -> list[tuple[RecordChange, Change]]:
-        """What an entry did; nothing if it cannot be read (yet)."""
+    def _read(
+        self, log: Log, stored: StoredEntry
+    ) -> tuple[int, Sequence[tuple[RecordChange, Change]]]:
+        """An entry's stamp and what it did; nothing if it cannot be read (yet)."""
         try:
             body = self._mesh.open_entry(log, stored)
             if body is None:
-                return []
-            found = decode_change_set(body).changes
-            return [(change, decode_tail(change.tail, log.instance)) for change in found]
+                return 0, ()
+            found = decode_change_set(body)
+            tails = [(change, decode_tail(change.tail, log.instance)) for change in found.changes]
+            return found.hlc, tails
         except (CryptoError, DecodeError):
-            return []
-
-    def _hlc(self, log: Log, stored: StoredEntry) -> int:
-        body = self._mesh.open_entry(log, stored)
-        return 0 if body is None else decode_change_set(body).hlc
+            return 0, ()
 
 
 def _page(conn: Conn, scope_no: int, after: int) -> list[StoredEntry]:
-    rows: list[Entry] = log_rows.entries_of_scope(conn, scope_no, after, ENTRIES_PER_PAGE)
-    headings = log_rows.headings_by_no(conn, [row.heading_no for row in rows])
-    found = []
-    for row in rows:
-        heading = headings[row.heading_no]
-        prev = ZERO_ID if row.seq == 1 else log_rows.entry_id_at(conn, row.log_no, row.seq - 1)
-        assert prev is not None, "a log has no gaps"
-        found.append(
-            StoredEntry(row, heading.kind, heading.key_id, split_heads(heading.heads), prev)
-        )
-    return found
+    rows = log_rows.entries_of_scope(conn, scope_no, after, ENTRIES_PER_PAGE)
+    return stored_entries(conn, rows)

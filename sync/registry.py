@@ -215,6 +215,10 @@ class Registry:
         ranks = self.ranks
         return one in ranks and other in ranks and ranks[one].assured < ranks[other].claimed
 
+    def seniors(self, device: Device) -> list[Device]:
+        """The active devices that outrank this one."""
+        return [one for one in self.active() if self.outranks(one.sig_pk, device.sig_pk)]
+
     def entitled(self, device: Device, privacy: int) -> bool:
         """Whether a device may hold keys of this privacy level. 0 (device) is nobody else's."""
         known = self.devices.get(device.sig_pk)

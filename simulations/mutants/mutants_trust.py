@@ -12,9 +12,9 @@ TRUST_MUTANTS = (
         "covey.node.trust",
         '                    yield "revoke", {"device": device, "cut": cut}\n'
         "                    if not leaves:\n"
-        "                        yield from self._renewed([CONTROL_SCOPE], gone)\n",
+        "                        yield from mesh.new_epochs([CONTROL_SCOPE], gone)\n",
         "                    if not leaves:\n"
-        "                        yield from self._renewed([CONTROL_SCOPE], ())\n"
+        "                        yield from mesh.new_epochs([CONTROL_SCOPE], ())\n"
         '                    yield "revoke", {"device": device, "cut": cut}\n',
         "The control key that a removal asks for is sealed to the device that is removed.",
         scenario="trust",
@@ -143,8 +143,8 @@ TRUST_MUTANTS = (
     Mutant(
         "applied-entries-not-judged-again",
         "covey.node.vouching",
-        "            if any(log.scope is scope for log in concerned):\n",
-        "            if any(log.scope is scope and log.shelved for log in concerned):\n",
+        "            if of_scope:\n",
+        "            if any(log.shelved for log in of_scope.values()):\n",
         "What was applied before a removal was heard of stays, though the removal had not seen it.",
         scenario="trust",
     ),
