@@ -268,8 +268,25 @@ class Window:
         await self._stream.aclose()  # type: ignore[attr-defined]
 
 
-async def join(device: Device, code: str, address: str, ask: Any = None) -> list[dict[str, Any]]:
-    """Join to the end of the first sync; what the person is told. Raises what the Joiner raises."""
+class Hesitant:
+    """A person who is asked about a device, and says yes when the test lets them."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.says_yes = asyncio.Event()
+
+    async def __call__(self) -> bool:
+        self.asked.set()
+        await self.says_yes.wait()
+        return True
+
+
+async def join(
+    device: Device, code: str, address: str | None, ask: Any = None
+) -> list[dict[str, Any]]:
+    """Join by a code, or the text of a picture, to the end of the first sync; what the person is
+    told. Raises what the Joiner raises.
+    """
     return [event async for event in Joiner(device.engine, code, address, None, 5_000, ask).run()]
 
 

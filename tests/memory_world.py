@@ -228,13 +228,17 @@ def shared_scopes(source: Device, target: Device) -> Iterable[bytes]:
     return source.engine.ledger.holdings.scopes(privacies)
 
 
+async def carry_scope(source: Device, target: Device, scope: bytes) -> None:
+    """Bring `target` all that `source` holds of one scope, whether it asks for it or not."""
+    for batch in await batches(source, target, scope):
+        await take(target, batch)
+
+
 async def carry(source: Device, target: Device) -> None:
     """Bring `target` everything that it may have of `source`: membership first."""
-    for batch in await batches(source, target, CONTROL_SCOPE):
-        await take(target, batch)
+    await carry_scope(source, target, CONTROL_SCOPE)
     for scope in shared_scopes(source, target):
-        for batch in await batches(source, target, scope):
-            await take(target, batch)
+        await carry_scope(source, target, scope)
     await settle_tasks(target)
 
 

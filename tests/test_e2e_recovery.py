@@ -49,15 +49,27 @@ class Words:
         return self.path.read_text()
 
 
+def without_key(folder: Path, name: str) -> Device:
+    """A device whose commands do not say how to open its home."""
+    device = Device(folder, name)
+    device.command = lambda *a: [*Device(folder, name).command()[:5], *a]  # type: ignore[method-assign]
+    return device
+
+
+def with_paper_key(words: Words, laptop: Device, phone: Device) -> str:
+    """Make both homes, and a paper key of the laptop's mesh; its words."""
+    laptop.init()
+    phone.init("phone")
+    words.run(laptop, "recovery", "create", "--paper-key-fd", "9")
+    return words.written
+
+
 def test_words_and_a_backup_bring_a_new_device_and_end_the_lost_one(
     devices: list[Device], tmp_path: Path
 ) -> None:
     laptop, phone, new = devices
     words = Words(tmp_path)
-    laptop.init()
-    phone.init("phone")
-    words.run(laptop, "recovery", "create", "--paper-key-fd", "9")
-    paper = words.written
+    paper = with_paper_key(words, laptop, phone)
     assert len(paper.split()) == 24
     up(laptop)
     pair(laptop, phone)
@@ -76,8 +88,7 @@ def test_words_and_a_backup_bring_a_new_device_and_end_the_lost_one(
 
     way = ("--new-key-file", str(new.key), "--name", "new", "--remove", "laptop")
     use = ("recovery", "use", "--backup", str(backup), *way, "--paper-key-fd", "9")
-    keyless = Device(tmp_path, "new")
-    keyless.command = lambda *a: [*Device(tmp_path, "new").command()[:5], *a]  # type: ignore[method-assign]
+    keyless = without_key(tmp_path, "new")
     words.run(keyless, *use, "--words-fd", "0", typed=WRONG, code=5)
     assert not new.home.exists()
     answer = words.run(keyless, *use, "--words-fd", "0", typed=paper)
@@ -133,8 +144,7 @@ def test_a_backup_with_one_flipped_bit_makes_nothing(devices: list[Device], tmp_
     data = bytearray(backup.read_bytes())
     data[len(data) // 2] ^= 1
     backup.write_bytes(data)
-    keyless = Device(tmp_path, "new")
-    keyless.command = lambda *a: [*Device(tmp_path, "new").command()[:5], *a]  # type: ignore[method-assign]
+    keyless = without_key(tmp_path, "new")
     use = ("recovery", "use", "--backup", str(backup), "--name", "new")
     way = ("--new-key-file", str(new.key), "--keep-paper-key", "--words-fd", "0")
     words.run(keyless, *use, *way, typed=words.written, code=6)
@@ -147,10 +157,7 @@ def test_the_paper_key_removes_the_device_that_made_the_mesh(
 ) -> None:
     laptop, phone, _ = devices
     words = Words(tmp_path)
-    laptop.init()
-    phone.init("phone")
-    words.run(laptop, "recovery", "create", "--paper-key-fd", "9")
-    paper = words.written
+    paper = with_paper_key(words, laptop, phone)
     up(laptop)
     pair(laptop, phone)
     words.run(
@@ -169,11 +176,8 @@ def test_the_one_device_that_is_left_becomes_an_admin_and_admits_another(
     """No backup, no admin: the words and a phone of level limited."""
     laptop, phone, new = devices
     words = Words(tmp_path)
-    laptop.init()
-    phone.init("phone")
+    paper = with_paper_key(words, laptop, phone)
     new.init("tablet")
-    words.run(laptop, "recovery", "create", "--paper-key-fd", "9")
-    paper = words.written
     up(laptop)
     laptop.run("put", "memory", "facts", "ours", '{"a": 1}', "--privacy", "family")
     pair(laptop, phone)

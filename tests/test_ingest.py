@@ -26,6 +26,7 @@ from .memory_world import (
     admit,
     batches,
     carry,
+    carry_scope,
     meet,
     settle_tasks,
     shared_scopes,
@@ -62,8 +63,7 @@ async def history(world: World) -> tuple[list[Device], list[Batch]]:
 
 async def newcomer(world: World, admin: Device) -> Device:
     device = await world.member(admin, f"new{world.seed}")
-    for batch in await batches(admin, device, CONTROL_SCOPE):
-        await take(device, batch)
+    await carry_scope(admin, device, CONTROL_SCOPE)
     return device
 
 

@@ -18,7 +18,6 @@ from covey.crypto.pairing import qr_psk
 from covey.crypto.secret import Secret
 from covey.node.channel import ChannelKeys, ChannelRefused, Purpose, SecureChannel, open_channel
 from covey.node.counters import Counters
-from covey.node.joining import Joiner
 from covey.node.pairing import PairingWindow, public_of
 from covey.node.pairing_frames import (
     TYPE_OFFER,
@@ -36,7 +35,7 @@ from covey.storage import meta_rows
 
 from .fake_clock import FakeClock
 from .impostor import FakeJoiner
-from .loopback import Device, Nodes, Window, arrives, join, nodes, until
+from .loopback import Device, Hesitant, Nodes, Window, arrives, join, nodes, until
 
 MINUTE_MS = 60_000
 WRONG = "zebra-zebra-zebra"
@@ -74,15 +73,10 @@ async def shown(window: Window) -> tuple[str, Ticket]:
     return text, read_ticket(text)
 
 
-async def join_by(device: Device, text: str, ask: Any = None) -> list[dict[str, Any]]:
-    joiner = Joiner(device.engine, text, None, None, 5_000, ask)
-    return [event async for event in joiner.run()]
-
-
 async def refused(device: Device, text: str) -> PairingRefusedError:
     mesh = device.engine.mesh.id
     with pytest.raises(PairingRefusedError) as caught:
-        await join_by(device, text)
+        await join(device, text, None)
     assert device.engine.mesh.id == mesh and device.members() == {device.keys.sig_pk}
     return caught.value
 
@@ -97,7 +91,7 @@ async def test_the_text_of_the_picture_admits_without_code_or_address(tmp_path: 
         window = world.window(level="limited", ask=yes)
         text, ticket = await shown(window)
 
-        told = await join_by(world.joiner, text.upper(), yes)
+        told = await join(world.joiner, text.upper(), None, yes)
         events = await window.ended()
 
         assert ticket.addresses == (Address("127.0.0.1", world.admin.engine.port or 0),)
@@ -125,7 +119,7 @@ async def test_both_persons_answer_as_with_a_code(tmp_path: Path) -> None:
             window = world.window(ask=lambda: answer("admin"))
             text, _ = await shown(window)
             with pytest.raises(PairingRefusedError) as caught:
-                await join_by(world.joiner, text, lambda: answer("joiner"))
+                await join(world.joiner, text, None, lambda: answer("joiner"))
             events = await window.ended()
 
             assert caught.value.refusal is Refusal.DECLINED
@@ -151,22 +145,16 @@ async def test_the_code_beside_a_picture_still_works_and_ends_the_picture(tmp_pa
 async def test_a_picture_that_was_used_ends_the_code(tmp_path: Path) -> None:
     """The other way round."""
     async with both(tmp_path) as world:
-        asked, answer = asyncio.Event(), asyncio.Event()
-
-        async def think() -> bool:
-            asked.set()
-            await answer.wait()
-            return True
-
-        window = world.window(ask=think)
+        person = Hesitant()
+        window = world.window(ask=person)
         text, _ = await shown(window)
-        first = asyncio.create_task(join_by(world.joiner, text))
-        await asked.wait()
+        first = asyncio.create_task(join(world.joiner, text, None))
+        await person.asked.wait()
         late = await world.nodes.make("late")
 
         with pytest.raises(PairingRefusedError) as caught:
             await join(late, window.events[0]["code"], world.admin.address)
-        answer.set()
+        person.says_yes.set()
         await first
         await window.ended()
 
@@ -206,7 +194,7 @@ async def test_a_used_picture_opens_no_later_window(tmp_path: Path) -> None:
     async with both(tmp_path) as world:
         first = world.window()
         text, _ = await shown(first)
-        await join_by(world.joiner, text)
+        await join(world.joiner, text, None)
         await first.ended()
         second, thief = world.window(), await world.nodes.make("thief")
         await shown(second)
@@ -279,7 +267,7 @@ async def test_who_has_a_part_of_it_gets_no_channel_and_spoils_nothing(
                 else:
                     await dial(world.admin, ticket, static=other)
 
-        await join_by(world.joiner, text)
+        await join(world.joiner, text, None)
         events = await window.ended()
 
         assert [event["event"] for event in events] == ["code", "enrolled"]
@@ -324,7 +312,7 @@ async def test_a_channel_by_picture_that_says_nothing_uses_nothing(tmp_path: Pat
         text, ticket = await shown(window)
         silent = await dial(world.admin, ticket)
 
-        await join_by(world.joiner, text)
+        await join(world.joiner, text, None)
         events = await window.ended()
 
         assert [event["event"] for event in events] == ["code", "enrolled"]
@@ -371,7 +359,7 @@ async def test_what_both_wrote_is_on_both_after_it(tmp_path: Path) -> None:
     async with both(tmp_path) as world:
         window = world.window()
         text, _ = await shown(window)
-        await join_by(world.joiner, text)
+        await join(world.joiner, text, None)
         await window.ended()
 
         await arrives(world.admin, "mine", {"text": "written before"})
@@ -382,7 +370,7 @@ async def test_the_text_is_in_no_log_and_no_event(tmp_path: Path) -> None:
     async with both(tmp_path) as world:
         window = world.window()
         text, ticket = await shown(window)
-        await join_by(world.joiner, text)
+        await join(world.joiner, text, None)
         await window.ended()
 
         rows = [row async for row in world.admin.engine.directory.journal_rows()]

@@ -36,6 +36,7 @@ from .fake_clock import FakeClock
 from .impostor import FakeJoiner, FakeSponsor
 from .loopback import (
     Device,
+    Hesitant,
     Nodes,
     ShiftedClock,
     Window,
@@ -101,6 +102,21 @@ async def refused(work: Awaitable[Any]) -> PairingRefusedError:
     with pytest.raises(PairingRefusedError) as caught:
         await work
     return caught.value
+
+
+async def enrolled_and_gone(world: Both) -> None:
+    """The device is admitted and its battery dies: it has adopted nothing."""
+    window = world.window()
+    code = await window.open()
+    joiner = await FakeJoiner.connect(world.admin, world.joiner.keys)
+    await joiner.prove(code)
+    await joiner.introduce(name="joiner")
+    offer = Offer.decode(expect(await joiner.receive(), TYPE_OFFER))
+    await joiner.channel.send(bytes((TYPE_CERTIFICATE,)) + joiner.certificate(offer.mesh))
+    Welcome.decode(expect(await joiner.receive(), 0x28))
+    await joiner.close()
+    await until(lambda: world.joiner.keys.sig_pk in world.admin.members())
+    await window.close()
 
 
 # The right code -------------------------------------------------------------------------------
@@ -378,21 +394,15 @@ async def test_an_announcement_that_fails_leaves_no_window_open(tmp_path: Path) 
 async def test_a_second_joiner_is_turned_away_while_one_is_being_admitted(tmp_path: Path) -> None:
     """One code, one device: the second must neither get in nor spoil it for the first."""
     async with both(tmp_path) as world:
-        asked, answer = asyncio.Event(), asyncio.Event()
-
-        async def think() -> bool:
-            asked.set()
-            await answer.wait()
-            return True
-
-        window = world.window(ask=think)
+        person = Hesitant()
+        window = world.window(ask=person)
         code = await window.open()
         first = asyncio.create_task(join(world.joiner, code, world.admin.address))
-        await asked.wait()
+        await person.asked.wait()
         second = await world.nodes.make("second")
 
         error = await refused(join(second, code, world.admin.address))
-        answer.set()
+        person.says_yes.set()
         await first
         await window.ended()
 
@@ -440,17 +450,7 @@ async def test_the_code_of_another_window_is_a_wrong_code(tmp_path: Path) -> Non
 async def test_a_device_that_crashed_after_it_was_enrolled_joins_again(tmp_path: Path) -> None:
     """The enrolment stands; a second one for the same key would only be noise for ever."""
     async with both(tmp_path) as world:
-        window = world.window()
-        code = await window.open()
-        joiner = await FakeJoiner.connect(world.admin, world.joiner.keys)
-        await joiner.prove(code)
-        await joiner.introduce(name="joiner")
-        offer = Offer.decode(expect(await joiner.receive(), TYPE_OFFER))
-        await joiner.channel.send(bytes((TYPE_CERTIFICATE,)) + joiner.certificate(offer.mesh))
-        Welcome.decode(expect(await joiner.receive(), 0x28))
-        await joiner.close()  # Here the battery dies: nothing was adopted.
-        await until(lambda: world.joiner.keys.sig_pk in world.admin.members())
-        await window.close()
+        await enrolled_and_gone(world)
         control = world.admin.heads()[0]
         again = world.window(ask=no)
 
@@ -466,16 +466,7 @@ async def test_a_device_that_crashed_after_it_was_enrolled_joins_again(tmp_path:
 async def test_a_device_that_was_removed_is_admitted_by_a_person_or_not(tmp_path: Path) -> None:
     """The registry knows it still, but it is no longer one that was asked about already."""
     async with both(tmp_path) as world:
-        window = world.window()
-        code = await window.open()
-        joiner = await FakeJoiner.connect(world.admin, world.joiner.keys)
-        await joiner.prove(code)
-        await joiner.introduce(name="joiner")
-        offer = Offer.decode(expect(await joiner.receive(), TYPE_OFFER))
-        await joiner.channel.send(bytes((TYPE_CERTIFICATE,)) + joiner.certificate(offer.mesh))
-        Welcome.decode(expect(await joiner.receive(), 0x28))
-        await joiner.close()
-        await window.close()
+        await enrolled_and_gone(world)
         await world.admin.engine.trust.revoke(world.joiner.keys.sig_pk)
         again = world.window(ask=no)
 

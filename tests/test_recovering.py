@@ -2,11 +2,12 @@
 
 import pytest
 
+from covey.crypto.entry import CONTROL_SCOPE
 from covey.crypto.recovery import RecoveryKeys
 from covey.crypto.secret import Secret
 from covey.node.recovering import DrillFailedError, Recovering, RecoveryRefusedError
 
-from .memory_world import Device, World, batches, carry, meet, settle_tasks, take
+from .memory_world import Device, World, carry, carry_scope, meet, settle_tasks
 from .test_trust import shelved, three
 
 
@@ -83,8 +84,7 @@ async def test_the_paper_key_removes_the_oldest_admin_for_good() -> None:
         # The thief hears of it, or not: it removes the phone in return.
         await laptop.engine.trust.revoke(phone.id)
         await laptop.collection().put({"text": "thief"}, id="r")
-        for batch in await batches(laptop, phone, b"\0" * 16):
-            await take(phone, batch)
+        await carry_scope(laptop, phone, CONTROL_SCOPE)
         await settle_tasks(phone)
         await carry(phone, tablet)
 
@@ -164,8 +164,7 @@ async def test_what_a_lost_device_wrote_after_the_backup_is_on_the_shelf() -> No
         await carry(new, tablet)
         scope = laptop.engine.ledger.scope_named("memory", 1)
         assert scope is not None
-        for batch in await batches(laptop, tablet, scope.tag):
-            await take(tablet, batch)
+        await carry_scope(laptop, tablet, scope.tag)
         assert "memory/facts/thief" not in await tablet.values()
         assert shelved(tablet) == 1
 

@@ -11,7 +11,7 @@ from covey.storage import event_rows, log_rows
 from covey.storage.errors import StorageError
 from covey.storage.log_rows import EntryState
 
-from .memory_world import Device, World, batches, carry, meet, settle_tasks, take
+from .memory_world import Device, World, batches, carry, carry_scope, meet, settle_tasks
 
 
 async def three(world: World) -> tuple[Device, Device, Device]:
@@ -33,8 +33,7 @@ async def give(source: Device, target: Device) -> None:
     """Bring data that `target` does not ask for any more: all that `source` holds."""
     for scope in source.engine.ledger.scopes():
         if target.engine.ledger.scope(scope.tag) is not None:
-            for batch in await batches(source, target, scope.tag):
-                await take(target, batch)
+            await carry_scope(source, target, scope.tag)
     await settle_tasks(target)
 
 
@@ -168,8 +167,7 @@ async def test_a_senior_whom_a_junior_removed_at_once_is_given_the_keys_made_mea
         await phone.collection().put({"by": "phone"}, id="from-phone")
         await revoke(laptop, tablet)
         for source, target in ((laptop, phone), (phone, laptop)) * 2:
-            for batch in await batches(source, target, CONTROL_SCOPE):
-                await take(target, batch)
+            await carry_scope(source, target, CONTROL_SCOPE)
             await settle_tasks(target)
         await meet(laptop, phone)
 
@@ -191,8 +189,7 @@ async def test_who_joins_while_another_admin_removes_somebody_is_given_the_new_k
         await revoke(tablet, phone)
         await tablet.collection().put({"by": "tablet"}, id="later")
         for source, target in ((laptop, tablet), (tablet, desktop), (tablet, laptop)):
-            for batch in await batches(source, target, CONTROL_SCOPE):
-                await take(target, batch)
+            await carry_scope(source, target, CONTROL_SCOPE)
             await settle_tasks(target)
         await meet(laptop, tablet, desktop)
 
@@ -215,8 +212,7 @@ async def test_a_new_control_key_is_not_granted_to_whom_it_was_made_to_exclude()
         await carry(tablet, phone)
         await revoke(laptop, tablet)
         made = {grant.key_id for grant in laptop.engine.mesh.registry.grants if grant.epoch == 2}
-        for batch in await batches(laptop, phone, CONTROL_SCOPE):
-            await take(phone, batch)
+        await carry_scope(laptop, phone, CONTROL_SCOPE)
         await settle_tasks(phone)
 
         granted = [g for g in phone.engine.mesh.registry.grants if g.key_id in made]
@@ -315,8 +311,7 @@ async def test_a_limited_device_without_a_key_is_told_so_and_finds_its_records()
         await laptop.engine.trust.set_level(tablet.id, "limited")
         await meet(laptop, phone, tablet)
         await phone.engine.trust.revoke(phone.id)
-        for batch in await batches(phone, tablet, CONTROL_SCOPE):
-            await take(tablet, batch)
+        await carry_scope(phone, tablet, CONTROL_SCOPE)
         await settle_tasks(tablet)
         with pytest.raises(NotEntitledError, match=r"renewed|no key"):
             await tablet.collection().delete("f")
