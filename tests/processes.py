@@ -5,8 +5,10 @@ line; `run()` runs any command with `--json` and checks the exit code. Nothing h
 is done by commands that block (`sync --wait`) or by reading the node's event lines.
 """
 
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -151,6 +153,16 @@ class Device:
         assert self.process.returncode == 0, errors
         self.process = None
         return errors
+
+
+def says_words(text: str, words: list[str]) -> bool:
+    """Whether `text` gives away a part of a list of secret words: two neighbours, in order.
+
+    A single one proves nothing. The words are English ones, and a good sentence may hold "another".
+    """
+    said = re.findall(r"[a-z]+", text.lower())
+    neighbours = set(itertools.pairwise(words))
+    return any(pair in neighbours for pair in itertools.pairwise(said))
 
 
 def pair(member: Device, joiner: Device, *, address: str | None = None) -> dict[str, Any]:
