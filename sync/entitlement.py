@@ -22,6 +22,7 @@ from .operations import (
     ENROLL,
     GENESIS,
     GRANT,
+    POLICY,
     RECOVERY_REPLACE,
     REKEY,
     RENAME,
@@ -37,6 +38,7 @@ from .operations import (
     is_control_grant,
     is_well_formed,
 )
+from .policy import is_for_admins
 from .registry import LEVEL_ORDER, LEVELS, RELATIONSHIPS, ROLES, USES, Grant, Ignored, may_hold
 from .removals import Node, recovery_of
 
@@ -91,6 +93,7 @@ class Entitlement:
             RECOVERY_REPLACE: self._replace_recovery,
             REQUEST: self._request,
             REKEY: self._rekey,
+            POLICY: self._policy,
         }
 
     def judge(self, node: Node) -> Ignored | None:
@@ -254,6 +257,19 @@ class Entitlement:
         if details["relationship"] not in RELATIONSHIPS or details["use"] not in USES:
             return Ignored.MALFORMED
         return self._about_a_device(node, author)
+
+    def _policy(self, node: Node, author: Standing) -> Ignored | None:
+        details = node.operation.details
+        device = details["device"]
+        may_itself = device == node.author and not any(
+            is_for_admins(device, key) for key in details["set"]
+        )
+        if author.role != "admin" and not may_itself:
+            return Ignored.NOT_ENTITLED
+        if device and not self._authority.was_enrolled(device, node.past):
+            return Ignored.UNKNOWN_TARGET
+        self._authority.record(node)
+        return None
 
     def _adopt(self, node: Node, author: Standing) -> Ignored | None:
         if author.role != "admin":

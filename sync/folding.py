@@ -9,11 +9,13 @@ Spec: docs/protocol.md, section 4. Ids and public keys are 32 bytes.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from .authority import Authority, Standing, Verdict, latest
 from .entitlement import Entitlement, Keys
 from .hlc import wall_ms_of
 from .operations import ENROLL, GENESIS, REKEY
+from .policy import Value, is_setting
 from .registry import Device, Grant, Ignored, Recovery, Registry, Request, Seniority
 from .removals import Node, recovery_of
 from .session_limits import REQUESTS_PER_DEVICE_MAX
@@ -47,6 +49,7 @@ class Fold:
         self._certified: dict[bytes, list[Node]] = {}
         self._cuts: dict[bytes, dict[tuple[bytes, bytes], tuple[int, bytes]]] = {}
         self._requests: list[Node] = []
+        self._settings: dict[tuple[bytes, str], dict[str, Value]] = {}
         self._grants: list[Grant] = []
         self._kinds: set[str] = set()
         self._ignored: dict[bytes, Ignored] = {}
@@ -79,6 +82,7 @@ class Fold:
             self._cuts,
             self._pending(devices),
             self._ranks(),
+            self._settings,
         )
 
     def _take(self, node: Node) -> None:
@@ -102,6 +106,17 @@ class Fold:
                 _unite(self._cuts.setdefault(details["device"], {}), details["cut"])
             case "request":
                 self._requests.append(node)
+            case "policy":
+                self._set(details["device"], details["database"], details["set"])
+
+    def _set(self, device: bytes, database: str, said: Mapping[str, Any]) -> None:
+        """Key by key the last word counts. What this version does not know changes nothing."""
+        settings = self._settings.setdefault((device, database), {})
+        for key, value in said.items():
+            if value is None:
+                settings.pop(key, None)
+            elif is_setting(key, value):
+                settings[key] = value
 
     def _device(self, device: bytes, first: Node) -> Device:
         authority, verdict = self._authority, self._verdict

@@ -33,6 +33,8 @@ from .session_limits import (
     PARENTS_MAX,
     SEALED_BYTES,
     SEQ_MAX,
+    SETTING_BYTES_MAX,
+    SETTINGS_MAX,
     TAG_BYTES,
     WORD_BYTES_MAX,
 )
@@ -49,6 +51,7 @@ ADOPT = "adopt"
 RECOVERY_REPLACE = "recovery-replace"
 REQUEST = "request"
 REKEY = "rekey"
+POLICY = "policy"
 
 _HLC_MAX = 2**64 - 1
 _MS_MAX = 2**48 - 1
@@ -202,6 +205,28 @@ def _is_capabilities(value: object) -> bool:
     return all(map(_is_word, value)) and all(one < other for one, other in pairwise(value))
 
 
+def _is_database(value: object) -> bool:
+    return type(value) is str and len(value.encode()) <= DATABASE_BYTES_MAX
+
+
+def _is_settings(value: object) -> bool:
+    """Keys to texts, numbers, yes or no, or nil for what is to be said no more.
+
+    Which keys and values there are is policy.py's: those of later versions are no fault.
+    """
+    if type(value) is not dict or not 1 <= len(value) <= SETTINGS_MAX:
+        return False
+    return all(
+        _is_word(key)
+        and (
+            said is None
+            or type(said) in (bool, int)
+            or (type(said) is str and len(said.encode()) <= SETTING_BYTES_MAX)
+        )
+        for key, said in value.items()
+    )
+
+
 _is_tag = _is_bytes(TAG_BYTES)
 _is_certificate = _is_bytes(CERTIFICATE_BYTES)
 
@@ -233,7 +258,7 @@ _FORMS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
     },
     GRANT: {
         "scope": _is_tag,
-        "database": lambda value: type(value) is str and len(value.encode()) <= DATABASE_BYTES_MAX,
+        "database": _is_database,
         "privacy": lambda value: _is_number(value, 0, _PRIVACY_MAX),
         "epoch": lambda value: _is_number(value, 1, EPOCH_MAX),
         "key_id": _is_id,
@@ -244,6 +269,11 @@ _FORMS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
     RECOVERY_REPLACE: {"recovery": _is_recovery},
     REQUEST: {"cert": _is_certificate, "name": _is_name, "type": _is_word, "level": _is_word},
     REKEY: {"cert": _is_certificate},
+    POLICY: {
+        "device": lambda value: value == b"" or _is_id(value),
+        "database": _is_database,
+        "set": _is_settings,
+    },
 }
 
 _OPTIONAL: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {

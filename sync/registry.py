@@ -195,6 +195,10 @@ class Registry:
     """Devices that wait for an admin, in order of (depth, id)."""
     ranks: Mapping[bytes, Seniority] = field(default_factory=dict)
     """Of every device and recovery key that ever was."""
+    settings: Mapping[tuple[bytes, str], Mapping[str, str | int | bool]] = field(
+        default_factory=dict
+    )
+    """(device or b"" for every one, database or "" for every one) to what was said (policy.py)."""
 
     def active(self) -> tuple[Device, ...]:
         """The devices that belong now, in order of their ids."""

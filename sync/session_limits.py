@@ -71,6 +71,8 @@ SEALED_BYTES = 164
 # Where one log of a device that is removed ends, for each of its logs.
 CUT_ROWS_MAX = 1_000
 CAPABILITIES_MAX = 16
+SETTINGS_MAX = 64
+SETTING_BYTES_MAX = 64
 REQUESTS_PER_DEVICE_MAX = 16
 # A cut of 1,000 rows is the largest operation: five tokens and some 80 bytes a row.
 OPERATION_BYTES_MAX = 131_072

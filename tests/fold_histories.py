@@ -19,7 +19,17 @@ PUPPETS = ("puppet", "second", "third")
 RECOVERY_KEYS = ("paper", "steel")
 NAME_OF = {key(name): name for name in (*DEVICES, *PUPPETS, *RECOVERY_KEYS, "theft")}
 DECIDING = ("enroll", "enroll", "enroll", "revoke", "demote", "demote")
-TELLING = ("rename", "describe", "adopt", "request", "rekey", "promote", "grant", "recovery")
+TELLING = (
+    "rename",
+    "describe",
+    "adopt",
+    "request",
+    "rekey",
+    "promote",
+    "grant",
+    "recovery",
+    "policy",
+)
 
 
 class Story:
@@ -116,6 +126,15 @@ def write(
         case "grant":
             to = tuple({author, device})
             return history.grant(author, to, key_id=turn.to_bytes(32, "big"), after=after)
+    return _about_the_mesh(history, rng, author, kind, device, after)
+
+
+def _about_the_mesh(
+    history: History, rng: Random, author: str, kind: str, device: str, after: list[bytes]
+) -> bytes:
+    if kind == "policy":
+        turn, whom = len(history.operations), rng.choice((device, author, ""))
+        return history.policy(author, whom, "media", mode="full", bandwidth=turn, after=after)
     return history.replace_recovery(author, rng.choice(RECOVERY_KEYS), after=after)
 
 

@@ -155,6 +155,16 @@ class History:
         cert = more.pop("cert", certificate(author, self.mesh, turn))
         return self.write(author, "rekey", {"cert": cert}, **more)
 
+    def policy(self, author: str, device: str, database: str, **said: Any) -> bytes:
+        """`device` empty: of every one. In the names of keys `__` stands for a dot."""
+        after = {name: said.pop(name) for name in ("after",) if name in said}
+        details = {
+            "device": key(device) if device else b"",
+            "database": database,
+            "set": {name.replace("__", "."): value for name, value in said.items()},
+        }
+        return self.write(author, "policy", details, **after)
+
     def copy(self) -> "History":
         other = object.__new__(History)
         other.mesh, other.genesis, other.operations = self.mesh, self.genesis, {**self.operations}

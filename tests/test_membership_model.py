@@ -7,12 +7,14 @@ unentitled operations by devices that know more or less of what went before.
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covey.sync.membership import Membership, fold
 from covey.sync.operations import Operation, encode_operation
+from covey.sync.policy import is_setting
 from covey.sync.registry import LEVELS
 from covey.sync.session_limits import CONTROL_SCOPE
 
@@ -26,6 +28,8 @@ from .membership_history import (
     read_certificate,
 )
 
+SAID = st.sampled_from(("full", "summary", "quantum", True, False, 7, None))
+
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
@@ -37,7 +41,7 @@ def histories(draw: st.DrawFn) -> History:
             st.one_of(st.none(), st.lists(st.sampled_from(known), max_size=3, unique=True))
         )
         author, name = draw(st.sampled_from(NAMES)), draw(st.sampled_from(NAMES))
-        match draw(st.sampled_from(("enroll", "enroll", "grant", "rename", "policy"))):
+        match draw(st.sampled_from(("enroll", "enroll", "grant", "rename", "policy", "weather"))):
             case "enroll":
                 level = draw(st.sampled_from((*LEVEL_NAMES, "royal")))
                 role = draw(st.sampled_from(("admin", "member")))
@@ -50,6 +54,9 @@ def histories(draw: st.DrawFn) -> History:
                 history.grant(author, to, privacy, scope=scope, database=database, after=after)
             case "rename":
                 history.rename(author, name, draw(st.text("xyz", max_size=3)), after=after)
+            case "policy":
+                said: dict[str, Any] = {draw(st.sampled_from(("mode", "consent"))): draw(SAID)}
+                history.policy(author, draw(st.sampled_from((name, ""))), "m", **said, after=after)
             case kind:
                 history.write(author, kind, {"device": key(name)}, after=after)
     return history
@@ -129,6 +136,10 @@ def _model_counts(
             return (role == "admin" or (bool(level) and details["device"] == author)) and (
                 details["device"] in before and details["name"] != ""
             )
+        case "policy":
+            own = details["device"] == author and "consent" not in details["set"]
+            device = details["device"]
+            return (role == "admin" or (bool(level) and own)) and (not device or device in before)
         case "grant":
             control = details["scope"] == CONTROL_SCOPE
             return (
@@ -144,6 +155,22 @@ def _model_counts(
     return False
 
 
+def _model_settings(history: History, counting: set[bytes]) -> dict[tuple[bytes, str], Any]:
+    """Of each device the last word on each key: by depth, then id."""
+    settings: dict[tuple[bytes, str], Any] = {}
+    for id in sorted(counting, key=lambda id: (depth(history, id), id)):
+        details = history.operations[id][1].details
+        if history.operations[id][1].kind != "policy":
+            continue
+        known = settings.setdefault((details["device"], details["database"]), {})
+        for key_name, value in details["set"].items():
+            if value is None:
+                known.pop(key_name, None)
+            elif is_setting(key_name, value):
+                known[key_name] = value
+    return settings
+
+
 @given(histories())
 @settings(max_examples=150, deadline=None)
 def test_fold_says_what_the_rule_says(history: History) -> None:
@@ -155,9 +182,10 @@ def test_fold_says_what_the_rule_says(history: History) -> None:
     assert {grant.id for grant in registry.grants} == {
         id for id in counting if history.operations[id][1].kind == "grant"
     }
-    others = {id for id, (_, op) in history.operations.items() if op.kind == "policy"}
+    others = {id for id, (_, op) in history.operations.items() if op.kind == "weather"}
     assert registry.ignored.keys() == history.operations.keys() - counting - others
-    assert registry.unknown_kinds == (("policy",) if others else ())
+    assert registry.settings == _model_settings(history, counting)
+    assert registry.unknown_kinds == (("weather",) if others else ())
 
 
 @given(histories(), st.randoms(use_true_random=False))

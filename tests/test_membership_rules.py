@@ -426,6 +426,49 @@ def test_description_is_given_by_the_device_or_an_admin() -> None:
     assert registry.ignored == {other: Ignored.NOT_ENTITLED}
 
 
+def test_policy_is_said_by_an_admin_or_by_the_device_of_itself() -> None:
+    """Who owns the mesh decides; a phone may still spare its own battery."""
+    history = mesh_of("ben")
+    history.enroll("anna", "cleo")
+    history.policy("ben", "", "media", blobs="thumbnail")
+    history.policy("ben", "cleo", "media", consent=False, mode="summary")
+    history.policy("cleo", "cleo", "media", mode="on-demand", unmetered=True)
+    refused = [
+        history.policy("cleo", "", "media", mode="full"),
+        history.policy("cleo", "ben", "media", mode="full"),
+        history.policy("cleo", "cleo", "media", mode="full", consent=True),
+        history.policy("cleo", "cleo", "media", tag__secret="public"),
+    ]
+    registry = history.fold()
+
+    assert registry.settings == {
+        (b"", "media"): {"blobs": "thumbnail"},
+        (key("cleo"), "media"): {"consent": False, "mode": "on-demand", "unmetered": True},
+    }
+    assert registry.ignored == dict.fromkeys(refused, Ignored.NOT_ENTITLED)
+
+
+def test_policy_is_taken_back_key_by_key_and_unknown_ones_change_nothing() -> None:
+    """A newer version may know more keys; older devices keep to what they know."""
+    history = mesh_of("ben")
+    history.policy("anna", "ben", "media", mode="window", window_days=30, warp=9)
+    history.policy("anna", "ben", "media", mode=None, window_days=-1, priority="urgent")
+
+    assert history.fold().settings == {(key("ben"), "media"): {"window_days": 30}}
+    assert not history.fold().ignored
+
+
+def test_policy_of_a_removed_admin_that_it_wrote_in_secret_does_not_count() -> None:
+    """Or a stolen laptop could open a database for everybody, dated back."""
+    history = mesh_of("ben")
+    before = history.heads()
+    history.revoke("anna", "ben")
+    secret = history.policy("ben", "", "media", consent=True, after=before)
+    registry = history.fold()
+
+    assert registry.settings == {} and registry.ignored == {secret: Ignored.VOIDED}
+
+
 def test_request_waits_for_an_admin_until_its_device_is_admitted() -> None:
     """A member that is no admin can bring a device to the door."""
     history = mesh_of()
@@ -483,6 +526,7 @@ WELL_FORMED: dict[str, dict[str, object]] = {
     "recovery-replace": {"recovery": [key("paper"), key("paper", "seal")]},
     "request": {"cert": None, "name": "zoe", "type": "phone", "level": "full"},
     "rekey": {"cert": None},
+    "policy": {"device": key("ben"), "database": "media", "set": {"mode": "full"}},
 }
 ROW = [*LOG, 1, ENTRY]
 MALFORMED: list[tuple[str, dict[str, object]]] = [
@@ -511,6 +555,17 @@ MALFORMED: list[tuple[str, dict[str, object]]] = [
     ("describe", {"capabilities": ["x" * 33]}),
     ("describe", {"capabilities": [f"{i:02}" for i in range(17)]}),
     ("describe", {"capabilities": "camera"}),
+    ("policy", {"device": key("ben")[1:]}),
+    ("policy", {"device": None}),
+    ("policy", {"database": "x" * 256}),
+    ("policy", {"set": {}}),
+    ("policy", {"set": []}),
+    ("policy", {"set": {"mode": 1.5}}),
+    ("policy", {"set": {"mode": b"full"}}),
+    ("policy", {"set": {"mode": ["full"]}}),
+    ("policy", {"set": {"mode": "x" * 65}}),
+    ("policy", {"set": {"": "full"}}),
+    ("policy", {"set": {f"key {i}": 1 for i in range(65)}}),
     ("revoke", {"cut": None}),
     ("revoke", {"cut": [[*LOG, 1]]}),
     ("revoke", {"cut": [[*LOG, 0, ENTRY]]}),
