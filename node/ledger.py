@@ -8,7 +8,7 @@ commit is under way; `roll_back` forgets a tail whose commit failed.
 Sessions see durable heads only, through `Holdings` (covey.sync.vectors).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..crypto.entry import ZERO_ID
@@ -61,6 +61,7 @@ class Ledger:
         self._by_tag: dict[bytes, Scope] = {}
         self._by_name: dict[tuple[str, int], Scope] = {}
         self._by_number: dict[int, Scope] = {}
+        self._databases: dict[str, None] = {}
         self._logs: dict[tuple[bytes, bytes], Log] = {}
         self._log_by_number: dict[int, Log] = {}
         self._authors = dict(authors)
@@ -68,6 +69,8 @@ class Ledger:
     def add_scope(self, scope: Scope, database_tag: bytes) -> None:
         self._by_tag[scope.tag] = scope
         self._by_name[scope.database, scope.privacy] = scope
+        if scope.database:
+            self._databases.setdefault(scope.database)
         self._by_number[scope.number] = scope
         if scope.tag != CONTROL_SCOPE:
             self.holdings.add_scope(scope.tag, database_tag, scope.privacy)
@@ -91,6 +94,10 @@ class Ledger:
     def scopes(self) -> Iterable[Scope]:
         """Every data scope, in order of name and privacy."""
         return [self._by_name[key] for key in sorted(self._by_name) if self._by_name[key].database]
+
+    def databases(self) -> Collection[str]:
+        """The names of the databases that have a scope here, in order of arrival."""
+        return self._databases
 
     def log(self, scope: bytes, instance: bytes) -> Log | None:
         return self._logs.get((scope, instance))

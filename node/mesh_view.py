@@ -19,10 +19,13 @@ from ..crypto.entry import (
     key_id,
     open_sealed,
 )
-from ..crypto.grants import discovery_key, scope_tag, tag_key
+from ..crypto.grants import database_tag, discovery_key, scope_tag, tag_key
 from ..crypto.identity import DeviceKeys
 from ..sync.membership import Membership
+from ..sync.policy import Party, Policy, layers_for, policy_of
+from ..sync.profile import COMPANION
 from ..sync.registry import Device, Grant, Registry, may_hold
+from ..sync.sharing import Sharing, terms_between
 from .committer import Outlet
 from .granting import recipients_of
 from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
@@ -99,14 +102,41 @@ class MeshView:
         ids = list(dict.fromkeys([newest, *older]))[:DISCOVERY_KEYS_MAX]
         return [discovery_key(self._scope_keys[id]) for id in ids]
 
-    def shared_privacies(self, peer: bytes) -> frozenset[int]:
-        """The privacy levels that both we and an active peer are entitled to."""
-        devices = self.registry.devices
-        both = [devices[self._keys.sig_pk], devices[peer]]
-        return frozenset(
+    def sharing_with(self, peer: bytes) -> Sharing:
+        """What we have in common with a device of this mesh; nothing if either was removed."""
+        ours = self._keys.sig_pk
+        both = [self.registry.devices[ours], self.registry.devices[peer]]
+        privacies = [
             level
             for level in range(1, len(PRIVACY_NAMES))
             if all(self.registry.entitled(device, level) for device in both)
+        ]
+        names = self._ledger.databases() if privacies and not self._is_plain() else ()
+        return Sharing.of(
+            privacies,
+            (
+                (
+                    database_tag(self._tag_key(), name),
+                    terms_between(self.party(ours, name), self.party(peer, name)),
+                )
+                for name in names
+            ),
+        )
+
+    def policy(self, device: bytes, database: str) -> Policy:
+        """What a device wants of a database, by what people said and the profile."""
+        return policy_of(layers_for(self.registry.settings, COMPANION, device, database))
+
+    def party(self, device: bytes, database: str) -> Party:
+        """A device, known or not, as `decide` wants to see it."""
+        known = self.registry.devices.get(device)
+        level = known.level if known is not None and known.active else ""
+        return Party(device, level, self.policy(device, database))
+
+    def _is_plain(self) -> bool:
+        """Whether nobody said anything, and no database has a name that the profile limits."""
+        return not self.registry.settings and not any(
+            (b"", name) in COMPANION for name in self._ledger.databases()
         )
 
     def may_write(self, author: bytes, scope: Scope, heads: Sequence[bytes]) -> bool:

@@ -20,6 +20,7 @@ from ..storage import peer_rows
 from ..storage.peer_rows import AddressSource
 from ..storage.store import Conn
 from ..sync.session_events import Opened
+from ..sync.sharing import Sharing
 from .addresses import is_unspecified
 from .channel import (
     ChannelKeys,
@@ -375,10 +376,10 @@ class Reach:
 
     # Sessions ----------------------------------------------------------------------------------
 
-    def opening(self, link: Link, privacies: frozenset[int]) -> Opened:
+    def opening(self, link: Link, sharing: Sharing) -> Opened:
         """How a session begins: what we tell of ourselves to a member."""
         state = {"instance": self._engine.instance, "port": self.port or 0, "run": self._run}
-        return Opened(link.key, privacies, state, link.channel.features, link.channel.version)
+        return Opened(link.key, sharing, state, link.channel.features, link.channel.version)
 
     def path_of(self, address: Address) -> str:
         """`lan` for an address of a local network, else `direct`."""

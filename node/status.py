@@ -50,14 +50,14 @@ def peer_standing(engine: "Engine", device: bytes) -> Standing:
     if not links:
         return Standing(False, 0, 0, 0)
     link = links[-1]
-    scopes = engine.ledger.holdings.scopes(link.state.privacies)
+    scopes = engine.ledger.holdings.scopes(link.state.sharing)
     standings = [scope_standing(link.state, scope, engine.ledger.holdings) for scope in scopes]
     behind = sum(standing.behind for standing in standings)
     ahead = sum(standing.ahead for standing in standings)
     told = link.state.knowledge.proved
     proved = told == (
         engine.ledger.holdings.control_digest(),
-        engine.ledger.holdings.root(link.state.privacies),
+        engine.ledger.holdings.root(link.state.sharing),
     )
     return Standing(proved, behind, ahead, behind * _entry_bytes(link))
 
@@ -155,10 +155,10 @@ def _remembered(
     engine: "Engine", device: Device, seen: Peer | None, name: str, tags: list[bytes]
 ) -> dict[str, Any]:
     """Before the first session of this run: what the last proof of an earlier run still says."""
-    privacies = engine.mesh.shared_privacies(device.sig_pk)
-    if not any(engine.ledger.holdings.is_shared(tag, privacies) for tag in tags):
+    sharing = engine.mesh.sharing_with(device.sig_pk)
+    if not any(engine.ledger.holdings.is_shared(tag, sharing) for tag in tags):
         state = Condition.NOT_SHARED
-    elif seen is not None and seen.proof_root == engine.ledger.holdings.root(privacies):
+    elif seen is not None and seen.proof_root == engine.ledger.holdings.root(sharing):
         state = Condition.SYNCED
     else:
         state = Condition.UNKNOWN

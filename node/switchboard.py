@@ -91,7 +91,7 @@ class Switchboard(Office):
         self._engine.tell("connected", self._named(link))
         try:
             await link.run(
-                self._engine.reach.opening(link, self._engine.mesh.shared_privacies(device.sig_pk))
+                self._engine.reach.opening(link, self._engine.mesh.sharing_with(device.sig_pk))
             )
         finally:
             self.links.pop(key, None)
@@ -157,7 +157,7 @@ class Switchboard(Office):
             if device is None or not device.active:
                 link.deliver(CloseRequested(Reason.REMOVED))
             else:
-                link.deliver(SharedScopesChanged(mesh.shared_privacies(link.device)))
+                link.deliver(SharedScopesChanged(mesh.sharing_with(link.device)))
 
     def hang_up(self) -> None:
         """Say goodbye on every link."""

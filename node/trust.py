@@ -12,13 +12,14 @@ is over. Seniors go first; each junior waits longer, so that usually one device 
 Spec: docs/protocol.md, section 4.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .. import CoveyError
 from ..crypto.entry import CONTROL_SCOPE
 from ..crypto.identity import DeviceKeys, check_name
+from ..sync.policy import Value, is_for_admins, is_setting
 from ..sync.registry import LEVEL_ORDER, LEVELS, ROLES, Device, Registry, may_hold
 from ..sync.session_limits import CUT_ROWS_MAX
 from .announcing import Told, told_of
@@ -71,6 +72,28 @@ class Trust:
             "capabilities": sorted(set(what.get("capabilities", known.capabilities))),
         }
         await self._engine.mesh.write([("describe", details)])
+
+    async def set_policy(
+        self, device: bytes, database: str, said: Mapping[str, Value | None]
+    ) -> None:
+        """Say what a device wants of a database; both may be empty, for every one.
+
+        `said`: keys and values of `sync/policy.py`, or None to take back what was said of a key.
+        It takes effect on open links at once. Raises NotAdminError, TrustRefusedError.
+        """
+        if any(is_for_admins(device, key) for key in said):
+            self._engine.mesh.require_admin()
+        else:
+            self._require_right(device)
+        if device:
+            self._member(device)
+        bad = [
+            key for key, value in said.items() if value is not None and not is_setting(key, value)
+        ]
+        if bad or not said:
+            raise TrustRefusedError(f"{bad[0] if bad else 'policy'}: not a value that it may have")
+        details = {"device": device, "database": database, "set": dict(said)}
+        await self._engine.mesh.write([("policy", details)])
 
     async def set_level(self, device: bytes, level: str, expires_ms: int | None = None) -> None:
         """Trust a device more, or less. A new epoch begins where it may not read any more.

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..node.ledger import PRIVACY_NAMES
 from ..storage.record_queries import Found, list_records
+from ..sync.sharing import Sharing
 from .checkers.convergence import digests, may_read, members
 from .mesh_device import DeviceDownError, MeshDevice
 from .sim_network import SimNetwork
@@ -113,7 +114,7 @@ def _unlike(group: Sequence[MeshDevice], level: Level) -> list[tuple[MeshDevice,
 
 
 def _holds(device: MeshDevice, level: Level) -> bytes:
-    control, root = digests(device.sim, frozenset((level,)))
+    control, root = digests(device.sim, Sharing.of((level,)))
     return control if level == MEMBERSHIP else root
 
 

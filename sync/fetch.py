@@ -95,6 +95,10 @@ class FetchPlan:
         else:
             claim.first = up_to + 1
 
+    def claimed(self, peer: bytes) -> tuple[tuple[bytes, bytes], ...]:
+        """(scope, instance) of the logs that are wanted from this peer, in the order of asking."""
+        return tuple(log for log, claim in self._claims.items() if claim.peer == peer)
+
     def drop(self, peer: bytes, scope: bytes, instance: bytes) -> None:
         """Give up this peer's claim on one log: what it sent did not fit."""
         claim = self._claims.get((scope, instance))

@@ -63,6 +63,7 @@ from .session_events import (
 from .session_limits import GREETING_MS, IGNORED_MAX
 from .session_phases import Phase, diagram, transition_table
 from .session_receiving import (
+    give_up,
     log_moved,
     on_batch,
     on_batch_refused,
@@ -80,7 +81,8 @@ from .session_sending import (
     push_or_announce,
 )
 from .session_state import SessionState, Turn
-from .vectors import CONTROL_SCOPE, DEVICE_PRIVACY, Holdings
+from .sharing import Sharing
+from .vectors import CONTROL_SCOPE, Holdings
 
 __all__ = ["Phase", "SessionState", "diagram", "step", "transition_table"]
 
@@ -120,8 +122,8 @@ def _handle(turn: Turn, event: Event) -> None:  # noqa: C901 - a flat branch for
             _on_timer(turn, timer)
         case BatchRefused():
             on_batch_refused(turn, event)
-        case SharedScopesChanged(privacies):
-            _on_scopes_changed(turn, privacies)
+        case SharedScopesChanged(sharing):
+            _on_scopes_changed(turn, sharing)
         case PlanReleased():
             want_all(turn)
         case CloseRequested(reason, text):
@@ -137,8 +139,8 @@ def _handle(turn: Turn, event: Event) -> None:  # noqa: C901 - a flat branch for
 def _on_opened(turn: Turn, event: Opened) -> None:
     assert turn.telling.told is None, "opened twice"
     turn.peer = event.peer
-    turn.privacies = event.privacies - {DEVICE_PRIVACY}
-    digests = (turn.ours.control_digest(), turn.ours.root(turn.privacies))
+    turn.sharing = event.sharing
+    digests = (turn.ours.control_digest(), turn.ours.root(turn.sharing))
     turn.remember_told(digests)
     credit = turn.receiving.credit
     turn.version = event.version
@@ -200,7 +202,7 @@ def _on_message(turn: Turn, message: Message, frame_bytes: int) -> None:
 
 
 def _on_heads_advanced(turn: Turn, event: HeadsAdvanced) -> None:
-    if not turn.is_shared(event.scope):
+    if not turn.shares(event.scope, event.author):
         return
     turn.unsettle(moved=True)
     log_moved(turn, event.scope, event.instance)
@@ -219,24 +221,31 @@ def _on_control_moved(turn: Turn) -> None:
         settle_control(turn)
 
 
-def _on_scopes_changed(turn: Turn, privacies: frozenset[int]) -> None:
+def _on_scopes_changed(turn: Turn, sharing: Sharing) -> None:
     """Forget what is not shared any more, and compare anew if there is something new."""
-    turn.privacies = privacies - {DEVICE_PRIVACY}
-    shared = (CONTROL_SCOPE, *turn.ours.scopes(turn.privacies))
+    before, turn.sharing = turn.sharing, sharing
+    shared = (CONTROL_SCOPE, *turn.ours.scopes(sharing))
+    # Under other terms a vector is another one, and so is its digest.
+    kept = {scope for scope in shared if turn.ours.same_terms(scope, before, sharing)}
     knowledge = turn.knowledge
+    give_up(turn, shared)
     turn.knowledge = knowledge._replace(
-        theirs={scope: knowledge.theirs[scope] for scope in shared if scope in knowledge.theirs},
-        complete=knowledge.complete.intersection(shared),
-        wanting=knowledge.wanting.intersection(shared),
-        proofs={scope: knowledge.proofs[scope] for scope in shared if scope in knowledge.proofs},
+        theirs={scope: theirs for scope, theirs in knowledge.theirs.items() if scope in kept},
+        complete=knowledge.complete & kept,
+        wanting=knowledge.wanting & kept,
+        unfit=frozenset(log for log in knowledge.unfit if log[0] in kept),
+        proofs={scope: proof for scope, proof in knowledge.proofs.items() if scope in kept},
     )
+    # What was sent of the others may have been passed over.
+    sent = {log: seq for log, seq in turn.sending.sent.items() if log[0] in kept}
+    turn.sending = turn.sending._replace(sent=sent)
     turn.unsettle(moved=True)
     if turn.phase is Phase.MEMBERSHIP:
         turn.comparison = turn.comparison._replace(disturbed=True)
     elif turn.phase in (Phase.COMPARING, Phase.STREAMING):
+        turn.tell()
         if turn.knowledge.complete.issuperset(shared):
             return
-        turn.tell()
         # What changed the sharing may be an operation that they do not have yet.
         settle_control(turn)
         _compare_anew(turn)
@@ -246,7 +255,7 @@ def _compare_anew(turn: Turn) -> None:
     """There is something new to share: once membership is the same, compare."""
     if turn.phase is Phase.MEMBERSHIP:
         turn.comparison = turn.comparison._replace(disturbed=True)
-    elif turn.ours.root(turn.privacies) == turn.knowledge.root:
+    elif turn.ours.root(turn.sharing) == turn.knowledge.root:
         prove(turn)
     else:
         open_round(turn)

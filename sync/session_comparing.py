@@ -53,7 +53,7 @@ def on_root(turn: Turn, message: Root) -> None:
     before = turn.phase
     settle_control(turn)
     if before is turn.phase and turn.phase in (Phase.COMPARING, Phase.STREAMING):
-        if turn.ours.root(turn.privacies) == message.root:
+        if turn.ours.root(turn.sharing) == message.root:
             prove(turn)
         else:
             turn.unsettle()
@@ -72,7 +72,7 @@ def settle_control(turn: Turn) -> None:
     assert turn.telling.told is not None, "compared before we greeted"
     if turn.telling.told[0] != digest:
         turn.tell()
-    know(turn, CONTROL_SCOPE, turn.ours.heads(CONTROL_SCOPE))
+    know(turn, CONTROL_SCOPE, turn.heads(CONTROL_SCOPE))
     if turn.phase in (Phase.GREETING, Phase.MEMBERSHIP):
         _leave_membership(turn)
 
@@ -89,7 +89,7 @@ def open_round(turn: Turn) -> None:
     turn.comparison = Comparison(comparison.rounds_left - 1, is_open=True)
     complete = turn.knowledge.complete & {CONTROL_SCOPE}
     turn.knowledge = turn.knowledge._replace(complete=complete)
-    turn.say(Digests(0, b"", turn.ours.database_rows(turn.privacies)))
+    turn.say(Digests(0, b"", turn.ours.database_rows(turn.sharing)))
 
 
 def on_digests(turn: Turn, message: Digests) -> None:
@@ -121,12 +121,12 @@ def on_their_vector(turn: Turn, message: VectorMessage) -> None:
 
 def send_vector(turn: Turn, scope: bytes) -> None:
     """Send our vector of a scope unless they have had exactly this one in this round."""
-    digest = turn.ours.scope_digest(scope)
+    digest = turn.scope_digest(scope)
     if turn.comparison.vectors.get(scope) == digest:
         return
     vectors = {**turn.comparison.vectors, scope: digest}
     turn.comparison = turn.comparison._replace(vectors=vectors)
-    heads = sorted((instance, *head) for instance, head in turn.ours.heads(scope).items())
+    heads = sorted((instance, *head) for instance, head in turn.heads(scope).items())
     turn.say(VectorMessage(scope, tuple(heads[:VECTOR_ROWS_MAX])))
 
 
@@ -136,16 +136,16 @@ def prove(turn: Turn) -> None:
         # Our own has just moved on; the news of it comes to this session next, and settles it.
         turn.unsettle()
         return
-    scopes = (CONTROL_SCOPE, *turn.ours.scopes(turn.privacies))
-    digests = (turn.ours.control_digest(), turn.ours.root(turn.privacies))
+    scopes = (CONTROL_SCOPE, *turn.ours.scopes(turn.sharing))
+    digests = (turn.ours.control_digest(), turn.ours.root(turn.sharing))
     turn.knowledge = turn.knowledge._replace(
         root=digests[1],
-        theirs={scope: turn.ours.heads(scope) for scope in scopes},
+        theirs={scope: turn.heads(scope) for scope in scopes},
         complete=frozenset(scopes),
         wanting=frozenset(),
         unfit=frozenset(),
         root_is_old=False,
-        proofs={s: Proof(turn.ours.scope_digest(s), turn.now_ms) for s in scopes},
+        proofs={s: Proof(turn.scope_digest(s), turn.now_ms) for s in scopes},
         proved=digests,
     )
     if turn.comparison.is_open or turn.comparison.disturbed:
@@ -190,18 +190,18 @@ def on_quiet_timer(turn: Turn) -> None:
     knowledge = turn.knowledge
     if turn.phase not in (Phase.COMPARING, Phase.STREAMING):
         return
-    if turn.ours.root(turn.privacies) == knowledge.root:
+    if turn.ours.root(turn.sharing) == knowledge.root:
         if not knowledge.wanting and knowledge.proved != turn.telling.told:
             prove(turn)
         return
-    known = any(_differs(turn, scope) for scope in turn.ours.scopes(turn.privacies))
+    known = any(_differs(turn, scope) for scope in turn.ours.scopes(turn.sharing))
     if turn.phase is Phase.STREAMING and not knowledge.root_is_old and not known:
         open_round(turn)
 
 
 def _leave_membership(turn: Turn) -> None:
     """The control digests are equal: begin with data, or go on with it where it stood."""
-    equal = turn.ours.root(turn.privacies) == turn.knowledge.root
+    equal = turn.ours.root(turn.sharing) == turn.knowledge.root
     if equal and not turn.knowledge.wanting:
         prove(turn)
     elif turn.phase is Phase.GREETING or turn.comparison.disturbed or not _all_known(turn):
@@ -214,7 +214,7 @@ def _leave_membership(turn: Turn) -> None:
 
 
 def _compare_databases(turn: Turn, message: Digests) -> None:
-    if message.rows == turn.ours.database_rows(turn.privacies):
+    if message.rows == turn.ours.database_rows(turn.sharing):
         prove(turn)
         return
     if not turn.comparison.is_open or turn.comparison.heard:
@@ -226,10 +226,10 @@ def _compare_databases(turn: Turn, message: Digests) -> None:
     rows = dict(message.rows)
     equal: list[bytes] = []
     absent: list[bytes] = []
-    for database in turn.ours.databases(turn.privacies):
-        mine = turn.ours.database_digest(database, turn.privacies)
+    for database in turn.ours.databases(turn.sharing):
+        mine = turn.ours.database_digest(database, turn.sharing)
         theirs = rows.pop(database, None)
-        scopes = turn.ours.scopes_of(database, turn.privacies)
+        scopes = turn.ours.scopes_of(database, turn.sharing)
         if mine == theirs:
             equal += scopes
         elif theirs is None:
@@ -244,9 +244,9 @@ def _compare_scopes(turn: Turn, message: Digests) -> None:
     rows = dict(message.rows)
     equal: list[bytes] = []
     absent: list[bytes] = []
-    for scope in turn.ours.scopes_of(message.node, turn.privacies):
+    for scope in turn.ours.scopes_of(message.node, turn.sharing):
         theirs = rows.pop(scope, None)
-        mine = turn.ours.scope_digest(scope) if turn.ours.heads(scope) else None
+        mine = turn.scope_digest(scope) if turn.heads(scope) else None
         if mine == theirs:
             equal.append(scope)
         elif theirs is None:
@@ -259,9 +259,9 @@ def _compare_scopes(turn: Turn, message: Digests) -> None:
 
 def _know_compared(turn: Turn, equal: list[bytes], absent: list[bytes]) -> None:
     """These scopes are the same there; of those they hold nothing, so they get our vectors."""
-    knowledge, ours = turn.knowledge, turn.ours
-    held = {scope: ours.heads(scope) for scope in equal}
-    proofs = {scope: Proof(ours.scope_digest(scope), turn.now_ms) for scope in equal}
+    knowledge = turn.knowledge
+    held = {scope: turn.heads(scope) for scope in equal}
+    proofs = {scope: Proof(turn.scope_digest(scope), turn.now_ms) for scope in equal}
     none: dict[bytes, Vector] = {scope: {} for scope in absent}
     turn.knowledge = knowledge._replace(
         theirs={**knowledge.theirs, **held, **none},
@@ -270,7 +270,7 @@ def _know_compared(turn: Turn, equal: list[bytes], absent: list[bytes]) -> None:
         proofs={**knowledge.proofs, **proofs},
     )
     for scope in absent:
-        if ours.heads(scope):
+        if turn.heads(scope):
             send_vector(turn, scope)
 
 
@@ -279,11 +279,11 @@ def _send_scope_digests(turn: Turn, database: bytes) -> None:
         return
     nodes = turn.comparison.nodes | {database}
     turn.comparison = turn.comparison._replace(nodes=nodes)
-    turn.say(Digests(1, database, turn.ours.scope_rows(database, turn.privacies)))
+    turn.say(Digests(1, database, turn.ours.scope_rows(database, turn.sharing)))
 
 
 def _all_known(turn: Turn) -> bool:
-    return turn.knowledge.complete.issuperset(turn.ours.scopes(turn.privacies))
+    return turn.knowledge.complete.issuperset(turn.ours.scopes(turn.sharing))
 
 
 def _is_quiet(turn: Turn) -> bool:
@@ -300,7 +300,7 @@ def _is_quiet(turn: Turn) -> bool:
 
 def _differs(turn: Turn, scope: bytes) -> bool:
     """Whether what we know of their vector differs from ours."""
-    ours, theirs = turn.ours.heads(scope), turn.knowledge.theirs.get(scope, {})
+    ours, theirs = turn.heads(scope), turn.knowledge.theirs.get(scope, {})
     if missing(ours, theirs) or forks(ours, theirs):
         return True
     return scope in turn.knowledge.complete and bool(ahead(ours, theirs))

@@ -21,6 +21,7 @@ from typing import Any
 
 from .messages import Batch, Reason, Run
 from .session_limits import PROTOCOL_VERSION
+from .sharing import Sharing
 from .vectors import Range
 
 
@@ -46,8 +47,8 @@ class Opened:
 
     peer: bytes
     """Names this session among those of the node, to the plan and as `HeadsAdvanced.origin`."""
-    privacies: frozenset[int]
-    """What both devices may read; 0 (`device`) is never shared, whatever stands here."""
+    sharing: Sharing
+    """What both devices have in common."""
     device_state: Mapping[str, Any] = field(default_factory=dict)
     """What we tell of ourselves (battery, network, …): canonical msgpack, at most 4 KiB."""
     features: tuple[str, ...] = ()
@@ -119,9 +120,9 @@ class TimerFired:
 
 @dataclass(frozen=True, slots=True)
 class SharedScopesChanged:
-    """By the membership log other privacies are shared now, or there are new scopes."""
+    """By the membership log something else is shared now, or there are new scopes."""
 
-    privacies: frozenset[int]
+    sharing: Sharing
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ A handler changes the `Turn` it is given. It never raises for what a peer sent.
 Spec: docs/protocol.md, section 7, "Order", steps 4, 5 and 7, and "Forks".
 """
 
+from collections.abc import Collection
+
 from .messages import Ack, Batch, Have, Reason, Run, VectorMessage, Want
 from .session_events import (
     BatchRefused,
@@ -37,9 +39,8 @@ def on_batch(turn: Turn, batch: Batch, frame_bytes: int) -> None:
             f"a batch of {frame_bytes} bytes, {receiving.credit} were allowed",
         )
         return
-    if not turn.is_shared(scope):
-        turn.ignore()
-        turn.say(Ack(scope, (), frame_bytes))
+    if not all(turn.shares(scope, run.author) for run in batch.runs):
+        _pass_over(turn, batch, frame_bytes)
         return
     for run in batch.runs:
         turn.plan.receiving(turn.peer, scope, run.instance, run.first_seq, run.last_seq)
@@ -47,7 +48,7 @@ def on_batch(turn: Turn, batch: Batch, frame_bytes: int) -> None:
     pieces = tuple((run.instance, run.first_seq, run.last_seq) for run in batch.runs)
     turn.receiving = receiving._replace(
         credit=receiving.credit - frame_bytes,
-        storing=(*receiving.storing, (scope, pieces, turn.ours.heads(scope))),
+        storing=(*receiving.storing, (scope, pieces, turn.heads(scope))),
         stalled=False,
         progress=True,
     )
@@ -71,7 +72,7 @@ def on_batch_stored(turn: Turn, event: BatchStored) -> None:
     for instance, first, last in pieces:
         turn.plan.settled(turn.peer, scope, instance, first, last)
         _judge_piece(turn, scope, instance, first, last)
-    turn.unsettle(moved=turn.ours.heads(scope) != before)
+    turn.unsettle(moved=turn.heads(scope) != before)
     want_all(turn)
 
 
@@ -82,7 +83,12 @@ def on_batch_refused(turn: Turn, event: BatchRefused) -> None:
 
 def on_vector(turn: Turn, message: VectorMessage) -> None:
     """Learn the whole vector of a scope. The caller has checked that it is shared."""
-    theirs = {row[0]: LogHead(row[1], row[2], row[3]) for row in message.heads}
+    theirs = {}
+    for instance, author, seq, id in message.heads:
+        if turn.shares(message.scope, author):
+            theirs[instance] = LogHead(author, seq, id)
+        else:
+            turn.ignore()
     know(turn, message.scope, theirs)
     _declare_forks(turn, message.scope, theirs)
     _stir(turn)
@@ -91,7 +97,7 @@ def on_vector(turn: Turn, message: VectorMessage) -> None:
 
 def on_have(turn: Turn, have: Have) -> None:
     """Learn one head, and want what is new."""
-    if not turn.is_shared(have.scope):
+    if not turn.shares(have.scope, have.author):
         turn.ignore()
         return
     knowledge = turn.knowledge
@@ -124,7 +130,7 @@ def want(turn: Turn, scope: bytes) -> None:
     """Want what they hold of a scope, we lack, and nobody else brings."""
     knowledge = turn.knowledge
     theirs = _wantable(turn, scope)
-    ours = turn.ours.heads(scope)
+    ours = turn.heads(scope)
     if not missing(ours, theirs):
         if scope in knowledge.wanting:
             turn.knowledge = knowledge._replace(wanting=knowledge.wanting - {scope})
@@ -148,6 +154,18 @@ def want_all(turn: Turn) -> None:
             want(turn, scope)
 
 
+def give_up(turn: Turn, shared: Collection[bytes]) -> None:
+    """Free what was wanted and is not shared any more; it will not come."""
+    given_up = False
+    for scope, instance in turn.plan.claimed(turn.peer):
+        head = turn.knowledge.theirs.get(scope, {}).get(instance)
+        if scope not in shared or head is None or not turn.shares(scope, head.author):
+            turn.plan.drop(turn.peer, scope, instance)
+            given_up = True
+    if given_up:
+        turn.effects.append(WakeSessions())
+
+
 def on_stall_timer(turn: Turn) -> None:
     """Leave what was wanted to others if nothing has come since the timer was started."""
     if not turn.plan.in_flight(turn.peer):
@@ -168,6 +186,16 @@ def log_moved(turn: Turn, scope: bytes, instance: bytes) -> None:
     head = turn.knowledge.theirs.get(scope, {}).get(instance)
     if head is not None:
         _declare_forks(turn, scope, {instance: head})
+
+
+def _pass_over(turn: Turn, batch: Batch, frame_bytes: int) -> None:
+    """A batch with something that is not shared, or not any more: nothing of it is stored."""
+    turn.ignore()
+    turn.say(Ack(batch.scope, (), frame_bytes))
+    for run in batch.runs:
+        turn.plan.drop(turn.peer, batch.scope, run.instance)
+    if turn.is_shared(batch.scope):
+        want(turn, batch.scope)
 
 
 def _stir(turn: Turn) -> None:
@@ -217,7 +245,7 @@ def _set_fit(turn: Turn, scope: bytes, instance: bytes, fits: bool) -> None:
 
 
 def _declare_forks(turn: Turn, scope: bytes, theirs: Vector) -> None:
-    for fork in forks(turn.ours.heads(scope), theirs):
+    for fork in forks(turn.heads(scope), theirs):
         place = (scope, fork.instance, fork.seq)
         if place not in turn.knowledge.forks:
             turn.knowledge = turn.knowledge._replace(forks=turn.knowledge.forks | {place})

@@ -35,7 +35,7 @@ def on_want(turn: Turn, want: Want) -> None:
         return
     found = []
     for instance, first, last in want.ranges:
-        head = turn.ours.head(want.scope, instance)
+        head = turn.head(want.scope, instance)
         if head is None or head.seq < first:
             turn.ignore()
         else:
@@ -53,7 +53,7 @@ def serve(turn: Turn) -> None:
     sending = turn.sending
     if sending.reading is not None or not sending.queue or turn.phase is Phase.CLOSED:
         return
-    queue = tuple(item for item in sending.queue if turn.is_shared(item[0]))
+    queue = tuple(item for item in sending.queue if turn.head(item[0], item[1][0]) is not None)
     scope = next((scope for scope, _ in queue if turn.may_send(scope)), None)
     # With nothing unacknowledged no more credit will come, so whatever there is must do.
     waits = bool(sending.sent and sending.unacked)
@@ -78,7 +78,8 @@ def on_entries_read(turn: Turn, event: EntriesRead) -> None:
     reading = turn.sending.reading
     assert reading is not None and reading.scope == event.scope, "nobody asked for these entries"
     turn.sending = turn.sending._replace(reading=None)
-    if event.runs and turn.is_shared(event.scope):
+    # While they were read somebody may have decided otherwise.
+    if event.runs and all(turn.shares(event.scope, run.author) for run in event.runs):
         frame = encode_batch(event.scope, event.runs)
         if not turn.may_send(event.scope):
             _put_back(turn, event.scope, reading.ranges)
@@ -141,9 +142,7 @@ def on_announce_timer(turn: Turn) -> None:
     logs = sorted(turn.telling.announce)
     turn.telling = turn.telling._replace(announce=frozenset())
     for scope, instance in logs:
-        if not turn.is_shared(scope):
-            continue
-        head = turn.ours.head(scope, instance)
+        head = turn.head(scope, instance)
         if head is not None and _their_seq(turn, scope, instance) < head.seq:
             turn.say(Have(scope, instance, *head))
             turn.start(Timer.ANNOUNCE, ANNOUNCE_MS)
@@ -197,7 +196,7 @@ def _learn_acked(turn: Turn, ack: Ack) -> None:
     sent = dict(turn.sending.sent)
     advanced = False
     for instance, seq in ack.heads:
-        head = turn.ours.head(ack.scope, instance)
+        head = turn.head(ack.scope, instance)
         if head is None:
             turn.ignore()
             continue

@@ -42,9 +42,9 @@ class Standing:
 
 def scope_standing(state: SessionState, scope: bytes, ours: Holdings) -> Standing:
     """What the session knows about a scope that we know."""
-    if not ours.is_shared(scope, state.privacies):
+    if not ours.is_shared(scope, state.sharing):
         return Standing(Condition.NOT_SHARED, 0, 0, None)
-    mine = ours.heads(scope)
+    mine = ours.heads(scope, state.sharing)
     knowledge = state.knowledge
     theirs = knowledge.theirs.get(scope, {})
     behind = entry_count(missing(mine, theirs))
@@ -57,7 +57,12 @@ def scope_standing(state: SessionState, scope: bytes, ours: Holdings) -> Standin
         condition = Condition.DIVERGED
     elif not known:
         condition = Condition.UNKNOWN
-    elif proof and not behind and not beyond and proof.digest == ours.scope_digest(scope):
+    elif (
+        proof
+        and not behind
+        and not beyond
+        and proof.digest == ours.scope_digest(scope, state.sharing)
+    ):
         condition = Condition.SYNCED
     else:
         condition = _unproved(state, behind, beyond)

@@ -36,7 +36,8 @@ from .session_limits import (
     TEXT_BYTES_MAX,
 )
 from .session_phases import TRANSITIONS, Cause, Phase
-from .vectors import CONTROL_SCOPE, Holdings, Range, Vector
+from .sharing import NOTHING, Sharing
+from .vectors import CONTROL_SCOPE, Holdings, LogHead, Range, Vector
 
 _NONE: Mapping[Any, Any] = MappingProxyType({})
 
@@ -137,7 +138,7 @@ class SessionState(NamedTuple):
 
     phase: Phase = Phase.GREETING
     peer: bytes = b""
-    privacies: frozenset[int] = frozenset()
+    sharing: Sharing = NOTHING
     knowledge: Knowledge = Knowledge()
     telling: Telling = Telling()
     comparison: Comparison = Comparison()
@@ -163,9 +164,9 @@ class Turn:
         "peer",
         "phase",
         "plan",
-        "privacies",
         "receiving",
         "sending",
+        "sharing",
         "telling",
         "timers",
         "version",
@@ -174,7 +175,7 @@ class Turn:
     def __init__(self, state: SessionState, ours: Holdings, plan: FetchPlan, now_ms: int) -> None:
         self.phase = state.phase
         self.peer = state.peer
-        self.privacies = state.privacies
+        self.sharing = state.sharing
         self.knowledge = state.knowledge
         self.telling = state.telling
         self.comparison = state.comparison
@@ -193,7 +194,7 @@ class Turn:
         return SessionState(
             self.phase,
             self.peer,
-            self.privacies,
+            self.sharing,
             self.knowledge,
             self.telling,
             self.comparison,
@@ -246,7 +247,24 @@ class Turn:
 
     def is_shared(self, scope: bytes) -> bool:
         """Whether the peer may hear of this scope; the control scope always."""
-        return self.ours.is_shared(scope, self.privacies)
+        return self.ours.is_shared(scope, self.sharing)
+
+    def shares(self, scope: bytes, author: bytes) -> bool:
+        """Whether the peer may hear of this author's logs of this scope."""
+        return self.ours.shares(scope, author, self.sharing)
+
+    def heads(self, scope: bytes) -> Vector:
+        """Our vector of a scope, as far as it is shared."""
+        return self.ours.heads(scope, self.sharing)
+
+    def head(self, scope: bytes, instance: bytes) -> LogHead | None:
+        """Our head of a log, if it is shared."""
+        head = self.ours.head(scope, instance)
+        return head if head is not None and self.shares(scope, head.author) else None
+
+    def scope_digest(self, scope: bytes) -> bytes:
+        """The digest of `heads`."""
+        return self.ours.scope_digest(scope, self.sharing)
 
     def may_send(self, scope: bytes) -> bool:
         """Whether vectors, wants and batches of this scope may go out in this phase."""
@@ -256,7 +274,7 @@ class Turn:
 
     def tell(self) -> None:
         """Send our digests if they are not what was last told."""
-        now = (self.ours.control_digest(), self.ours.root(self.privacies))
+        now = (self.ours.control_digest(), self.ours.root(self.sharing))
         if now == self.telling.told:
             return
         self.remember_told(now)

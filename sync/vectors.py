@@ -7,7 +7,7 @@ for what is durable, and read by every session.
 
 The control scope (the membership log) stands apart: it is in no database and in no root. Scopes
 of privacy 0 (`device`) are held here like all others, and are in no digest and no listing
-for a peer, whatever the caller asks for.
+for a peer, whatever the caller asks for. What else a peer may hear of is a `Sharing`.
 
 A vector that `heads` has returned never changes afterwards, so a session may keep it.
 
@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from .digests import LogHead, database_digest, root_digest, vector_digest
 from .session_limits import CONTROL_SCOPE, ID_BYTES, SEQ_MAX, TAG_BYTES
+from .sharing import ALL_TERMS, Sharing, Terms
 
 __all__ = [
     "CONTROL_SCOPE",
@@ -57,14 +58,17 @@ class Fork(NamedTuple):
 class _Scope:
     """One scope. `lent` says that `heads` has left this module and must be copied to change."""
 
-    __slots__ = ("database", "digest", "heads", "lent", "privacy")
+    __slots__ = ("bucket", "database", "digest", "heads", "lent", "limited", "privacy")
 
-    def __init__(self, database: bytes, privacy: int) -> None:
+    def __init__(self, database: bytes, privacy: int, bucket: int = 0) -> None:
         self.database = database
         self.privacy = privacy
+        self.bucket = bucket
         self.heads: dict[bytes, LogHead] = {}
         self.lent = False
         self.digest: bytes | None = None
+        self.limited: dict[Terms, tuple[Vector, bytes]] = {}
+        """What is shared under terms that leave some authors out, and its digest."""
 
 
 class Holdings:
@@ -73,22 +77,23 @@ class Holdings:
     def __init__(self) -> None:
         self._scopes = {CONTROL_SCOPE: _Scope(b"", _CONTROL_PRIVACY)}
         self._databases: dict[bytes, list[bytes]] = {}
-        self._database_digests: dict[bytes, dict[frozenset[int], bytes | None]] = {}
-        self._roots: dict[frozenset[int], bytes] = {}
-        self._listings: dict[frozenset[int], tuple[bytes, ...]] = {}
+        self._database_digests: dict[bytes, dict[Sharing, bytes | None]] = {}
+        self._roots: dict[Sharing, bytes] = {}
+        self._listings: dict[Sharing, tuple[bytes, ...]] = {}
 
-    def add_scope(self, scope: bytes, database: bytes, privacy: int) -> None:
-        """Know a scope from now on: its tag, its database's tag, its privacy (0 to 3).
+    def add_scope(self, scope: bytes, database: bytes, privacy: int, bucket: int = 0) -> None:
+        """Know a scope from now on: its tag, its database's tag, its privacy (0 to 3), its bucket.
 
-        Adding it again changes nothing. A tag stands for one database and privacy for good.
+        Adding it again changes nothing. A tag stands for one database, privacy and bucket for good.
         """
         assert len(scope) == len(database) == TAG_BYTES and scope != CONTROL_SCOPE
         assert 0 <= privacy <= 3
         known = self._scopes.get(scope)
         if known is not None:
-            assert (known.database, known.privacy) == (database, privacy), "a tag of two scopes"
+            said = (known.database, known.privacy, known.bucket)
+            assert said == (database, privacy, bucket), "a tag of two scopes"
             return
-        self._scopes[scope] = _Scope(database, privacy)
+        self._scopes[scope] = _Scope(database, privacy, bucket)
         self._databases.setdefault(database, []).append(scope)
         self._listings.clear()
 
@@ -106,6 +111,8 @@ class Holdings:
             known.lent = False
         known.heads[instance] = LogHead(author, seq, entry_id)
         known.digest = None
+        if known.limited:
+            known.limited.clear()
         if known.database in self._database_digests:
             del self._database_digests[known.database]
         if self._roots:
@@ -115,12 +122,24 @@ class Holdings:
         """Whether `add_scope` was called for it; always true of the control scope."""
         return scope in self._scopes
 
-    def is_shared(self, scope: bytes, privacies: frozenset[int]) -> bool:
-        """Whether a peer with whom we share these privacies may hear of this scope."""
+    def is_shared(self, scope: bytes, sharing: Sharing) -> bool:
+        """Whether a peer with whom we share this may hear of this scope."""
         known = self._scopes.get(scope)
         if known is None or known.privacy == DEVICE_PRIVACY:
             return False
-        return known.privacy in privacies or scope == CONTROL_SCOPE
+        if scope == CONTROL_SCOPE:
+            return True
+        return known.privacy in sharing.privacies and _is_within(known, sharing)
+
+    def shares(self, scope: bytes, author: bytes, sharing: Sharing) -> bool:
+        """Whether a peer with whom we share this may hear of this author's logs of this scope."""
+        if not self.is_shared(scope, sharing):
+            return False
+        return scope == CONTROL_SCOPE or self._terms(scope, sharing).allows(author)
+
+    def same_terms(self, scope: bytes, one: Sharing, other: Sharing) -> bool:
+        """Whether two sharings have the same logs of a known scope."""
+        return self._terms(scope, one) == self._terms(scope, other)
 
     def database(self, scope: bytes) -> bytes:
         """The database tag of a known scope; empty for the control scope."""
@@ -130,35 +149,44 @@ class Holdings:
         """The privacy, 0 to 3, of a known scope; -1 for the control scope."""
         return self._scopes[scope].privacy
 
-    def scopes(self, privacies: frozenset[int]) -> tuple[bytes, ...]:
-        """The data scopes of these privacies, ascending, never one of privacy 0."""
-        listing = self._listings.get(privacies)
+    def scopes(self, sharing: Sharing) -> tuple[bytes, ...]:
+        """The data scopes that are shared, ascending, never one of privacy 0."""
+        listing = self._listings.get(sharing)
         if listing is None:
-            listing = tuple(sorted(s for s in self._shared(self._scopes, privacies)))
-            self._listings[privacies] = listing
+            listing = tuple(sorted(s for s in self._shared(self._scopes, sharing)))
+            self._listings[sharing] = listing
         return listing
 
-    def scopes_of(self, database: bytes, privacies: frozenset[int]) -> tuple[bytes, ...]:
+    def scopes_of(self, database: bytes, sharing: Sharing) -> tuple[bytes, ...]:
         """The scopes of one database as `scopes` lists them; none if it is unknown."""
-        return tuple(sorted(self._shared(self._databases.get(database, ()), privacies)))
+        return tuple(sorted(self._shared(self._databases.get(database, ()), sharing)))
 
-    def databases(self, privacies: frozenset[int]) -> tuple[bytes, ...]:
-        """The database tags that have a scope in `scopes(privacies)`, ascending."""
-        return tuple(sorted({self._scopes[s].database for s in self.scopes(privacies)}))
+    def databases(self, sharing: Sharing) -> tuple[bytes, ...]:
+        """The database tags that have a scope in `scopes(sharing)`, ascending."""
+        return tuple(sorted({self._scopes[s].database for s in self.scopes(sharing)}))
 
-    def heads(self, scope: bytes) -> Vector:
-        """The vector of a known scope, as it is now. The mapping returned never changes."""
+    def heads(self, scope: bytes, sharing: Sharing | None = None) -> Vector:
+        """The vector of a known scope, as it is now. The mapping returned never changes.
+
+        With `sharing`, only the logs of it that are shared.
+        """
         known = self._scopes[scope]
-        known.lent = True
-        return known.heads
+        terms = ALL_TERMS if sharing is None else self._terms(scope, sharing)
+        if terms.only is None and not terms.without:
+            known.lent = True
+            return known.heads
+        return self._limited(known, terms)[0]
 
     def head(self, scope: bytes, instance: bytes) -> LogHead | None:
         """The head of one log of a known scope."""
         return self._scopes[scope].heads.get(instance)
 
-    def scope_digest(self, scope: bytes) -> bytes:
-        """The digest of a known scope, that of the empty vector included."""
+    def scope_digest(self, scope: bytes, sharing: Sharing | None = None) -> bytes:
+        """The digest of a known scope, that of the empty vector included; see `heads`."""
         known = self._scopes[scope]
+        terms = ALL_TERMS if sharing is None else self._terms(scope, sharing)
+        if terms.only is not None or terms.without:
+            return self._limited(known, terms)[1]
         if known.digest is None:
             known.digest = vector_digest(known.heads)
         return known.digest
@@ -167,41 +195,62 @@ class Holdings:
         """The digest of the membership log's scope."""
         return self.scope_digest(CONTROL_SCOPE)
 
-    def scope_rows(self, database: bytes, privacies: frozenset[int]) -> Rows:
+    def scope_rows(self, database: bytes, sharing: Sharing) -> Rows:
         """(scope tag, digest) of the database's scopes that have entries: level 1."""
         return tuple(
-            (scope, self.scope_digest(scope))
-            for scope in self.scopes_of(database, privacies)
-            if self._scopes[scope].heads
+            (scope, self.scope_digest(scope, sharing))
+            for scope in self.scopes_of(database, sharing)
+            if self.heads(scope, sharing)
         )
 
-    def database_digest(self, database: bytes, privacies: frozenset[int]) -> bytes | None:
+    def database_digest(self, database: bytes, sharing: Sharing) -> bytes | None:
         """The digest of a database; None if none of its scopes has an entry."""
         known = self._database_digests.setdefault(database, {})
-        if privacies not in known:
-            rows = self.scope_rows(database, privacies)
-            known[privacies] = database_digest(rows) if rows else None
-        return known[privacies]
+        if sharing not in known:
+            rows = self.scope_rows(database, sharing)
+            known[sharing] = database_digest(rows) if rows else None
+        return known[sharing]
 
-    def database_rows(self, privacies: frozenset[int]) -> Rows:
+    def database_rows(self, sharing: Sharing) -> Rows:
         """(database tag, digest) of the databases that have entries: level 0."""
-        digests = ((d, self.database_digest(d, privacies)) for d in sorted(self._databases))
+        digests = ((d, self.database_digest(d, sharing)) for d in sorted(self._databases))
         return tuple((database, digest) for database, digest in digests if digest is not None)
 
-    def root(self, privacies: frozenset[int]) -> bytes:
-        """The digest of everything in these privacies, the control scope apart."""
-        root = self._roots.get(privacies)
+    def root(self, sharing: Sharing) -> bytes:
+        """The digest of everything that is shared, the control scope apart."""
+        root = self._roots.get(sharing)
         if root is None:
-            root = self._roots[privacies] = root_digest(self.database_rows(privacies))
+            root = self._roots[sharing] = root_digest(self.database_rows(sharing))
         return root
 
     def _shared(
-        self, scopes: Mapping[bytes, object] | list[bytes] | tuple[()], privacies: frozenset[int]
+        self, scopes: Mapping[bytes, object] | list[bytes] | tuple[()], sharing: Sharing
     ) -> Iterator[bytes]:
         for scope in scopes:
-            privacy = self._scopes[scope].privacy
-            if privacy in privacies and privacy > DEVICE_PRIVACY:
+            known = self._scopes[scope]
+            shared = known.privacy in sharing.privacies and known.privacy > DEVICE_PRIVACY
+            if shared and _is_within(known, sharing):
                 yield scope
+
+    def _terms(self, scope: bytes, sharing: Sharing) -> Terms:
+        if not sharing.terms or scope == CONTROL_SCOPE:
+            return ALL_TERMS
+        return sharing.terms_of(self._scopes[scope].database)
+
+    def _limited(self, known: _Scope, terms: Terms) -> tuple[Vector, bytes]:
+        limited = known.limited.get(terms)
+        if limited is None:
+            heads = {i: head for i, head in known.heads.items() if terms.allows(head.author)}
+            limited = known.limited[terms] = heads, vector_digest(heads)
+        return limited
+
+
+def _is_within(known: _Scope, sharing: Sharing) -> bool:
+    """Whether the terms of its database let a scope be shared at all."""
+    if not sharing.terms:
+        return True
+    terms = sharing.terms_of(known.database)
+    return terms.is_open and not 0 < known.bucket < terms.floor
 
 
 def missing(ours: Vector, theirs: Vector) -> tuple[Range, ...]:

@@ -29,6 +29,7 @@ from covey.simulations import admitting
 from covey.storage import meta_rows
 from covey.storage.home import Home
 from covey.storage.store_file import create_store, open_store
+from covey.sync.sharing import Sharing
 
 STORE_KEY = bytes(range(32))
 LOOPBACK = Address("127.0.0.1", 0)
@@ -97,7 +98,7 @@ class Device:
     def heads(self) -> tuple[bytes, bytes]:
         """What this device would tell a peer of level full: control and root digest."""
         holdings = self.engine.ledger.holdings
-        return holdings.control_digest(), holdings.root(frozenset((1, 2, 3)))
+        return holdings.control_digest(), holdings.root(Sharing.of((1, 2, 3)))
 
 
 async def next_event(

@@ -224,8 +224,8 @@ async def take(device: Device, batch: Batch) -> None:
 
 
 def shared_scopes(source: Device, target: Device) -> Iterable[bytes]:
-    privacies = source.engine.mesh.shared_privacies(target.id)
-    return source.engine.ledger.holdings.scopes(privacies)
+    sharing = source.engine.mesh.sharing_with(target.id)
+    return source.engine.ledger.holdings.scopes(sharing)
 
 
 async def carry_scope(source: Device, target: Device, scope: bytes) -> None:

@@ -25,12 +25,13 @@ from covey.sync.session_events import (
 )
 from covey.sync.session_limits import CREDIT_BYTES
 from covey.sync.session_state import Receiving
+from covey.sync.sharing import Sharing
 from covey.sync.vectors import Holdings
 
 PEER, AUTHOR = b"p" * 32, b"a" * 32
 DATABASE, SCOPE, PUBLIC_SCOPE, SECRET = b"D" * 16, b"s" * 16, b"u" * 16, b"x" * 16
 LOGS = (b"i" * 16, b"j" * 16)
-ALL = frozenset({1, 2, 3})
+ALL = Sharing(frozenset({1, 2, 3}))
 
 
 def id_of(seq: int) -> bytes:
@@ -46,14 +47,14 @@ def run_of(log: bytes, first: int, last: int, size: int = 300) -> Run:
 class Machine:
     """One session, and what it did last."""
 
-    def __init__(self, privacies: frozenset[int] = ALL, credit: int = CREDIT_BYTES) -> None:
+    def __init__(self, sharing: Sharing = ALL, credit: int = CREDIT_BYTES) -> None:
         self.ours = Holdings()
         self.ours.add_scope(SCOPE, DATABASE, 1)
         self.ours.add_scope(PUBLIC_SCOPE, DATABASE, 3)
         self.ours.add_scope(SECRET, DATABASE, 0)
         self.plan = FetchPlan()
         self.state = SessionState(receiving=Receiving(credit=credit))
-        self.privacies = privacies
+        self.sharing = sharing
         self.now_ms = 0
 
     def hold(self, scope: bytes, log: bytes, seq: int) -> None:
@@ -68,7 +69,7 @@ class Machine:
         return self.happen(FrameReceived(encode(message)))
 
     def open(self) -> Greeting:
-        effects = self.happen(Opened(PEER, self.privacies, {}, ("topics",)))
+        effects = self.happen(Opened(PEER, self.sharing, {}, ("topics",)))
         assert isinstance(effects[0], SendFrame)
         greeting = decode(effects[0].frame)
         assert isinstance(greeting, Greeting)

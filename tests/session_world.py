@@ -50,6 +50,7 @@ from covey.sync.session_events import (
     PlanReleased,
     ReadEntries,
     SendFrame,
+    SharedScopesChanged,
     StartTimer,
     StopTimer,
     StoreBatch,
@@ -60,10 +61,11 @@ from covey.sync.session_events import (
 from covey.sync.session_limits import CREDIT_BYTES
 from covey.sync.session_standing import Condition, scope_standing
 from covey.sync.session_state import Receiving
+from covey.sync.sharing import Sharing
 from covey.sync.vectors import CONTROL_SCOPE, Holdings, Range
 
 PRIVATE, FAMILY, PUBLIC = 1, 2, 3
-ALL = frozenset({PRIVATE, FAMILY, PUBLIC})
+ALL = Sharing(frozenset({PRIVATE, FAMILY, PUBLIC}))
 DATABASES = (b"D" * 16, b"E" * 16)
 SCOPES = {
     bytes((database[0], privacy)) * 8: (database, privacy)
@@ -226,20 +228,21 @@ class World:
         self.rng = Random(seed)
         self.now_ms = 0
         self.channels: dict[tuple[bytes, bytes], Channel] = {}
-        self.shared: dict[frozenset[bytes], frozenset[int]] = {}
+        self.shared: dict[tuple[bytes, bytes], Sharing] = {}
+        self.decided: dict[tuple[bytes, int], Sharing] = {}
+        """(instance, seq) of an operation to what is shared by it."""
 
-    def connect(self, one: str, other: str, privacies: frozenset[int] = ALL) -> None:
+    def connect(self, one: str, other: str, sharing: Sharing = ALL) -> None:
         a, b = self.nodes[one], self.nodes[other]
         if (a.id, b.id) in self.channels:
             return
-        self.shared[frozenset({a.id, b.id})] = privacies
         for node, peer in ((a, b), (b, a)):
             self.channels[(node.id, peer.id)] = Channel()
             node.sessions[peer.id] = SessionState(receiving=Receiving(credit=self.credit))
             node.to_do[peer.id] = deque()
             node.ends.pop(peer.id, None)
         for node, peer in ((a, b), (b, a)):
-            self.happen(node, peer.id, Opened(peer.id, privacies, {"battery": 50}))
+            self.happen(node, peer.id, Opened(peer.id, sharing, {"battery": 50}))
 
     def disconnect(self, one: str, other: str) -> None:
         """The channel breaks: what is on the way is lost, and so is work that was not done."""
@@ -258,7 +261,34 @@ class World:
             advanced = HeadsAdvanced(scope, node.instance, *head, run.first_seq - 1, frame)
             self.happen(node, peer, advanced)
 
+    def decide(self, name: str, sharing: Sharing) -> None:
+        """By a new operation of this node something else is shared on all links."""
+        node = self.nodes[name]
+        seq = len(node.logs.get((CONTROL_SCOPE, node.instance), ())) + 1
+        self.decided[(node.instance, seq)] = sharing
+        run = node.write(CONTROL_SCOPE, 1, self.rng)
+        self._learn(node)
+        head = node.holdings.head(CONTROL_SCOPE, node.instance)
+        assert head is not None
+        frame = encode_batch(CONTROL_SCOPE, (run,))
+        for peer in list(node.sessions):
+            self.happen(
+                node, peer, HeadsAdvanced(CONTROL_SCOPE, node.instance, *head, seq - 1, frame)
+            )
+
+    def _learn(self, node: Node) -> None:
+        """What the newest decision that a node holds says counts there, before its peers know."""
+        for (instance, seq), sharing in reversed(self.decided.items()):
+            head = node.holdings.head(CONTROL_SCOPE, instance)
+            if head is not None and head.seq >= seq:
+                for peer in list(node.sessions):
+                    if self.shared[(node.id, peer)] != sharing:
+                        self.happen(node, peer, SharedScopesChanged(sharing))
+                return
+
     def happen(self, node: Node, peer: bytes, event: Event) -> None:
+        if isinstance(event, Opened | SharedScopesChanged):
+            self.shared[(node.id, peer)] = event.sharing
         state = node.sessions[peer]
         state, effects = step(state, event, node.holdings, node.plan, self.now_ms)
         node.sessions[peer] = state
@@ -303,10 +333,14 @@ class World:
         message = decode(frame)
         channel.said.append(message)
         channel.bytes_sent += len(frame)
-        shared = self.shared[frozenset({node.id, peer})]
+        shared = self.shared[(node.id, peer)]
+        if isinstance(message, Batch):
+            for run in message.runs:
+                told = (message.scope, run.author, shared)
+                assert node.holdings.shares(*told), "these logs are not shared"
         match message:
             case Batch(scope) | Want(scope) | VectorMessage(scope) | Have(scope):
-                assert scope == CONTROL_SCOPE or SCOPES[scope][1] in shared, "not shared"
+                assert node.holdings.is_shared(scope, shared), "not shared"
             case Goodbye(reason):
                 assert reason in HONEST_ENDS, message.text
             case Greeting() | Digests() | Root() | Ack():
@@ -342,6 +376,8 @@ class World:
             head = node.holdings.head(scope, instance)
             if head is not None and seq <= head.seq:
                 del node.wanted[(scope, instance, seq)]
+        if stored.scope == CONTROL_SCOPE:
+            self._learn(node)
         answer = BatchStored(stored.scope, stored.heads, asked.frame_bytes)
         self.happen(node, peer, answer)
         for event in advanced:

@@ -11,6 +11,7 @@ from covey.storage.errors import StorageError
 from covey.sync.digests import database_digest, root_digest
 from covey.sync.hlc import tick
 from covey.sync.membership import Operation, encode_operation
+from covey.sync.sharing import Sharing
 
 from .fake_clock import settle
 from .memory_world import Device, World, admit, carry, meet
@@ -65,23 +66,23 @@ async def test_what_is_shown_to_a_lesser_device_has_no_trace_of_private_scopes(l
         laptop = await with_all_levels(world)
         other = await world.member(laptop, "other", level)
         await carry(laptop, other)
-        privacies = laptop.engine.mesh.shared_privacies(other.id)
+        sharing = laptop.engine.mesh.sharing_with(other.id)
         holdings = laptop.engine.ledger.holdings
-        before = holdings.root(privacies)
+        before = holdings.root(sharing)
         private = next(s for s in laptop.engine.ledger.scopes() if s.privacy == 1)
         await laptop.collection().put({"n": 1}, id="more")
         await laptop.collection().put({"n": 1}, id="mine", privacy="device")
 
-        assert privacies == LEVEL_PRIVACIES[level]
-        assert holdings.root(privacies) == before
+        assert sharing == Sharing.of(LEVEL_PRIVACIES[level])
+        assert holdings.root(sharing) == before
         assert before == root_digest(
             [
-                (tag, database_digest(holdings.scope_rows(tag, privacies)))
-                for tag in holdings.databases(privacies)
+                (tag, database_digest(holdings.scope_rows(tag, sharing)))
+                for tag in holdings.databases(sharing)
             ]
         )
-        assert private.tag not in holdings.scopes(privacies)
-        assert before == other.engine.ledger.holdings.root(privacies)
+        assert private.tag not in holdings.scopes(sharing)
+        assert before == other.engine.ledger.holdings.root(sharing)
 
 
 async def test_a_database_made_while_another_device_is_admitted_reaches_that_device() -> None:

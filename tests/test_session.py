@@ -26,9 +26,10 @@ from covey.sync.session import Phase
 from covey.sync.session_events import ReadEntries, SharedScopesChanged
 from covey.sync.session_limits import CREDIT_BYTES
 from covey.sync.session_standing import Condition
+from covey.sync.sharing import ALL_TERMS, CLOSED, Sharing, Terms
 from covey.sync.vectors import CONTROL_SCOPE
 
-from .session_world import ALL, FAMILY, PUBLIC, SCOPES, World
+from .session_world import ALL, DATABASES, FAMILY, PUBLIC, SCOPES, World
 
 MEMORY, HOME, NOTES = (b"D\x01" * 8, b"D\x02" * 8, b"E\x01" * 8)
 SECRET = b"D\x00" * 8
@@ -37,19 +38,20 @@ SHARED = tuple(scope for scope, (_, privacy) in SCOPES.items() if privacy)
 seeds = st.integers(0, 2**32 - 1)
 
 
-def assert_in_sync(world: World, one: str, other: str, privacies: frozenset[int] = ALL) -> None:
+def assert_in_sync(world: World, one: str, other: str, sharing: Sharing = ALL) -> None:
     for name, peer in ((one, other), (other, one)):
         assert world.phase(name, peer) is Phase.STREAMING
         for scope, (_, privacy) in SCOPES.items():
-            shared = privacy in privacies and privacy > 0
+            shared = privacy > 0 and world.nodes[name].holdings.is_shared(scope, sharing)
             expected = Condition.SYNCED if shared else Condition.NOT_SHARED
             assert world.standing(name, peer, scope) is expected
             if shared:
-                assert world.ranges(name, scope) == world.ranges(peer, scope)
+                mine, theirs = (world.nodes[n].holdings for n in (name, peer))
+                assert mine.heads(scope, sharing) == theirs.heads(scope, sharing)
     assert world.ranges(one, CONTROL_SCOPE) == world.ranges(other, CONTROL_SCOPE)
 
 
-def live(world: World, links: list[tuple[str, str]], privacies: list[frozenset[int]]) -> None:
+def live(world: World, links: list[tuple[str, str]], sharing: list[Sharing]) -> None:
     """A random life: commits, meetings, breaks, and any number of things in between."""
     rng, names = world.rng, sorted(world.nodes)
     for _ in range(40):
@@ -61,13 +63,13 @@ def live(world: World, links: list[tuple[str, str]], privacies: list[frozenset[i
             world.commit(rng.choice(names), CONTROL_SCOPE, rng.choice((1, 2)))
         elif what < 0.6:
             at = rng.randrange(len(links))
-            world.connect(*links[at], privacies[at])
+            world.connect(*links[at], sharing[at])
         elif what < 0.7:
             world.disconnect(*rng.choice(links))
         else:
             for _ in range(rng.randrange(30)):
                 world.advance()
-    for link, shared in zip(links, privacies, strict=True):
+    for link, shared in zip(links, sharing, strict=True):
         world.connect(*link, shared)
     world.run()
 
@@ -78,13 +80,58 @@ def test_random_lives_of_a_line_of_nodes_end_in_proved_sync(seed: int) -> None:
     """Nobody chooses when to write, to meet and to lose the network; nothing may hang on it."""
     world = World("abcd", seed)
     links = list(pairwise("abcd"))
-    privacies = [Random(seed + i).choice((ALL, frozenset({0, FAMILY}))) for i in range(3)]
-    live(world, links, privacies)
+    sharing = [Random(seed + i).choice((ALL, Sharing(frozenset({0, FAMILY})))) for i in range(3)]
+    live(world, links, sharing)
 
-    for link, shared in zip(links, privacies, strict=True):
+    for link, shared in zip(links, sharing, strict=True):
         assert_in_sync(world, *link, shared)
     assert not any(node.timers for node in world.nodes.values())
     assert not any(node.wanted or node.forks for node in world.nodes.values())
+
+
+@given(seeds)
+@settings(max_examples=60, deadline=None)
+def test_random_lives_under_terms_end_in_proved_sync_of_what_is_shared(seed: int) -> None:
+    """Whose logs go where is a wish of two devices; what they share is proved all the same."""
+    rng = Random(seed)
+    world = World("abc", seed)
+    links = [("a", "b"), ("b", "c"), ("a", "c")]
+    sharing = [Sharing.of((1, 2, 3), random_terms(world, rng, link)) for link in links]
+    live(world, links, sharing)
+
+    for link, shared in zip(links, sharing, strict=True):
+        assert_in_sync(world, *link, shared)
+    assert not any(node.wanted or node.forks for node in world.nodes.values())
+
+
+def random_terms(world: World, rng: Random, link: tuple[str, str]) -> list[tuple[bytes, Terms]]:
+    ids = [world.nodes[name].id for name in link]
+    return [
+        (database, rng.choice((ALL_TERMS, CLOSED, Terms(ids[0]), Terms(None, (ids[1],)))))
+        for database in DATABASES
+    ]
+
+
+@given(seeds)
+@settings(max_examples=60, deadline=None)
+def test_terms_that_change_while_entries_are_on_their_way_leave_nothing_waiting(
+    seed: int,
+) -> None:
+    """A person changes a policy whenever they like, on one device first."""
+    rng = Random(seed)
+    world = World("ab", seed)
+    world.connect("a", "b")
+    for _ in range(12):
+        for _ in range(rng.randrange(4)):
+            world.commit(rng.choice("ab"), rng.choice(SHARED), rng.choice((1, 5, 30)))
+        for _ in range(rng.randrange(25)):
+            world.advance()
+        sharing = Sharing.of((1, 2, 3), random_terms(world, rng, ("a", "b")))
+        world.decide("a", sharing)
+    world.run()
+
+    assert_in_sync(world, "a", "b", sharing)
+    assert world.now_ms < 55_000, "only the stall timer got it going again"
 
 
 @given(seeds, st.integers(16, 90))
@@ -313,10 +360,10 @@ def test_scopes_that_a_guest_may_not_read_are_never_named_to_it() -> None:
     world = World("ab")
     for scope in SCOPES:
         world.commit("a", scope, 3)
-    world.connect("a", "b", frozenset({0, PUBLIC}))
+    world.connect("a", "b", Sharing(frozenset({0, PUBLIC})))
     world.run()
 
-    assert_in_sync(world, "a", "b", frozenset({PUBLIC}))
+    assert_in_sync(world, "a", "b", Sharing(frozenset({PUBLIC})))
     heard = b"".join(encode(message) for message in world.said("a", "b"))
     assert not any(scope in heard for scope, (_, privacy) in SCOPES.items() if privacy != PUBLIC)
 
@@ -326,16 +373,14 @@ def test_raised_and_lowered_levels_take_effect_in_the_open_session() -> None:
     world = World("ab")
     for scope in SHARED:
         world.commit("a", scope, 3)
-    world.connect("a", "b", frozenset({PUBLIC}))
+    world.connect("a", "b", Sharing(frozenset({PUBLIC})))
     world.run()
-    link = frozenset(world.by_id)
-    for privacies in (ALL, frozenset({FAMILY, PUBLIC})):
-        world.shared[link] = privacies
+    for sharing in (ALL, Sharing(frozenset({FAMILY, PUBLIC}))):
         for node in world.nodes.values():
             for peer in list(node.sessions):
-                world.happen(node, peer, SharedScopesChanged(privacies))
+                world.happen(node, peer, SharedScopesChanged(sharing))
         world.run()
-        assert_in_sync(world, "a", "b", privacies)
+        assert_in_sync(world, "a", "b", sharing)
     world.commit("a", MEMORY)
     world.run()
 

@@ -34,6 +34,7 @@ from covey.sync.session_events import (
     StoreBatch,
     TimerFired,
 )
+from covey.sync.sharing import NOBODY, Sharing, Terms
 from covey.sync.vectors import CONTROL_SCOPE
 
 from .session_machine import (
@@ -52,6 +53,17 @@ from .session_machine import (
     said,
 )
 
+terms = st.builds(
+    Terms,
+    st.sampled_from((None, NOBODY, AUTHOR, PEER)),
+    st.sampled_from(((), (AUTHOR,), (PEER,))),
+    st.integers(0, 2),
+)
+sharings = st.builds(
+    lambda privacies, said: Sharing(privacies, ((DATABASE, said),) if said else ()),
+    st.frozensets(st.sampled_from((0, 1, 2, 3))),
+    st.none() | terms,
+)
 scopes = st.sampled_from((SCOPE, PUBLIC_SCOPE, SECRET, CONTROL_SCOPE, b"?" * 16))
 logs = st.sampled_from(LOGS)
 seqs = st.integers(1, 6)
@@ -150,8 +162,7 @@ def take(machine: Machine, turn: Any, todo: list[Effect], data: st.DataObject) -
         case "wake":
             return machine.happen(PlanReleased())
         case "scopes":
-            privacies = data.draw(st.frozensets(st.sampled_from((0, 1, 2, 3))))
-            return machine.happen(SharedScopesChanged(privacies))
+            return machine.happen(SharedScopesChanged(data.draw(sharings)))
     return machine.hear(turn)
 
 

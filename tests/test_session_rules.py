@@ -33,6 +33,7 @@ from covey.sync.session_events import (
 )
 from covey.sync.session_limits import CREDIT_BYTES
 from covey.sync.session_standing import Condition, scope_standing
+from covey.sync.sharing import Sharing
 from covey.sync.vectors import CONTROL_SCOPE, Holdings
 
 from .session_machine import (
@@ -54,7 +55,7 @@ from .session_machine import (
 
 def test_greeting_comes_first_and_tells_of_no_device_scope() -> None:
     """The first frame is all a peer knows of us; what never leaves must not show in it."""
-    machine = Machine(frozenset({0, 1, 2, 3}))
+    machine = Machine(Sharing(frozenset({0, 1, 2, 3})))
     machine.hold(SECRET, LOGS[0], 1)
     greeting = machine.open()
 
@@ -138,7 +139,7 @@ def test_entries_of_others_are_announced_but_not_to_whom_they_came_from() -> Non
 
 def test_commit_to_a_scope_that_is_not_shared_is_silence() -> None:
     """Even the moment of a write is the business of those who may read it."""
-    machine = Machine(frozenset({3}))
+    machine = Machine(Sharing(frozenset({3})))
     machine.meet()
 
     assert machine.grow(SCOPE, LOGS[0], 1) == []
@@ -229,7 +230,7 @@ def test_timer_that_was_stopped_does_nothing_when_it_fires_late() -> None:
 
 def test_states_of_a_scope() -> None:
     """Each word of `covey status` has one meaning, and *synced* is never the default."""
-    machine = Machine(frozenset({1}))
+    machine = Machine(Sharing(frozenset({1})))
     machine.hold(SCOPE, LOGS[0], 3)
     machine.open()
 
@@ -248,7 +249,7 @@ def test_states_of_a_scope() -> None:
     machine.happen(TimerFired(Timer.STALL))
     machine.happen(TimerFired(Timer.STALL))
     assert now() == (Condition.BEHIND, 5, 2)
-    machine.hear(Root(control, machine.ours.root(frozenset({1}))))
+    machine.hear(Root(control, machine.ours.root(Sharing(frozenset({1})))))
     assert now() == (Condition.SYNCED, 0, 0)
     machine.hold(SCOPE, LOGS[0], 4)
     assert now() == (Condition.SYNCING, 0, 1)

@@ -33,6 +33,7 @@ from covey.sync.session_events import (
     WakeSessions,
 )
 from covey.sync.session_limits import CREDIT_BYTES, IGNORED_MAX, WANTS_QUEUED_MAX
+from covey.sync.sharing import Sharing
 from covey.sync.vectors import CONTROL_SCOPE
 
 from .session_machine import (
@@ -168,7 +169,7 @@ def test_endless_talk_of_unknown_scopes_ends_the_session() -> None:
 @pytest.mark.parametrize("scope", [SCOPE, SECRET, b"?" * 16])
 def test_wants_of_what_is_not_shared_are_not_served(scope: bytes) -> None:
     """Keys keep content from a guest; not serving it keeps even its size and rhythm."""
-    machine = Machine(frozenset({0, 3}))
+    machine = Machine(Sharing(frozenset({0, 3})))
     machine.hold(SCOPE, LOGS[0], 5)
     machine.hold(SECRET, LOGS[0], 5)
     machine.meet()
@@ -180,7 +181,7 @@ def test_wants_of_what_is_not_shared_are_not_served(scope: bytes) -> None:
 @pytest.mark.parametrize("scope", [SCOPE, SECRET])
 def test_batch_of_what_is_not_shared_is_not_stored_but_its_credit_comes_back(scope: bytes) -> None:
     """A peer that has not heard of its new level yet must not run dry because of it."""
-    machine = Machine(frozenset({3}))
+    machine = Machine(Sharing(frozenset({3})))
     machine.meet()
     batch = Batch(scope, (run_of(LOGS[0], 1, 1),))
     effects = machine.hear(batch)

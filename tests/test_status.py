@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from covey.storage import peer_rows
+from covey.sync.sharing import Sharing
 
 from .loopback import Device, admit, in_sync, meet, nodes, until
 from .memory_world import World
@@ -99,7 +100,7 @@ async def test_a_database_made_since_the_proof_is_not_said_to_be_proved() -> Non
         laptop = await world.founder("laptop")
         phone = await world.member(laptop, "phone")
         await laptop.collection().put({"x": 1}, id="r")
-        root = laptop.engine.ledger.holdings.root(frozenset((1, 2, 3)))
+        root = laptop.engine.ledger.holdings.root(Sharing.of((1, 2, 3)))
         await laptop.gate.write(lambda c: peer_rows.proved_peer(c, phone.id, 1_000, root))
         (peer,) = (await laptop.node.status())["peers"]
         assert peer["databases"][0]["state"] == "synced"

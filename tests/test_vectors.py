@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from covey.sync import digests, vectors
 from covey.sync.digests import LogHead
+from covey.sync.sharing import NOTHING, Sharing
 from covey.sync.vectors import (
     CONTROL_SCOPE,
     Fork,
@@ -21,7 +22,7 @@ from covey.sync.vectors import (
 AUTHOR = b"a" * 32
 DATABASES = (b"D" * 16, b"E" * 16)
 SCOPES = {bytes((1 + i, p)) * 8: (DATABASES[i], p) for i in range(2) for p in range(4)}
-ALL = frozenset({1, 2, 3})
+ALL = Sharing(frozenset({1, 2, 3}))
 
 tags = st.sampled_from(sorted(SCOPES))
 instances = st.sampled_from([bytes((i,)) * 16 for i in range(4)])
@@ -70,15 +71,15 @@ def test_cached_digests_equal_those_computed_afresh(
     for scope, instance, seq, entry_id in before:
         asked.set_head(scope, instance, AUTHOR, seq, entry_id)
     asked.root(ALL)
-    asked.root(frozenset({3}))
+    asked.root(Sharing(frozenset({3})))
     for scope, instance, seq, entry_id in after:
         asked.set_head(scope, instance, AUTHOR, seq, entry_id)
     for scope, instance, seq, entry_id in before + after:
         fresh.set_head(scope, instance, AUTHOR, seq, entry_id)
 
-    for privacies in (ALL, frozenset({3}), frozenset({0, 1}), frozenset[int]()):
-        assert asked.root(privacies) == fresh.root(privacies)
-        assert asked.database_rows(privacies) == fresh.database_rows(privacies)
+    for sharing in (ALL, Sharing(frozenset({3})), Sharing(frozenset({0, 1})), NOTHING):
+        assert asked.root(sharing) == fresh.root(sharing)
+        assert asked.database_rows(sharing) == fresh.database_rows(sharing)
     assert all(asked.scope_digest(scope) == fresh.scope_digest(scope) for scope in SCOPES)
 
 
@@ -86,13 +87,13 @@ def test_device_scopes_are_in_nothing_that_a_peer_sees() -> None:
     """What never leaves the device must not even be counted outside, whoever asks with a 0."""
     holdings = empty()
     secret = bytes((1, 0)) * 8
-    nothing = holdings.root(frozenset({0, 1, 2, 3}))
+    nothing = holdings.root(Sharing(frozenset({0, 1, 2, 3})))
     holdings.set_head(secret, b"i" * 16, AUTHOR, 1, b"x" * 32)
 
-    assert holdings.root(frozenset({0, 1, 2, 3})) == nothing
-    assert secret not in holdings.scopes(frozenset({0, 1, 2, 3}))
-    assert not holdings.is_shared(secret, frozenset({0, 1, 2, 3}))
-    assert holdings.scope_rows(DATABASES[0], frozenset({0})) == ()
+    assert holdings.root(Sharing(frozenset({0, 1, 2, 3}))) == nothing
+    assert secret not in holdings.scopes(Sharing(frozenset({0, 1, 2, 3})))
+    assert not holdings.is_shared(secret, Sharing(frozenset({0, 1, 2, 3})))
+    assert holdings.scope_rows(DATABASES[0], Sharing(frozenset({0}))) == ()
 
 
 def test_scopes_without_entries_do_not_change_the_root() -> None:
@@ -111,7 +112,7 @@ def test_control_scope_is_apart_from_the_root() -> None:
 
     assert holdings.root(ALL) == root
     assert holdings.control_digest() != control
-    assert holdings.is_shared(CONTROL_SCOPE, frozenset())
+    assert holdings.is_shared(CONTROL_SCOPE, NOTHING)
 
 
 def test_vector_that_was_handed_out_never_changes() -> None:

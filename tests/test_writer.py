@@ -17,6 +17,7 @@ from covey.node.writer import (
 )
 from covey.storage.errors import StoreFullError
 from covey.sync.errors import BadValueError
+from covey.sync.sharing import Sharing
 
 from .fake_clock import settle
 from .memory_world import Device, World, admit, carry, meet
@@ -372,7 +373,7 @@ async def test_a_record_in_the_device_scope_never_leaves() -> None:
         phone = await world.member(laptop, "phone")
         await laptop.collection().put({"x": 1}, id="mine", privacy="device")
         holdings = laptop.engine.ledger.holdings
-        everything = frozenset((0, 1, 2, 3))
+        everything = Sharing(frozenset((0, 1, 2, 3)))
         (scope,) = laptop.engine.ledger.scopes()
 
         assert holdings.scopes(everything) == () == holdings.database_rows(everything)

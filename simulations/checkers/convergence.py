@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from ...crypto.entry import CONTROL_SCOPE
 from ...node.ledger import PRIVACY_NAMES
+from ...sync.sharing import NOTHING, Sharing
 from ..run import Run
 from ..sim_device import SimDevice
 from ..sim_network import DEAD_MS
@@ -128,9 +129,9 @@ def members(device: SimDevice) -> list[tuple[Any, ...]]:
     return sorted((d.sig_pk, d.name, d.level, d.role, d.active) for d in registry.devices.values())
 
 
-def digests(device: SimDevice, privacies: frozenset[int]) -> Digests:
+def digests(device: SimDevice, sharing: Sharing) -> Digests:
     holdings = device.engine.ledger.holdings
-    return holdings.control_digest(), holdings.root(privacies)
+    return holdings.control_digest(), holdings.root(sharing)
 
 
 def spoil_forked_members(run: Run) -> None:
@@ -172,14 +173,14 @@ def _unlike(devices: Sequence[SimDevice]) -> str:
     """Which two devices that belong together hold different logs; empty if none do."""
     for first, *others in circles(devices):
         for device in others:
-            if digests(device, frozenset()) != digests(first, frozenset()):
+            if digests(device, NOTHING) != digests(first, NOTHING):
                 return f"{device.name} and {first.name} hold different membership logs"
     for one in devices:
         for other in devices:
             same = one.engine.keys.sig_pk == other.engine.keys.sig_pk
             if same or not are_together(one, other):
                 continue
-            shared = one.engine.mesh.shared_privacies(other.engine.keys.sig_pk)
+            shared = one.engine.mesh.sharing_with(other.engine.keys.sig_pk)
             if digests(one, shared) != digests(other, shared):
                 return f"{one.name} and {other.name} hold different entries"
     return ""

@@ -31,7 +31,7 @@ class IdempotenceChecker(Checker):
         await self._again(source, target)
 
     async def _again(self, source: SimDevice, target: SimDevice) -> None:
-        shared = source.engine.mesh.shared_privacies(target.engine.keys.sig_pk)
+        shared = source.engine.mesh.sharing_with(target.engine.keys.sig_pk)
         before, held = await records(target), digests(target, shared)
         for scope in source.engine.ledger.holdings.scopes(shared):
             heads = source.engine.ledger.holdings.heads(scope)

@@ -120,9 +120,9 @@ def _unasked(device: SimDevice) -> list[Lack]:
         if state.receiving.stalled or state.receiving.storing or board.plan.in_flight(link.key):
             continue  # Whatever comes of that is followed by the next wish.
         for scope in sorted(state.knowledge.wanting):
-            if not board.holdings.is_shared(scope, state.privacies) and scope != CONTROL_SCOPE:
+            if not board.holdings.is_shared(scope, state.sharing) and scope != CONTROL_SCOPE:
                 continue
-            ours = board.holdings.heads(scope)
+            ours = board.holdings.heads(scope, state.sharing)
             for instance, head in sorted(state.knowledge.theirs.get(scope, {}).items()):
                 held = ours[instance].seq if instance in ours else 0
                 if head.seq <= held or (scope, instance) in state.knowledge.unfit:

@@ -2,15 +2,16 @@
 
 from typing import ClassVar
 
+from ...sync.sharing import NOTHING, Sharing
 from ..run import Run
 from ..sim_device import SimDevice
 from .checker import Checker
 
 TURNS = 3
 """One for the queue of commits, one for whoever wrote, and one to spare."""
-_ALL = frozenset((1, 2, 3))
-_SHARINGS = (_ALL, frozenset((2, 3)), frozenset((3,)), frozenset[int]())
-"""What two devices may share, by the lower of their levels."""
+_ALL = Sharing.of((1, 2, 3))
+_SHARINGS = (_ALL, Sharing.of((2, 3)), Sharing.of((3,)), NOTHING)
+"""What two devices may share by the lower of their levels, where nobody set a policy."""
 
 
 class TruthChecker(Checker):
@@ -22,7 +23,7 @@ class TruthChecker(Checker):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self._held: dict[bytes, dict[tuple[bytes, bytes, frozenset[int]], None]] = {}
+        self._held: dict[bytes, dict[tuple[bytes, bytes], None]] = {}
         self._last: dict[str, tuple[bytes, bytes]] = {}
         """By device: what it held when it was looked at last."""
 
@@ -64,8 +65,11 @@ class TruthChecker(Checker):
             return  # What is shared with fewer is a part of it, and has not changed either.
         self._last[device.name] = control, root
         held = self._held.setdefault(engine.keys.sig_pk, {})
-        for shared in _SHARINGS:
-            held[control, holdings.root(shared), shared] = None
+        by_policy = [
+            engine.mesh.sharing_with(peer.sig_pk) for peer in engine.mesh.registry.active()
+        ]
+        for sharing in dict.fromkeys((*_SHARINGS, *by_policy)):
+            held[control, holdings.root(sharing)] = None
 
     def _judge(self, device: SimDevice) -> None:
         for link in device.engine.switchboard.links.values():
@@ -76,5 +80,5 @@ class TruthChecker(Checker):
             if theirs is None:
                 continue  # No device of ours: a hostile peer may claim what it likes.
             # The sharing may be another one by now, and the proof be of what was shared before.
-            if not any((*proved, shared) in theirs for shared in _SHARINGS):
+            if proved not in theirs:
                 self.violate("I15", device.name, "a proof of what the other never held")

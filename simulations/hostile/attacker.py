@@ -23,6 +23,7 @@ from ...node.engine import Engine
 from ...node.ledger import Scope
 from ...node.ports import Address, Clock, Entropy, Transport
 from ...sync.digests import LogHead
+from ...sync.sharing import NOTHING
 from .forger import Forger
 from .rogue import DIAL_MS, Rogue
 from .stranger import Stranger
@@ -108,8 +109,8 @@ class Attacker:
         """The digests that the victim would tell us: control, and the root of what we share."""
         mesh, holdings = self.victim.mesh, self.victim.ledger.holdings
         known = self.keys.sig_pk in mesh.registry.devices
-        privacies = mesh.shared_privacies(self.keys.sig_pk) if known else frozenset[int]()
-        return holdings.control_digest(), holdings.root(privacies)
+        sharing = mesh.sharing_with(self.keys.sig_pk) if known else NOTHING
+        return holdings.control_digest(), holdings.root(sharing)
 
     def scope(self, privacy: int = PRIVATE) -> Scope:
         """A scope of our database. Raises: NothingToMisuseError."""

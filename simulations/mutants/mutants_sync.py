@@ -14,8 +14,8 @@ SYNC_MUTANTS = (
     Mutant(
         "scope-left-out-of-digests",
         "covey.sync.vectors",
-        "            for scope in self.scopes_of(database, privacies)\n",
-        "            for scope in self.scopes_of(database, privacies)[:1]\n",
+        "            for scope in self.scopes_of(database, sharing)\n",
+        "            for scope in self.scopes_of(database, sharing)[:1]\n",
         "Only the first scope of a database is in its digest.",
     ),
     Mutant(
@@ -40,7 +40,7 @@ SYNC_MUTANTS = (
     Mutant(
         "proof-of-the-membership-alone",
         "covey.sync.session_comparing",
-        "        if turn.ours.root(turn.privacies) == message.root:\n",
+        "        if turn.ours.root(turn.sharing) == message.root:\n",
         "        if turn.ours.control_digest() == message.control:\n",
         "In sync is said of equal members, whatever the roots are.",
     ),
