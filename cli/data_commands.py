@@ -75,13 +75,44 @@ def put(
 @click.argument("collection")
 @click.argument("record_id", metavar="ID")
 @click.option("--meta", is_flag=True, help="Add who wrote it and when, its privacy, conflicts.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0),
+    default=3,
+    show_default=True,
+    metavar="S",
+    help="Seconds to wait for other devices if it is not here; 0 asks nobody.",
+)
 @json_option
 @pass_settings
-def get(settings: Settings, database: str, collection: str, record_id: str, meta: bool) -> None:
-    """Show one record. Exit code 1 if there is none."""
-    params = {"database": database, "collection": collection, "id": record_id, "meta": meta}
+def get(
+    settings: Settings,
+    database: str,
+    collection: str,
+    record_id: str,
+    meta: bool,
+    timeout_s: float,
+) -> None:
+    """Show one record. Exit code 1 if there is none.
+
+    A record that is not on this device is asked for from those that are connected, shown as one
+    of them has it, and not kept: `covey fetch` brings a database here.
+    """
+    params = {
+        "database": database,
+        "collection": collection,
+        "id": record_id,
+        "meta": meta,
+        "timeout_s": timeout_s,
+    }
     with open_node(settings) as node:
         record = node.call("get", params)
+    found = record.get("_meta", {})
+    if not found.get("here", True):
+        note(f"not on this device: shown as {visible(found['answered_by'])} has it, and not kept")
+        if not meta:
+            del record["_meta"]
     if settings.json:
         emit(record)
     else:

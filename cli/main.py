@@ -36,6 +36,7 @@ COMMANDS = {
     "import": "transfer_commands",
     "export": "transfer_commands",
     "sync": "sync_commands",
+    "fetch": "sync_commands",
     "status": "sync_commands",
     "log": "log_commands",
     "simulate": "simulate_commands",

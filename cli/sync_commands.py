@@ -37,6 +37,30 @@ def sync(context: click.Context, wait: bool, device: str | None, timeout_s: floa
 
 
 @click.command()
+@click.argument("database", metavar="DB")
+@timeout_option(60)
+@json_option
+@click.pass_context
+def fetch(context: click.Context, database: str, timeout_s: float) -> None:
+    """Bring all of a database here, now. What has come stays.
+
+    For databases that this device holds on demand or in a window. Exit code 1 if the time was
+    over before all of it was here.
+    """
+    settings = context.ensure_object(Settings)
+    with open_node(settings, online=True) as node:
+        done = node.call("fetch", {"database": database, "timeout_s": timeout_s})
+    if settings.json:
+        emit(done)
+    else:
+        names = ", ".join(visible(row["name"]) for row in done["from"])
+        say(f"{done['entries']} new entries of {visible(database)}; asked: {names}")
+    if not done["complete"]:
+        note("not all of it is here yet: run this again, or look at `covey status`")
+        context.exit(1)
+
+
+@click.command()
 @json_option
 @click.pass_context
 def status(context: click.Context) -> None:

@@ -73,7 +73,7 @@ class Collection:
         return await self._engine.writer.write(self.database, puts)
 
     async def get(self, id: str) -> dict[str, Any] | None:
-        """The record's fields, or None if there is no such record."""
+        """The record's fields, or None if there is no such record here (`Node.fetch`)."""
         found = await self._engine.reader.get(self.database, self.name, id)
         return None if found is None else from_json(found.value)
 
@@ -218,6 +218,15 @@ class Node:
     async def status(self) -> dict[str, Any]:
         """Proof of sync for each peer and database, as `covey status --json` prints it."""
         return await self.engine.status()
+
+    async def fetch(self, database: str, *, timeout: float = 60.0) -> bool:
+        """Bring all of a database here that is held on demand or in a window; it stays here.
+
+        True once everybody near that shares it is proved to have no more. Raises NotToBeHadError
+        if a policy is against it, NobodyNearError.
+        """
+        done = await self.engine.demands.fetch(database, int(timeout * 1000))
+        return bool(done["complete"])
 
     async def sync(self, *, timeout: float = 30.0) -> bool:
         """Sync with whoever is reachable; True only if every one of them is proved in sync."""

@@ -31,6 +31,7 @@ from .background import AGAIN_MS, finish, retry_when_due
 from .channel import VERSIONS
 from .committer import HLC_RESERVED, Committer, Staged
 from .counters import Counters
+from .demands import Demands
 from .directory import Directory
 from .forks import ForkKeeper
 from .founding import MESH_ID
@@ -114,6 +115,7 @@ class Engine:
         self.patience = Patience(self)
         self.reach = Reach(self)
         self.directory = Directory(self)
+        self.demands = Demands(self)
         self.trust = Trust(self)
         self.requests = Requests(self)
 

@@ -16,6 +16,7 @@ from typing import Any, assert_never
 
 from ..crypto.errors import CryptoError
 from ..storage.errors import StorageError, StoreFullError
+from ..sync.demand import Demand
 from ..sync.fetch import FetchPlan
 from ..sync.messages import Batch, Reason, Want, encode
 from ..sync.session import step
@@ -24,6 +25,7 @@ from ..sync.session_events import (
     BatchStored,
     Close,
     CloseRequested,
+    DeclareDemand,
     DeclareFork,
     DeclareGreeting,
     DeclareProof,
@@ -98,6 +100,9 @@ class Office:
     def refused(self, link: "Link", why: str) -> None:
         raise NotImplementedError
 
+    def demanded(self, link: "Link", message: Demand) -> None:
+        raise NotImplementedError
+
 
 @dataclass(slots=True, eq=False)
 class Link:
@@ -119,6 +124,8 @@ class Link:
     proved_ms: int | None = None
     """Wall time of the last proof of sync on this link."""
     proof_told: bool = False
+    asks: tuple[bytes, ...] = ()
+    """Tags of the databases that the peer takes now on demand."""
     _proofs_wanted: set[tuple[bytes, bytes]] = field(default_factory=set)
     _outgoing: deque[bytes] = field(default_factory=deque)
     _outgoing_bytes: int = 0
@@ -180,6 +187,8 @@ class Link:
                 self.office.proved(self, effect)
             case DeclareFork():
                 self.office.fork_seen(self, effect)
+            case DeclareDemand(message):
+                self.office.demanded(self, message)
             case _:
                 assert_never(effect)
 

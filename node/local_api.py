@@ -39,14 +39,14 @@ _TRUST_CALLS = {"device_level", "device_role", "device_revoke", "device_objector
 _KEY_CALLS = {"shelf", "keys_rotate", "requests", "request_approve"}
 _DATABASE_CALLS = {"databases", "database_create", "database_show"}
 _RECORD_CALLS = {"put", "put_many", "get", "delete", "list", "find"}
-_NODE_CALLS = {"sync", "status", "backup", "down", "pair_answer", "join_answer"}
+_NODE_CALLS = {"sync", "fetch", "status", "backup", "down", "pair_answer", "join_answer"}
 _LOG_CALLS = {"log_verify", "log_keep"}
 CALLS = frozenset().union(
     *(_DEVICE_CALLS, _TRUST_CALLS, _KEY_CALLS, _DATABASE_CALLS, _RECORD_CALLS),
     *(_NODE_CALLS, _LOG_CALLS),
 )
 STREAMS = frozenset({"watch", "export", "log", "events", "pair", "join"})
-WAITING_CALLS = frozenset({"sync"})
+WAITING_CALLS = frozenset({"sync", "fetch", "get"})
 CLOSE_GRACE_S = 10.0
 """How long `close` waits for calls that are being answered."""
 STOPPED = Fault("the node was stopped; `covey up` starts it again", 1)

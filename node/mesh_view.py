@@ -22,7 +22,7 @@ from ..crypto.entry import (
 from ..crypto.grants import database_tag, discovery_key, scope_tag, tag_key
 from ..crypto.identity import DeviceKeys
 from ..sync.membership import Membership
-from ..sync.policy import Party, Policy, layers_for, policy_of
+from ..sync.policy import Party, Policy, layers_for, policy_of, when_asked
 from ..sync.profile import COMPANION
 from ..sync.registry import Device, Grant, Registry, may_hold
 from ..sync.sharing import Sharing, terms_between
@@ -102,8 +102,13 @@ class MeshView:
         ids = list(dict.fromkeys([newest, *older]))[:DISCOVERY_KEYS_MAX]
         return [discovery_key(self._scope_keys[id]) for id in ids]
 
-    def sharing_with(self, peer: bytes) -> Sharing:
-        """What we have in common with a device of this mesh; nothing if either was removed."""
+    def sharing_with(
+        self, peer: bytes, ask: Collection[str] = (), they_ask: Collection[bytes] = ()
+    ) -> Sharing:
+        """What we have in common with a device of this mesh; nothing if either was removed.
+
+        `ask` and `they_ask`: databases that we, and they by their tags, take now on demand.
+        """
         ours = self._keys.sig_pk
         both = [self.registry.devices[ours], self.registry.devices[peer]]
         privacies = [
@@ -112,26 +117,28 @@ class MeshView:
             if all(self.registry.entitled(device, level) for device in both)
         ]
         names = self._ledger.databases() if privacies and not self._is_plain() else ()
-        return Sharing.of(
-            privacies,
-            (
-                (
-                    database_tag(self._tag_key(), name),
-                    terms_between(self.party(ours, name), self.party(peer, name)),
-                )
-                for name in names
-            ),
-        )
+        terms = []
+        for name in names:
+            tag = self.database_tag(name)
+            one = self.party(ours, name, is_asking=name in ask)
+            other = self.party(peer, name, is_asking=tag in they_ask)
+            terms.append((tag, terms_between(one, other)))
+        return Sharing.of(privacies, terms)
+
+    def database_tag(self, database: str) -> bytes:
+        """The tag by which members speak of a database."""
+        return database_tag(self._tag_key(), database)
 
     def policy(self, device: bytes, database: str) -> Policy:
         """What a device wants of a database, by what people said and the profile."""
         return policy_of(layers_for(self.registry.settings, COMPANION, device, database))
 
-    def party(self, device: bytes, database: str) -> Party:
+    def party(self, device: bytes, database: str, *, is_asking: bool = False) -> Party:
         """A device, known or not, as `decide` wants to see it."""
         known = self.registry.devices.get(device)
         level = known.level if known is not None and known.active else ""
-        return Party(device, level, self.policy(device, database))
+        policy = self.policy(device, database)
+        return Party(device, level, when_asked(policy) if is_asking else policy)
 
     def _is_plain(self) -> bool:
         """Whether nobody said anything, and no database has a name that the profile limits."""

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from .. import CoveyError
 from ..storage.event_rows import EVENTS_KEPT_MIN, Retention
 from ..sync.values import from_json, to_json
+from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
 from .engine import Engine
 from .happenings import EventsLost, NodeEvent, RecordChanged
@@ -33,12 +33,6 @@ EVENTS_KEPT_MAX = 10_000_000
 EVENT_NUMBER_MAX = 2**53
 
 
-class NotFoundError(CoveyError):
-    """The record, device or database asked for does not exist here."""
-
-    exit_code = 1
-
-
 class Service:
     """All methods of one open node."""
 
@@ -46,6 +40,7 @@ class Service:
         self._engine = engine
         self._stop = stop
         self._trust = TrustMethods(engine)
+        self._demand = DemandMethods(engine)
         self._answers: dict[str, asyncio.Future[bool]] = {}
         self._unary: dict[str, Callable[[Json], Awaitable[Any]]] = {
             "device": self._device,
@@ -69,6 +64,7 @@ class Service:
             "pair_answer": self._answer("pair"),
             "join_answer": self._answer("join"),
             **self._trust.table(),
+            **self._demand.table(),
         }
         self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
             "watch": self._watch,
@@ -155,7 +151,7 @@ class Service:
         collection, id = text(params, "collection"), text(params, "id")
         found = await self._engine.reader.get(text(params, "database"), collection, id)
         if found is None:
-            raise NotFoundError(f"no record {collection}/{id} in {params['database']}")
+            return await self._demand.elsewhere(params)
         if not params.get("meta"):
             return found.value
         return {**found.value, "_meta": self._engine.directory.describe(found)}

@@ -13,6 +13,7 @@ from ..crypto.identity import short_id
 from ..storage import peer_rows
 from ..storage.peer_rows import AddressSource
 from ..storage.store import Conn
+from ..sync.demand import Demand
 from ..sync.fetch import FetchPlan
 from ..sync.messages import Batch, Reason
 from ..sync.session_events import (
@@ -26,6 +27,7 @@ from ..sync.session_events import (
     ReadEntries,
     SharedScopesChanged,
 )
+from ..sync.sharing import Sharing
 from ..sync.vectors import Holdings
 from .channel import SecureChannel
 from .committer import Staged
@@ -90,9 +92,7 @@ class Switchboard(Office):
         self._note_seen(device.sig_pk)
         self._engine.tell("connected", self._named(link))
         try:
-            await link.run(
-                self._engine.reach.opening(link, self._engine.mesh.sharing_with(device.sig_pk))
-            )
+            await link.run(self._engine.reach.opening(link, self.sharing_on(link)))
         finally:
             self.links.pop(key, None)
             self.traffic_ended.add(link.traffic)
@@ -157,7 +157,12 @@ class Switchboard(Office):
             if device is None or not device.active:
                 link.deliver(CloseRequested(Reason.REMOVED))
             else:
-                link.deliver(SharedScopesChanged(mesh.sharing_with(link.device)))
+                link.deliver(SharedScopesChanged(self.sharing_on(link)))
+
+    def sharing_on(self, link: Link) -> Sharing:
+        """What is shared on a link, with what either side takes on demand now."""
+        asked = self._engine.demands.asked
+        return self._engine.mesh.sharing_with(link.device, asked, link.asks)
 
     def hang_up(self) -> None:
         """Say goodbye on every link."""
@@ -265,6 +270,7 @@ class Switchboard(Office):
         """The peer told which store it is and where it listens: drop a second link to it."""
         link.remote_state = state = dict(greeting.device_state)
         self._engine.reach.greeted(link)
+        self._engine.demands.ask_on(link)
         port = state.get("port")
         if not link.channel.initiator and isinstance(port, int) and 0 < port < 65536:
             address = Address(link.channel.remote.host, port)
@@ -310,6 +316,9 @@ class Switchboard(Office):
                 link.want_proof(scope, instance, seq)
         finally:
             self._comparing.discard((link.key, scope))
+
+    def demanded(self, link: Link, message: Demand) -> None:
+        self._engine.demands.heard(link, message)
 
     def fork_seen(self, link: Link, fork: DeclareFork) -> None:
         """Only a claim so far: anybody can tell a made-up id."""

@@ -18,6 +18,17 @@ from itertools import pairwise
 from typing import Any
 
 from .batch import BATCH_TYPE, Batch, Run, Segment, decode_batch, encode_batch
+from .demand import (
+    ANSWER_TYPE,
+    ASK_TYPE,
+    QUESTION_TYPE,
+    Answer,
+    Ask,
+    Demand,
+    Question,
+    decode_demand,
+    encode_demand,
+)
 from .errors import DecodeError
 from .limits import CONTROL_BYTES_MAX, CONTROL_TOKENS_MAX
 from .packing import pack, unpack
@@ -39,12 +50,15 @@ from .session_limits import (
 
 __all__ = [
     "Ack",
+    "Answer",
+    "Ask",
     "Batch",
     "Digests",
     "Goodbye",
     "Greeting",
     "Have",
     "Message",
+    "Question",
     "Reason",
     "Root",
     "Run",
@@ -151,11 +165,13 @@ class Goodbye:
     text: str
 
 
-Message = Greeting | Digests | VectorMessage | Want | Batch | Ack | Have | Root | Goodbye
+Message = Greeting | Digests | VectorMessage | Want | Batch | Ack | Have | Root | Goodbye | Demand
 
 
-def encode(message: Message) -> bytes:
+def encode(message: Message) -> bytes:  # noqa: C901 - a flat branch for each message
     """The frame of a message: a type byte and its content."""
+    if isinstance(message, Ask | Question | Answer):
+        return encode_demand(message)
     match message:
         case Greeting(version, features, device_state, credit, control, root):
             content = {
@@ -196,6 +212,8 @@ def decode(frame: bytes) -> Message:
     kind = frame[0]
     if kind == BATCH_TYPE:
         return decode_batch(frame)
+    if kind in (ASK_TYPE, QUESTION_TYPE, ANSWER_TYPE):
+        return decode_demand(frame)
     if kind not in _DECODERS:
         raise DecodeError(f"frame: type 0x{kind:02x} is unknown")
     large = _DECODERS[kind] is _vector

@@ -216,6 +216,26 @@ def decide(item: Item, giver: Party, taker: Party) -> Decision:
     return Decision(True, taker.policy.mode, "nothing stands against it")
 
 
+def decide_asked(item: Item, giver: Party, taker: Party) -> Decision:
+    """Whether `giver` hands out one item because `taker` asked for it.
+
+    Asking widens what a device takes: modes `on-demand` and `window` and its own direction. It
+    changes nothing about membership, levels, consent and what is to stay where it was written.
+    """
+    for party in (giver, taker):
+        refused = _by_standing(item, party) or _by_agreement(party.policy)
+        if refused is not None:
+            return refused
+    if item.author == giver.id and giver.policy.direction == "receive":
+        return Decision(False, "direction", "what this device writes stays there: receive")
+    return Decision(True, "on-demand", "it was asked for")
+
+
+def when_asked(policy: Policy) -> Policy:
+    """What a device wants of a database while it asks for all of it."""
+    return policy._replace(mode="full") if policy.mode in ("on-demand", "window") else policy
+
+
 def _by_standing(item: Item, party: Party) -> Decision | None:
     if party.level not in LEVELS:
         return Decision(False, "membership", "a device that is no active member gets nothing")

@@ -22,12 +22,15 @@ from .errors import DecodeError
 from .fetch import FetchPlan
 from .messages import (
     Ack,
+    Answer,
+    Ask,
     Batch,
     Digests,
     Goodbye,
     Greeting,
     Have,
     Message,
+    Question,
     Reason,
     Root,
     VectorMessage,
@@ -49,6 +52,8 @@ from .session_events import (
     BatchRefused,
     BatchStored,
     CloseRequested,
+    DeclareDemand,
+    Demanded,
     Effect,
     EntriesRead,
     Event,
@@ -130,6 +135,8 @@ def _handle(turn: Turn, event: Event) -> None:  # noqa: C901 - a flat branch for
             # A removed device is told nothing, not even that it was removed.
             silent = reason in (Reason.CONNECTION_LOST, Reason.REMOVED)
             turn.close(reason, text, farewell=not silent)
+        case Demanded(message):
+            turn.demand(message)
         case Opened():
             _on_opened(turn, event)
         case _:
@@ -161,15 +168,47 @@ def _on_frame(turn: Turn, frame: bytes) -> None:
         turn.close(Reason.OUT_OF_ORDER, "a session begins with one greeting from each side")
     elif not turn.telling.met and _is_about_data(message):
         turn.close(Reason.MEMBERSHIP_FIRST, "the membership logs are not the same yet")
-    else:
+    elif not (turn.telling.echoes and _is_of_other_terms(turn, message)):
         _on_message(turn, message, len(frame))
+
+
+def _is_of_other_terms(turn: Turn, message: Message) -> bool:
+    """Of what comes before the echo of our *ask* only what is about membership counts."""
+    match message:
+        case Root(control):
+            turn.knowledge = turn.knowledge._replace(control=control, root_is_old=False)
+            settle_control(turn)
+            return True
+        case Digests():
+            return True
+        case VectorMessage(scope) | Have(scope):
+            return scope != CONTROL_SCOPE
+        case _:
+            return False
+
+
+def _on_ask(turn: Turn, ask: Ask) -> None:
+    """They take something now that they hold on demand, or had heard that we do."""
+    if not ask.is_echo:
+        # Our digests under the new terms are told even if they are the same.
+        assert turn.telling.told is not None, "data flows before we greeted"
+        turn.telling = turn.telling._replace(told=(turn.telling.told[0], b""))
+        turn.effects.append(DeclareDemand(ask))
+    elif not turn.telling.echoes:
+        turn.ignore()
+    else:
+        turn.telling = turn.telling._replace(echoes=turn.telling.echoes - 1)
+        if not turn.telling.echoes:
+            turn.unsettle(moved=True)
+            if turn.phase in (Phase.COMPARING, Phase.STREAMING):
+                _compare_anew(turn)
 
 
 def _is_about_data(message: Message) -> bool:
     match message:
         case Batch(scope) | Want(scope) | VectorMessage(scope) | Ack(scope) | Have(scope):
             return scope != CONTROL_SCOPE
-        case Digests():
+        case Digests() | Ask() | Question() | Answer():
             return True
         case Greeting() | Root() | Goodbye():
             return False
@@ -177,7 +216,9 @@ def _is_about_data(message: Message) -> bool:
             assert_never(message)
 
 
-def _on_message(turn: Turn, message: Message, frame_bytes: int) -> None:
+def _on_message(  # noqa: C901 - a flat branch for each message
+    turn: Turn, message: Message, frame_bytes: int
+) -> None:
     match message:
         case Batch():
             on_batch(turn, message, frame_bytes)
@@ -195,6 +236,10 @@ def _on_message(turn: Turn, message: Message, frame_bytes: int) -> None:
             on_digests(turn, message)
         case Greeting():
             on_greeting(turn, message)
+        case Ask():
+            _on_ask(turn, message)
+        case Question() | Answer():
+            turn.effects.append(DeclareDemand(message))
         case Goodbye():
             pass  # `_on_frame` has closed already.
         case _:

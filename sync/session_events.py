@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from .demand import Demand
 from .messages import Batch, Reason, Run
 from .session_limits import PROTOCOL_VERSION
 from .sharing import Sharing
@@ -126,6 +127,13 @@ class SharedScopesChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Demanded:
+    """We ask for something, or answer. What is said before data may flow is not sent."""
+
+    message: Demand
+
+
+@dataclass(frozen=True, slots=True)
 class PlanReleased:
     """Another session gave up ranges that this peer may have."""
 
@@ -148,6 +156,7 @@ Event = (
     | TimerFired
     | SharedScopesChanged
     | PlanReleased
+    | Demanded
     | CloseRequested
 )
 
@@ -236,6 +245,13 @@ class DeclareFork:
     theirs: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class DeclareDemand:
+    """The peer asks for something, or answers; both know that they share a membership log."""
+
+    message: Demand
+
+
 Effect = (
     SendFrame
     | ReadEntries
@@ -247,4 +263,5 @@ Effect = (
     | DeclareGreeting
     | DeclareProof
     | DeclareFork
+    | DeclareDemand
 )

@@ -54,6 +54,13 @@ IGNORED_MAX = 10_000
 # Control digests of either side that are remembered until the first match.
 CONTROLS_TOLD_MAX = 256
 
+# What is asked for on demand: databases at once, one record, questions that wait for an answer.
+ASKED_MAX = 256
+DEMAND_TOKENS_MAX = 512
+ANSWER_BYTES_MAX = 1_000_000
+NUMBER_MAX = 2**32 - 1
+QUESTIONS_OPEN_MAX = 16
+
 GREETING_MS = 10_000
 QUIET_MS = 20
 ANNOUNCE_MS = 20

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from .demand import Ask, Demand
 from .fetch import FetchPlan
 from .messages import Goodbye, Message, Reason, Root, encode
 from .session_events import (
@@ -90,6 +91,10 @@ class Telling(NamedTuple):
     moved: bool = False
     """Our holdings changed since the QUIET timer was started."""
     announce: frozenset[Log] = frozenset()
+    ask: Ask | None = None
+    """What we take on demand, to be told as soon as data may flow."""
+    echoes: int = 0
+    """How often we told it, and have not had it back. Until then they compare under other terms."""
 
 
 class Comparison(NamedTuple):
@@ -294,12 +299,30 @@ class Turn:
         their_controls = telling.controls_heard | ({heard} if heard else set())
         if our_controls & their_controls:
             self.telling = telling._replace(
-                met=True, controls_told=frozenset(), controls_heard=frozenset()
+                met=True, controls_told=frozenset(), controls_heard=frozenset(), ask=None
             )
+            if telling.ask is not None:
+                self._say_ask(telling.ask)
         elif max(len(our_controls), len(their_controls)) <= CONTROLS_TOLD_MAX:
             self.telling = telling._replace(
                 controls_told=our_controls, controls_heard=their_controls
             )
+
+    def demand(self, message: Demand) -> None:
+        """Ask or answer. Before data may flow only the last *ask* is kept, and told then."""
+        if not isinstance(message, Ask):
+            if self.telling.met:
+                self.say(message)
+        elif self.telling.met:
+            self._say_ask(message)
+        else:
+            self.telling = self.telling._replace(ask=message)
+
+    def _say_ask(self, ask: Ask) -> None:
+        self.say(ask)
+        if not ask.is_echo:
+            self.telling = self.telling._replace(echoes=self.telling.echoes + 1)
+            self.knowledge = self.knowledge._replace(root=b"")
 
     def unsettle(self, *, moved: bool = False) -> None:
         """Digests are to be compared once nothing is in flight.

@@ -88,6 +88,10 @@ class FakeService:
     def on_device(self, d: dict[str, Any]) -> Any:
         return {"device": DEVICE, "mesh": "00" * 16}
 
+    def on_fetch(self, d: dict[str, Any]) -> Any:
+        row = {"device": PHONE["id"], "name": PHONE["name"], "complete": True}
+        return {"database": d["database"], "complete": True, "entries": 3, "from": [row]}
+
     def on_devices(self, d: dict[str, Any]) -> Any:
         return {"devices": [_row(DEVICE, True), _row(PHONE, False)]}
 

@@ -18,6 +18,7 @@ from random import Random
 from typing import assert_never
 
 from covey.sync.batch import Run, Segment, encode_batch
+from covey.sync.demand import Ask, Demand
 from covey.sync.fetch import FetchPlan
 from covey.sync.messages import (
     Ack,
@@ -38,9 +39,11 @@ from covey.sync.session_events import (
     BatchStored,
     Close,
     CloseRequested,
+    DeclareDemand,
     DeclareFork,
     DeclareGreeting,
     DeclareProof,
+    Demanded,
     Effect,
     EntriesRead,
     Event,
@@ -115,6 +118,7 @@ class Node:
         self.wanted: dict[tuple[bytes, bytes, int], bytes] = {}
         self.proofs: list[tuple[bytes, DeclareProof]] = []
         self.forks: list[DeclareFork] = []
+        self.demands: list[tuple[bytes, Demand]] = []
         self.ends: dict[bytes, Reason] = {}
         for scope, (database, privacy) in SCOPES.items():
             self.holdings.add_scope(scope, database, privacy)
@@ -229,6 +233,8 @@ class World:
         self.now_ms = 0
         self.channels: dict[tuple[bytes, bytes], Channel] = {}
         self.shared: dict[tuple[bytes, bytes], Sharing] = {}
+        self.by_ask: dict[frozenset[bytes], Sharing] = {}
+        """Who asks for everything to what is shared then."""
         self.decided: dict[tuple[bytes, int], Sharing] = {}
         """(instance, seq) of an operation to what is shared by it."""
 
@@ -275,6 +281,14 @@ class World:
             self.happen(
                 node, peer, HeadsAdvanced(CONTROL_SCOPE, node.instance, *head, seq - 1, frame)
             )
+
+    def ask(self, name: str, databases: tuple[bytes, ...]) -> None:
+        """This node takes everything now, or not any more."""
+        node = self.nodes[name]
+        asker = frozenset((node.id,)) if databases else frozenset[bytes]()
+        for peer in list(node.sessions):
+            self.happen(node, peer, Demanded(Ask(databases)))
+            self.happen(node, peer, SharedScopesChanged(self.by_ask[asker]))
 
     def _learn(self, node: Node) -> None:
         """What the newest decision that a node holds says counts there, before its peers know."""
@@ -324,6 +338,12 @@ class World:
                 node.proofs.append((peer, effect))
             case DeclareFork():
                 node.forks.append(effect)
+            case DeclareDemand(message):
+                node.demands.append((peer, message))
+                if isinstance(message, Ask):
+                    asker = frozenset((peer,)) if message.databases else frozenset[bytes]()
+                    self.happen(node, peer, Demanded(Ask(message.databases, is_echo=True)))
+                    self.happen(node, peer, SharedScopesChanged(self.by_ask[asker]))
             case DeclareGreeting():
                 pass
             case _:

@@ -10,12 +10,13 @@ import pytest
 
 from covey.crypto.identity import short_id
 from covey.node.audit import GATHER_MS, TOGETHER_MS, Audit
+from covey.node.demand_methods import NotFoundError
 from covey.node.happenings import Board, NodeEvent
 from covey.node.notes import NOTES_MS, Notes
 from covey.node.pairing import PairingWindow
 from covey.node.pairing_frames import PairingRefusedError
 from covey.node.parameters import UsageError
-from covey.node.service import NotFoundError, Service
+from covey.node.service import Service
 from covey.storage import event_rows
 from covey.storage.store import Conn
 from covey.sync.messages import Ack, Reason, encode_batch

@@ -70,6 +70,7 @@ JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("ls", "memory"), {"records"}),
     (("ls", "memory", "facts"), {"records"}),
     (("find", "memory", "facts", "text=likes tea"), {"records"}),
+    (("fetch", "memory"), {"database", "complete", "entries", "from"}),
     (("sync",), {"device", "mesh", "peers", "alarms", "reachable_all_synced"}),
     (("sync", "--wait"), {"device", "mesh", "peers", "alarms", "reachable_all_synced"}),
     (("status",), {"device", "mesh", "peers", "alarms", "reachable_all_synced"}),
