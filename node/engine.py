@@ -40,17 +40,15 @@ from .headings import HeadingNumbers
 from .ingest import Ingest
 from .ledger import Ledger, Log, Scope
 from .mesh import Mesh
+from .narrowing import Narrowing
 from .notes import Notes
 from .pairing import PairingWindow
 from .patience import Patience
 from .ports import (
     Address,
-    Announcement,
-    Browsing,
     Clock,
     Discovery,
     Entropy,
-    Sighting,
     Transport,
 )
 from .reach import Reach
@@ -116,6 +114,7 @@ class Engine:
         self.reach = Reach(self)
         self.directory = Directory(self)
         self.demands = Demands(self)
+        self.narrowing = Narrowing(self)
         self.trust = Trust(self)
         self.requests = Requests(self)
 
@@ -128,6 +127,7 @@ class Engine:
         await self.mesh.learned(())
         await self.ingest.resume()
         await take_carried(self)
+        await self.narrowing.start()
 
     def _put_off(self) -> None:
         """Entries that we crashed at, or that the disk refused to apply, are tried again later."""
@@ -311,6 +311,7 @@ class Engine:
 
     def _membership_changed(self) -> None:
         """The registry is another one: links, dialling and waiting entries depend on it."""
+        self.narrowing.membership_changed()
         self.switchboard.membership_changed()
         self.reach.membership_changed()
         self.trust.membership_changed()
@@ -434,12 +435,6 @@ class Engine:
     def attempts_changed(self) -> None:
         """An attempt to reach somebody ended: whoever waits for links looks again."""
         self.patience.look_again()
-
-    async def announce(self, service: str, properties: dict[str, str]) -> Announcement | None:
-        return await self.reach.announce(service, properties)
-
-    async def browse(self, service: str, seen: Callable[[Sighting], None]) -> Browsing:
-        return await self.reach.browse(service, seen)
 
 
 class PolicyError(CoveyError):

@@ -200,7 +200,7 @@ class Joiner:
             found[sighting.instance] = sighting
             news.set()
 
-        browsing = await self._engine.browse(SERVICE_PAIRING, seen)
+        browsing = await self._engine.reach.browse(SERVICE_PAIRING, seen)
         try:
             await within(self._engine.clock, self._timeout_ms, self._settled(found, news))
         except DeadlinePassed:

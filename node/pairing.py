@@ -133,7 +133,7 @@ class PairingWindow:
         timer = asyncio.ensure_future(self._expire())
         try:
             engine.tell("pairing_opened", {"level": self._level})
-            announcement = await engine.announce(SERVICE_PAIRING, {"v": "1", "t": tag})
+            announcement = await engine.reach.announce(SERVICE_PAIRING, {"v": "1", "t": tag})
             yield {
                 "event": "code",
                 "code": self._code,

@@ -188,6 +188,16 @@ def _log_kept(detail: Detail) -> str:
     return f"The log now keeps {kept}{age}"
 
 
+def _narrowed(detail: Detail) -> str:
+    database, takes = _field(detail, "database", "a database"), _field(detail, "takes", "less")
+    copies = {
+        "removed": "its copy here was removed",
+        "not proved elsewhere": "its copy here stays, as no other is proved to be whole",
+    }
+    copy = copies.get(str(detail.get("copy")), "what is here stays")
+    return f"This device takes {takes} of {database} from now on; {copy}"
+
+
 # The table -------------------------------------------------------------------------------------
 
 ALARMS: dict[str, Callable[[Detail], str]] = {
@@ -260,6 +270,7 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
     "unlocking_changed": lambda d: f"How this home is unlocked was changed{_why(d)}",
     "new_instance": lambda _: "This home was copied or put back: it writes as a new instance now",
     "fork_healed": lambda d: f"A forked log was healed (instance {_field(d, 'instance', '?')})",
+    "narrowed": _narrowed,
     "log_kept": _log_kept,
     "unreadable": lambda d: (
         f"Event {_field(d, 'number', '?')} cannot be read: `covey log verify` tells more"

@@ -51,7 +51,7 @@ async def test_a_window_that_closes_while_a_second_one_is_waited_for_is_not_join
     """The device that showed the code shows another one by now, under another tag."""
     async with World() as world:
         device, windows = await world.founder("phone"), Windows()
-        device.engine.browse = windows.browse  # type: ignore[assignment, method-assign]
+        device.engine.reach.browse = windows.browse  # type: ignore[assignment, method-assign]
         joining = Joiner(device.engine, CODE, None, "aaaa", 5_000, None).run()
         assert (await anext(joining))["event"] == "searching"
         searching = asyncio.ensure_future(anext(joining))

@@ -293,7 +293,7 @@ async def test_no_code_is_empty_while_the_window_is_being_announced(tmp_path: Pa
             announcing.set()
             await go_on.wait()
 
-        world.admin.engine.announce = announce  # type: ignore[method-assign]
+        world.admin.engine.reach.announce = announce  # type: ignore[method-assign]
         window = world.window()
         opening = asyncio.create_task(window.open())
         await announcing.wait()
@@ -378,11 +378,11 @@ async def test_an_announcement_that_fails_leaves_no_window_open(tmp_path: Path) 
         async def announce(service: str, properties: dict[str, str]) -> None:
             raise OSError("no such device")
 
-        whole = world.admin.engine.announce
-        world.admin.engine.announce = announce  # type: ignore[method-assign]
+        whole = world.admin.engine.reach.announce
+        world.admin.engine.reach.announce = announce  # type: ignore[method-assign]
         with pytest.raises(OSError, match="no such device"):
             await world.window().open()
-        world.admin.engine.announce = whole  # type: ignore[method-assign]
+        world.admin.engine.reach.announce = whole  # type: ignore[method-assign]
         window = world.window()
 
         await join(world.joiner, await window.open(), world.admin.address)
