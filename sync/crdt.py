@@ -43,6 +43,7 @@ from .record_state import (
     encode_meta,
     split_chunks,
 )
+from .registers import Registers
 from .values import from_plain, to_plain
 
 AUTOMERGE_VERSION = "1.0.0rc1"
@@ -62,13 +63,15 @@ _COMPACT_CHUNKS_MIN = 32
 _Work = Callable[[dict[str, Any], Transaction], tuple[str, ...]]
 
 
-def create(actor: bytes, value: dict[str, Any], *, entry_seq: int) -> NewChange:
+def create(actor: bytes, value: dict[str, Any], *, entry_seq: int, hlc: int = 0) -> NewChange:
     """The first change of a record that nobody here has heard of, in entry `entry_seq` of `actor`.
+
+    `hlc` is the time of that entry, here and in the next functions.
 
     Raises: BadValueError if `value` is not what a record may hold, or too large.
     """
     tail = _own_tail(first_tail(to_plain(value), actor))
-    return NewChange(tail, state_of_first(decode_tail(tail, actor), actor, entry_seq), None)
+    return NewChange(tail, state_of_first(decode_tail(tail, actor), actor, entry_seq, hlc), None)
 
 
 def edit(
@@ -79,6 +82,7 @@ def edit(
     entry_seq: int,
     replace: bool,
     rewrite: Collection[str] = (),
+    hlc: int = 0,
 ) -> NewChange | None:
     """The change that gives the fields of `value` to the record; None if they are so already.
 
@@ -100,10 +104,10 @@ def edit(
         )  # fmt: skip
         return (*removed, *written)
 
-    return _write(state, actor, entry_seq, work)
+    return _write(state, actor, (entry_seq, hlc), work)
 
 
-def delete(state: RecordState, actor: bytes, *, entry_seq: int) -> NewChange | None:
+def delete(state: RecordState, actor: bytes, *, entry_seq: int, hlc: int = 0) -> NewChange | None:
     """The change that deletes the record; None if it is deleted."""
 
     def work(old: dict[str, Any], writer: Transaction) -> tuple[str, ...]:
@@ -112,11 +116,11 @@ def delete(state: RecordState, actor: bytes, *, entry_seq: int) -> NewChange | N
         writer.put(_ENGINE.root, DELETED_KEY, True, False)
         return (DELETED_KEY,)
 
-    return None if state.deleted else _write(state, actor, entry_seq, work)
+    return None if state.deleted else _write(state, actor, (entry_seq, hlc), work)
 
 
 def apply(
-    state: RecordState | None, actor: bytes, change: bytes | Change, entry_seq: int
+    state: RecordState | None, actor: bytes, change: bytes | Change, entry_seq: int, hlc: int = 0
 ) -> RecordState:
     """The record after a change of `actor`, a tail or already decoded, from its entry `entry_seq`.
 
@@ -128,7 +132,7 @@ def apply(
         change = decode_tail(change, actor)
     assert change.actor == actor
     if state is None:
-        return state_of_first(change, actor, entry_seq)
+        return state_of_first(change, actor, entry_seq, hlc)
     live = _open(state)
     state.live = live
     if change.seq <= state.actors.get(actor, 0):
@@ -138,17 +142,18 @@ def apply(
     verdict = live.history.judge(change)
     heads = _next_heads(state, change)
     # From here on the state owns no document: the library may leave a half-changed one.
-    state.live = Live(live.history, None, None)
+    state.live = Live(live.history, None, None, live.registers)
     try:
         document, plain = _applied(state, live.document, change.chunk, _hashes(heads))
     except EngineError:
         raise GateError(GateRefusal.ENGINE) from None
     live.history.add(change, verdict)
     state.live = None
-    return _next(state, change, heads, entry_seq, Live(live.history, document, plain))
+    after = Live(live.history, document, plain, _with(live.registers, change))
+    return _next(state, change, heads, (entry_seq, hlc), after)
 
 
-def state_of_first(change: Change, actor: bytes, entry_seq: int) -> RecordState:
+def state_of_first(change: Change, actor: bytes, entry_seq: int, hlc: int = 0) -> RecordState:
     """The record that a first change makes. Does not touch the library if the change is flat.
 
     Raises: GateError if it is no first change, or not to be let in.
@@ -166,8 +171,9 @@ def state_of_first(change: Change, actor: bytes, entry_seq: int) -> RecordState:
         except EngineError:
             raise GateError(GateRefusal.ENGINE) from None
         live = Live(history, document, plain)
-    value = None if change.deletes_record else _shown(plain, change.root_keys)
-    return RecordState(heads, {actor: 1}, {actor: entry_seq}, (chunk,), value, live)
+    value = None if change.deletes_record else shown(plain, change.root_keys)
+    stamps = {actor: (hlc,)}
+    return RecordState(heads, {actor: 1}, {actor: entry_seq}, (chunk,), value, live, stamps)
 
 
 def with_entry(state: RecordState, actor: bytes, entry_seq: int) -> RecordState:
@@ -195,18 +201,75 @@ def encode_state(state: RecordState) -> tuple[bytes | None, bytes]:
     return None if single else b"".join(chunks), encode_meta(state)
 
 
-def decode_state(doc: bytes | None, meta: bytes, first_change: Callable[[], Change]) -> RecordState:
-    """The state that `encode_state` gave. `first_change` is asked for if `doc` is None.
+def decode_state(
+    doc: bytes | None, meta: bytes, first_change: Callable[[], Change], hlc: int = 0
+) -> RecordState:
+    """The state that `encode_state` gave. `first_change`, of time `hlc`, is asked for if `doc` is
+    None.
 
     Nothing is opened: `value` is read from the document when it is asked for.
 
     Raises: DecodeError if the bytes are damaged, and what `first_change` raises.
     """
-    heads, actors, past = decode_meta(meta)
+    known = decode_meta(meta)
     if doc is None:
         change = first_change()
-        return state_of_first(change, change.actor, past.get(change.actor, 0))
-    return RecordState(heads, actors, past, split_chunks(doc), Unread(_value_of))
+        return state_of_first(change, change.actor, known.past.get(change.actor, 0), hlc)
+    return RecordState(
+        known.heads,
+        known.actors,
+        known.past,
+        split_chunks(doc),
+        Unread(_value_of),
+        None,
+        known.stamps,
+        known.contested,
+    )
+
+
+def registers_of(state: RecordState) -> Registers:
+    """What the changes of a record say, place by place. Not to be changed.
+
+    Raises: GateError(ENGINE) if the document has to be opened for it, and cannot be.
+    """
+    live = _kept_open(state)
+    if live.registers is None:
+        changes = []
+        for chunk in _change_chunks(state, live):
+            actor = outline_of(chunk).actor
+            changes.append(decode_tail(shorten(chunk, actor), actor))
+        live.registers = Registers(changes)
+    return live.registers
+
+
+def heads_of(state: RecordState) -> list[tuple[Head, bytes, int]]:
+    """Each head, with the instance that wrote it and the seq of that change."""
+    wanted = {head.hash: head for head in state.heads}
+    outlines = map(outline_of, _change_chunks(state, _kept_open(state)))
+    return [(wanted[o.hash], o.actor, o.seq) for o in outlines if o.hash in wanted]
+
+
+def _kept_open(state: RecordState) -> Live:
+    state.live = live = _open(state)
+    return live
+
+
+def _change_chunks(state: RecordState, live: Live) -> Sequence[bytes]:
+    if state.chunks[0][8] == CHANGE_CHUNK:
+        return state.chunks
+    try:
+        if live.document is None:
+            live.document = _ENGINE.open_document(state.chunks)
+        return _ENGINE.change_chunks(live.document)
+    except EngineError:
+        live.document = None
+        raise GateError(GateRefusal.ENGINE) from None
+
+
+def _with(registers: Registers | None, change: Change) -> Registers | None:
+    if registers is not None:
+        registers.add(change)
+    return registers
 
 
 def compacted(state: RecordState) -> RecordState:
@@ -216,15 +279,17 @@ def compacted(state: RecordState) -> RecordState:
         saved = _ENGINE.save_document(document or _ENGINE.open_document(state.chunks))
     except EngineError:
         if state.live is not None:
-            state.live = Live(state.live.history, None, None)
+            state.live = Live(state.live.history, None, None, state.live.registers)
         return state
     return _like(state, chunks=(saved,))
 
 
-def _write(state: RecordState, actor: bytes, entry_seq: int, work: _Work) -> NewChange | None:
+def _write(
+    state: RecordState, actor: bytes, entry: tuple[int, int], work: _Work
+) -> NewChange | None:
     live = _open(state)
     # Until the new change is in order, the state owns no document: a failed one is dropped.
-    state.live = Live(live.history, None, None)
+    state.live = Live(live.history, None, None, live.registers)
     live, touched, chunk = _transacted(state, live, actor, work)
     if chunk is None:
         state.live = live
@@ -239,7 +304,8 @@ def _write(state: RecordState, actor: bytes, entry_seq: int, work: _Work) -> New
         raise GateError(GateRefusal.ENGINE) from None
     live.history.add(change, verdict)
     state.live = None
-    after = _next(state, change, heads, entry_seq, Live(live.history, live.document, plain))
+    opened = Live(live.history, live.document, plain, _with(live.registers, change))
+    after = _next(state, change, heads, entry, opened)
     fields = tuple(sorted(set(touched)))
     return NewChange(tail, after, None if set(fields) == set(change.root_keys) else fields)
 
@@ -255,7 +321,7 @@ def _transacted(
             plain = live.plain
             if plain is None:
                 plain = _ENGINE.read_document(document, _hashes(state.heads))
-            opened = Live(live.history, document, plain)
+            opened = Live(live.history, document, plain, live.registers)
             return opened, *_ENGINE.transact(document, actor, partial(work, plain))
         except EngineError:
             continue
@@ -307,10 +373,10 @@ def _value_of(state: RecordState) -> dict[str, Any] | None:
     except EngineError:
         live.document = None
         raise GateError(GateRefusal.ENGINE) from None
-    return _shown(live.plain, live.plain)
+    return shown(live.plain, live.plain)
 
 
-def _shown(plain: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+def shown(plain: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
     """The fields for the application: without those that start with `$`."""
     if "$" in "".join(names):
         plain = {name: item for name, item in plain.items() if name[:1] != "$"}
@@ -341,18 +407,22 @@ def _next(
     state: RecordState,
     change: Change,
     heads: tuple[Head, ...],
-    entry_seq: int,
+    entry: tuple[int, int],
     live: Live,
 ) -> RecordState:
     actor, plain = change.actor, live.plain
     assert plain is not None
+    entry_seq, hlc = entry
+    times = state.stamps.get(actor, (0,) * (change.seq - 1))
     return RecordState(
         heads,
         {**state.actors, actor: change.seq},
         {**state.past, actor: max(entry_seq, state.past.get(actor, 0))},
         (*state.chunks, change.chunk),
-        None if all(head.deletes for head in heads) else _shown(plain, plain),
+        None if all(head.deletes for head in heads) else shown(plain, plain),
         live,
+        {**state.stamps, actor: (*times, hlc)},
+        state.contested or len(change.deps) < len(state.heads),
     )
 
 
@@ -365,5 +435,12 @@ def _like(
     """The same record, and the owner of what `state` has open."""
     live, state.live = state.live, None
     return RecordState(
-        state.heads, state.actors, past or state.past, chunks or state.chunks, state.held, live
+        state.heads,
+        state.actors,
+        past or state.past,
+        chunks or state.chunks,
+        state.held,
+        live,
+        state.stamps,
+        state.contested,
     )

@@ -6,12 +6,13 @@ be a saved document. The document itself is opened by crdt.py when it is needed.
 
 In the store, `doc` is the chunks one after the other (each says its own length), and `meta` is
 canonical msgpack: `[[[hash, max_op, deletes], …], [[instance, seq in the document], …],
-[[instance, seq of the entry], …]]`, all sorted. A record of a single change has no `doc`: the
+[[instance, seq of the entry], …], [[instance, [time of its changes, …]], …], contested]`, all
+sorted; an older store has only the first three. A record of a single change has no `doc`: the
 store keeps a pointer to the entry instead. Neither is part of the protocol; a DecodeError for
 them says that the store is damaged. Sizes are in bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .change import CHUNK_MAGIC
@@ -19,6 +20,7 @@ from .column_reading import read_number
 from .errors import DecodeError, GateError
 from .history import History
 from .packing import pack, unpack
+from .registers import Registers
 
 _META_BYTES_MAX = 16_777_216
 _META_TOKENS_MAX = 1_000_000
@@ -35,23 +37,33 @@ class Head(NamedTuple):
 class Live:
     """The opened form of a state, owned by one state at a time."""
 
-    __slots__ = ("document", "history", "plain")
+    __slots__ = ("document", "history", "plain", "registers")
 
-    def __init__(self, history: History, document: Any, plain: dict[str, Any] | None) -> None:
+    def __init__(
+        self,
+        history: History,
+        document: Any,
+        plain: dict[str, Any] | None,
+        registers: Registers | None = None,
+    ) -> None:
         self.history = history
         self.document = document  # None before it is needed, and after it failed
         self.plain = plain  # what was read from the document; None if that was not done yet
+        self.registers = registers  # None before somebody asks for them
 
 
 class RecordState:
     """A record after some of its changes. To its users a value: nothing of it is to be changed.
+
+    `stamps` maps instances to the time (HLC) of each of their changes, in order. `contested` says
+    that there ever were changes that did not know of one another.
 
     `heads` are sorted by hash. `actors` maps instances to the sequence number, in the document,
     of their last change; `past` to the seq of the last entry of their log that changed the
     record, which is the version vector that the next change carries.
     """
 
-    __slots__ = ("_value", "actors", "chunks", "heads", "live", "past")
+    __slots__ = ("_value", "actors", "chunks", "contested", "heads", "live", "past", "stamps")
 
     def __init__(
         self,
@@ -61,6 +73,8 @@ class RecordState:
         chunks: tuple[bytes, ...],
         value: Any,
         live: Live | None = None,
+        stamps: Mapping[bytes, tuple[int, ...]] = {},
+        contested: bool = False,
     ) -> None:
         self.heads = heads
         self.actors = actors
@@ -68,6 +82,8 @@ class RecordState:
         self.chunks = chunks
         self._value = value
         self.live = live  # for crdt.py alone
+        self.stamps = stamps
+        self.contested = contested
 
     @property
     def held(self) -> Any:
@@ -114,14 +130,33 @@ def encode_meta(state: RecordState) -> bytes:
     heads = [list(head) for head in state.heads]
     actors = [list(item) for item in sorted(state.actors.items())]
     past = [list(item) for item in sorted(state.past.items())]
-    return pack([heads, actors, past])
+    stamps = [[actor, list(times)] for actor, times in sorted(state.stamps.items())]
+    return pack([heads, actors, past, stamps, state.contested])
 
 
-def decode_meta(meta: bytes) -> tuple[tuple[Head, ...], dict[bytes, int], dict[bytes, int]]:
-    """Heads, actors and past. Raises: DecodeError."""
+class Meta(NamedTuple):
+    """What the store keeps of a state beside its chunks."""
+
+    heads: tuple[Head, ...]
+    actors: dict[bytes, int]
+    past: dict[bytes, int]
+    stamps: dict[bytes, tuple[int, ...]]
+    contested: bool
+
+
+def decode_meta(meta: bytes) -> Meta:
+    """The `meta` of a state. Raises: DecodeError."""
     try:
-        heads, actors, past = unpack(meta, bytes_max=_META_BYTES_MAX, tokens_max=_META_TOKENS_MAX)
-        return tuple(Head(*head) for head in heads), dict(actors), dict(past)
+        found = unpack(meta, bytes_max=_META_BYTES_MAX, tokens_max=_META_TOKENS_MAX)
+        heads, actors, past, *more = found
+        stamps, contested = more or ([], len(heads) > 1)
+        return Meta(
+            tuple(Head(*head) for head in heads),
+            dict(actors),
+            dict(past),
+            {actor: tuple(times) for actor, times in stamps},
+            contested,
+        )
     except (TypeError, ValueError):
         raise DecodeError("the state of a record is not of its form") from None
 

@@ -1,0 +1,210 @@
+"""Resolution: the value of a record that was written to apart, and the conflicts in it.
+
+A *conflict* is a contest of registers.py with what is known of it: the rule that decided or leaves
+it open, the candidates with device and time, and what became of it. It is *open* while it waits
+for a person, *settled* if a rule decided, and *resolved* once somebody wrote there who had seen
+the candidates. All of it is a function of the changes of the record and the rules, so every device
+has the same value, the same inbox and the same history, in whatever order changes came.
+
+To delete a record while another device edits it is a conflict of the record as a whole: the edit
+survives, unless the rule for `$deleted` is `delete-wins`.
+
+Spec: docs/protocol.md, section 13. Devices are 32 bytes; conflict ids 10.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from . import crdt
+from .change import DELETED_KEY, OpId
+from .record_state import RecordState
+from .registers import Contest, Place
+from .rules import LAST_WRITER_WINS, Candidate, Outcome, Rule, settle
+from .values import from_plain
+
+CONFLICT_LABEL = b"cvy-conflict-id1"
+CONFLICT_ID_BYTES = 10
+DELETE_WINS, EDIT_WINS = "delete-wins", "edit-wins"
+
+Stamp = Callable[[bytes, int], tuple[int, bytes]]
+"""An instance and the seq of a change of it, to its time (HLC) and device."""
+RuleOf = Callable[[str], str]
+"""The name of the rule for a root field; for `$deleted` that of deletions."""
+
+
+class Known(NamedTuple):
+    """One candidate, as people see it."""
+
+    value: Any
+    """In the application's form; None for a deletion."""
+    device: bytes
+    hlc: int
+    deletes: bool = False
+
+
+class Conflict(NamedTuple):
+    """One conflict of one record."""
+
+    id: bytes
+    field: str
+    """The root field and what is in it, joined by dots; empty for the record as a whole."""
+    rule: str
+    state: str
+    """`open`, `settled` or `resolved`."""
+    candidates: tuple[Known, ...]
+    """In order of time."""
+    value: Any
+    """What counts now, or what counted before it was resolved; in the application's form."""
+    reembed: bool = False
+    resolved_by: bytes = b""
+    resolved_hlc: int = 0
+
+
+class Resolution(NamedTuple):
+    """What a record is, and what is or was in dispute about it."""
+
+    value: dict[str, Any] | None
+    conflicts: tuple[Conflict, ...]
+
+
+class Resolver(NamedTuple):
+    """What is known beside the changes of a record."""
+
+    name: bytes
+    """Database, collection and id, in any one spelling: part of the ids of conflicts."""
+    stamp: Stamp
+    rule_of: RuleOf
+    own_rules: Mapping[str, Rule] = {}
+
+
+def resolve(state: RecordState, resolver: Resolver) -> Resolution:
+    """The value and the conflicts of a record whose state is `contested`.
+
+    Raises: GateError(ENGINE) if its document cannot be opened.
+    """
+    registers = crdt.registers_of(state)
+    origin = _origin(state, resolver)
+    outcomes: dict[Place, Outcome] = {}
+
+    def choose(contest: Contest) -> Any:
+        outcome = _settle(contest, resolver, origin)
+        outcomes[contest.place] = outcome
+        return outcome.value
+
+    contests = [c for c in registers.contests(choose) if c.place != (DELETED_KEY,)]
+    plain = registers.value(choose)
+    conflicts = [_conflict(contest, resolver, outcomes[contest.place]) for contest in contests]
+    conflicts += _ended(state, resolver, origin)
+    value = None if state.deleted else crdt.shown(plain, plain)
+    deletion = _deletion(state, resolver, value)
+    if deletion is not None:
+        conflicts.insert(0, deletion)
+        if deletion.rule == DELETE_WINS:
+            value = None
+    return Resolution(value, tuple(conflicts))
+
+
+def _origin(state: RecordState, resolver: Resolver) -> bytes:
+    """The device on which the record was born: that of the earliest first change."""
+    firsts = [resolver.stamp(actor, 1) for actor in state.actors]
+    return min(firsts)[1]
+
+
+def _settle(contest: Contest, resolver: Resolver, origin: bytes) -> Outcome:
+    rule = _rule(contest.place, resolver)
+    return settle(rule, _candidates(contest, resolver), origin, resolver.own_rules)
+
+
+def _rule(place: Place, resolver: Resolver) -> str:
+    return resolver.rule_of(str(place[0]))
+
+
+def _candidates(contest: Contest, resolver: Resolver) -> list[Candidate]:
+    return [
+        Candidate(*resolver.stamp(write.op[1], write.seq), write.op, write.value)
+        for write in contest.writes
+    ]
+
+
+def _conflict(contest: Contest, resolver: Resolver, outcome: Outcome) -> Conflict:
+    ordered = sorted(_candidates(contest, resolver), key=lambda one: one[:3])
+    return Conflict(
+        _id(resolver, contest.place, [write.op for write in contest.writes]),
+        field_text(contest.place),
+        _rule(contest.place, resolver),
+        "open" if outcome.is_open else "settled",
+        tuple(Known(_read(contest.place, one.value), one.device, one.hlc) for one in ordered),
+        _read(contest.place, outcome.value),
+        outcome.reembed,
+    )
+
+
+def _ended(state: RecordState, resolver: Resolver, origin: bytes) -> list[Conflict]:
+    """Conflicts that somebody resolved by a write that saw the candidates."""
+    found = []
+    registers = crdt.registers_of(state)
+    for contest, by, seq in registers.ended(lambda c: _settle(c, resolver, origin).value):
+        if contest.place == (DELETED_KEY,):
+            continue
+        outcome = _settle(contest, resolver, origin)
+        hlc, device = resolver.stamp(by[1], seq)
+        conflict = _conflict(contest, resolver, outcome)
+        found.append(conflict._replace(state="resolved", resolved_by=device, resolved_hlc=hlc))
+    return found
+
+
+def _deletion(
+    state: RecordState, resolver: Resolver, value: dict[str, Any] | None
+) -> Conflict | None:
+    """The record was deleted by one device and edited by another that did not know."""
+    if state.deleted or not any(head.deletes for head in state.heads):
+        return None
+    heads = crdt.heads_of(state)
+    rule = resolver.rule_of(DELETED_KEY)
+    known = []
+    for head, actor, seq in heads:
+        hlc, device = resolver.stamp(actor, seq)
+        known.append(Known(None if head.deletes else value, device, hlc, head.deletes))
+    known.sort(key=lambda one: (one.hlc, one.device, one.deletes))
+    is_known = rule in (DELETE_WINS, EDIT_WINS, LAST_WRITER_WINS)
+    if rule == LAST_WRITER_WINS:
+        rule = EDIT_WINS
+    ops = [(head.max_op, head.hash) for head, _, _ in heads]
+    return Conflict(
+        _id(resolver, (DELETED_KEY,), ops),
+        "",
+        rule,
+        "settled" if is_known else "open",
+        tuple(known),
+        None if rule == DELETE_WINS else value,
+    )
+
+
+def _id(resolver: Resolver, place: Place, ops: Sequence[OpId]) -> bytes:
+    """The same on every device, and another one as soon as another write joins."""
+    digest = blake2b(digest_size=CONFLICT_ID_BYTES, person=CONFLICT_LABEL)
+    digest.update(len(resolver.name).to_bytes(4, "big") + resolver.name)
+    text = field_text(place).encode()
+    digest.update(len(text).to_bytes(4, "big") + text)
+    for counter, actor in sorted(ops):
+        digest.update(counter.to_bytes(8, "big") + actor)
+    return digest.digest()
+
+
+def _read(place: Place, value: Any) -> Any:
+    """The application's form. What is inside of a vector or blob is told as the whole of it."""
+    name = place[-1]
+    return from_plain({name: value} if isinstance(name, str) and name[:1] == "$" else value)
+
+
+def field_text(place: Place) -> str:
+    """A place as people read it: names joined by dots, `[]` for an element of a list."""
+    text = ""
+    for step in place:
+        if isinstance(step, str):
+            # What is inside of a vector or counter is that field itself.
+            text += "" if text and step[:1] == "$" else f".{step}" if text else step
+        else:
+            text += "[]"
+    return text
