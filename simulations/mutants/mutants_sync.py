@@ -144,8 +144,8 @@ SYNC_MUTANTS = (
     Mutant(
         "any-deletion-wins",
         "covey.sync.crdt",
-        "        None if all(head.deletes for head in heads) else _shown(plain, plain),\n",
-        "        None if any(head.deletes for head in heads) else _shown(plain, plain),\n",
+        "        None if all(head.deletes for head in heads) else shown(plain, plain),\n",
+        "        None if any(head.deletes for head in heads) else shown(plain, plain),\n",
         "A deletion also takes what was written at the same time.",
     ),
     Mutant(
