@@ -204,7 +204,7 @@ def watch(settings: Settings, database: str, collection: str | None) -> None:
 def parse_record(text: str) -> dict[str, Any]:
     """The JSON object in `text`. Raises UsageError that tells the place and not the content."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
         raise click.UsageError(
             f"the record is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
@@ -226,13 +226,13 @@ def parse_conditions(conditions: tuple[str, ...]) -> dict[str, Any]:
         if field in where:
             raise click.UsageError(f"{field!r} stands there twice; all conditions must hold")
         try:
-            where[field] = json.loads(value, parse_constant=_refuse_constant)
+            where[field] = json.loads(value, parse_constant=refuse_constant)
         except (ValueError, RecursionError):
             where[field] = value
     return where
 
 
-def _refuse_constant(name: str) -> None:
+def refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not in JSON")
 
 

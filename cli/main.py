@@ -38,6 +38,7 @@ COMMANDS = {
     "sync": "sync_commands",
     "fetch": "sync_commands",
     "status": "sync_commands",
+    "conflicts": "conflict_commands",
     "log": "log_commands",
     "simulate": "simulate_commands",
     "demo": "node_commands",

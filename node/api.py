@@ -17,9 +17,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from ..sync.rules import Rule
 from ..sync.values import from_json
+from .conflict_methods import STANDING
 from .engine import Engine
 from .happenings import EventsLost, LaggingError, RecordChanged
+from .inbox import Value as Settled
+from .own_rules import register
 from .reader import Found, Query
 from .writer import Delete, Put, Written
 
@@ -214,6 +218,30 @@ class Node:
 
     def database(self, name: str) -> Database:
         return Database(self.engine, name)
+
+    def register_rule(self, name: str, rule: Rule) -> None:
+        """Decide conflicts by a function of your own; every device needs the same under this name.
+
+        `rule` gets the candidates in order of time and the device on which the record was born,
+        and returns the value that counts, in plain form, or raises `DoesNotFitError`. It is tried
+        on samples first: it must give the same each time and whatever the order. A device that
+        lacks the rule leaves such conflicts open. Raises RuleRefusedError.
+        """
+        register(self.engine.own_rules, name, rule)
+
+    async def conflicts(
+        self, database: str | None = None, limit: int = 100
+    ) -> list[dict[str, Any]]:
+        """What was written apart and still stands, open conflicts first, as the command line shows
+        it. `inbox` of the engine pages and decides; events of the kind `conflict` tell of new ones.
+        """
+        found = await self.engine.inbox.page(STANDING, database, limit)
+        return [self.engine.inbox.row(one) for one in found]
+
+    async def resolve(self, conflict: str, value: Any) -> None:
+        """Let a value count in a conflict, on every device. Raises UnknownConflictError."""
+        found = await self.engine.inbox.find(conflict)
+        await self.engine.inbox.resolve(found.conflict_id, Settled(value))
 
     async def status(self) -> dict[str, Any]:
         """Proof of sync for each peer and database, as `covey status --json` prints it."""

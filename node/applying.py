@@ -12,7 +12,6 @@ The caller holds the turn (`turns.py`): nobody else reads or writes records mean
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ..crypto.entry import CONTROL_SCOPE, KIND_MEMBERSHIP
 from ..crypto.errors import CryptoError
@@ -32,6 +31,7 @@ from .happenings import RecordChanged
 from .ingest_rows import APPLIED, PENDING, QUARANTINED, SHELVED, Opened, write_applied
 from .ledger import Ledger, Log
 from .mesh import Mesh
+from .outcomes import set_aside, tell_disputes
 from .ports import Clock
 from .projection import Key, project
 from .receiving import Arrived
@@ -394,14 +394,14 @@ class Applier:
 
     def _merged(self, opened: Opened, states: dict[Key, RecordState]) -> dict[Key, RecordState]:
         """The states of its records after an entry, which gets its rows. Raises DecodeError."""
-        log, seq = opened.log, opened.arrived.seq
+        log, seq, judge = opened.log, opened.arrived.seq, self._shelf.judge
         after: dict[Key, tuple[int, RecordState]] = {}
         for index, (record_change, change) in enumerate(opened.changes):
             key = (log.scope.number, record_change.collection, record_change.id)
             before = after[key][1] if key in after else states.get(key) or self._shelf.state(key)
-            after[key] = (index, crdt.apply(before, log.instance, change, seq))
+            after[key] = (index, crdt.apply(before, log.instance, change, seq, opened.hlc))
         opened.rows = [
-            project(log, seq, opened.hlc, key, index, state)
+            project(log, seq, opened.hlc, key, index, state, judge.resolution(key, state))
             for key, (index, state) in after.items()
         ]
         return {key: state for key, (_, state) in after.items()}
@@ -416,7 +416,8 @@ class Applier:
         self._audit.tally("quarantined", set_aside(self._mesh, log, why))
 
     def post(self, opened: Opened) -> None:
-        """Tell whoever watches what this entry changed."""
+        """Tell whoever watches what this entry changed, and what came into dispute by it."""
+        tell_disputes(self._audit, opened.log.scope.database, opened.hlc, opened.rows)
         if not self._audit.board.wants_records:
             return
         log = opened.log
@@ -424,18 +425,6 @@ class Applier:
             self._audit.board.post(
                 RecordChanged(log.scope.database, row.collection, row.id, log.author, row.fields)
             )
-
-
-def set_aside(mesh: Mesh, log: Log, why: str) -> dict[str, Any]:
-    """What people are told of one entry that is quarantined. `why` quotes nothing of it."""
-    author = mesh.registry.devices.get(log.author)
-    return {
-        "device": short_id(log.author),
-        "name": None if author is None else author.name,
-        "databases": [log.scope.database] if log.scope.database else [],
-        "entries": 1,
-        "why": [why],
-    }
 
 
 def _place(opened: Opened) -> Place:

@@ -35,8 +35,8 @@ NAMES_MAX = 32
 SUBJECTS_MAX = 4_096
 """Kinds and devices of which it is remembered when the log last heard of them."""
 FREQUENT = frozenset({"connected", "disconnected"})
-BOARD_ONLY = frozenset({"in_sync"})
-"""Told to listeners at once; the log has the round that ended so (`rounds.py`)."""
+BOARD_ONLY = frozenset({"in_sync", "conflict"})
+"""Told to listeners at once; the log has them summed up (`traffic.py`, `outcomes.py`)."""
 
 
 @dataclass(slots=True)

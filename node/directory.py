@@ -5,7 +5,7 @@ an unambiguous name; the short id is a label and finds nothing (docs/protocol.md
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import CoveyError
@@ -139,14 +139,14 @@ class Directory:
         rows = await self._engine.database.read(lambda conn: peer_rows.addresses(conn, device))
         return [str(Address(row.host, row.port)) for row in rows]
 
-    def describe(self, found: Found) -> dict[str, Any]:
-        """Who wrote a record last, when, and for whom it is."""
+    def describe(self, found: Found, disputed: Sequence[str]) -> dict[str, Any]:
+        """Who wrote a record last, when, for whom it is, and which fields wait for a person."""
         log = self._engine.ledger.log_numbered(found.log)
         return {
             "device": shown_id(log.author),
             "time": iso_time(wall_ms_of(found.hlc)),
             "privacy": PRIVACY_NAMES[found.privacy],
-            "conflicts": [],
+            "conflicts": list(disputed),
         }
 
 

@@ -25,6 +25,7 @@ from ..storage.store import Conn, Store
 from ..sync.fetch import FetchPlan
 from ..sync.membership import Membership
 from ..sync.registry import Device
+from ..sync.rules import Rule
 from .adopting import Adoption, adopt_mesh, take_carried
 from .audit import Audit
 from .background import AGAIN_MS, finish, retry_when_due
@@ -37,6 +38,7 @@ from .forks import ForkKeeper
 from .founding import MESH_ID
 from .happenings import Board, NodeEvent
 from .headings import HeadingNumbers
+from .inbox import Inbox
 from .ingest import Ingest
 from .ledger import Ledger, Log, Scope
 from .mesh import Mesh
@@ -115,6 +117,8 @@ class Engine:
         self.directory = Directory(self)
         self.demands = Demands(self)
         self.narrowing = Narrowing(self)
+        self.inbox = Inbox(self)
+        self.own_rules: dict[str, Rule] = {}
         self.trust = Trust(self)
         self.requests = Requests(self)
 
@@ -128,6 +132,7 @@ class Engine:
         await self.ingest.resume()
         await take_carried(self)
         await self.narrowing.start()
+        self.inbox.start()
 
     def _put_off(self) -> None:
         """Entries that we crashed at, or that the disk refused to apply, are tried again later."""
@@ -167,7 +172,7 @@ class Engine:
             Membership(read_certificate, mesh_id, mesh),
             self._membership_changed,
         )
-        self.shelf = Shelf(self.database, self.ledger, self.mesh, self.place)
+        self.shelf = Shelf(self.database, self.ledger, self.mesh, self.place, self.own_rules)
         self.committer = Committer(
             self.database,
             self.ledger,
@@ -312,6 +317,7 @@ class Engine:
     def _membership_changed(self) -> None:
         """The registry is another one: links, dialling and waiting entries depend on it."""
         self.narrowing.membership_changed()
+        self.inbox.membership_changed()
         self.switchboard.membership_changed()
         self.reach.membership_changed()
         self.trust.membership_changed()

@@ -35,7 +35,7 @@ from ..sync.chunk import decode_tail
 from ..sync.errors import DecodeError
 from ..sync.hlc import merge
 from ..sync.messages import Batch, Run
-from .applying import Applier, set_aside
+from .applying import Applier
 from .audit import Audit
 from .committer import Committer
 from .counters import Counters
@@ -50,6 +50,7 @@ from .ingest_rows import (
 )
 from .ledger import Ledger, Log, Scope
 from .mesh import Mesh
+from .outcomes import set_aside
 from .ports import Clock
 from .projection import Key, project
 from .receiving import Forked, Fresh, Gap, Known, Unsigned, Verdict, check_run
@@ -327,7 +328,7 @@ class Ingest:
                 change_set.hlc,
                 (scope, record_change.collection, record_change.id),
                 index,
-                crdt.state_of_first(change, instance, seq),
+                crdt.state_of_first(change, instance, seq, change_set.hlc),
             )
             for index, (record_change, change) in enumerate(changes)
         ]

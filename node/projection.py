@@ -5,16 +5,19 @@ the record's JSON, the words it is found by, and where its latest change stands.
 document itself is stored from the second change on; until then the row points at the entry.
 """
 
+import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from ..storage import record_rows
+from ..storage import conflict_rows, record_rows
+from ..storage.conflict_rows import ConflictState
 from ..storage.record_rows import NewRecord, Record, RecordUpdate
 from ..storage.store import Conn
 from ..sync.change import CHANGE_CHUNK
 from ..sync.crdt import encode_state
 from ..sync.record_state import RecordState
-from ..sync.values import BlobRef, Text, value_text
+from ..sync.resolution import Conflict, Known, Resolution
+from ..sync.values import BlobRef, Text, to_json, value_text
 from .ledger import Log
 
 SEARCH_CHARACTERS_MAX = 100_000
@@ -22,6 +25,12 @@ SEARCH_CHARACTERS_MAX = 100_000
 
 HLC_STORED_MAX = 2**63 - 1
 """A stamp of a peer has 64 bits, an integer of SQLite 63. It is shown and decides nothing."""
+
+_CONFLICT_STATES = {
+    "open": ConflictState.OPEN,
+    "settled": ConflictState.SETTLED,
+    "resolved": ConflictState.RESOLVED,
+}
 
 Key = tuple[int, str, str]
 """Scope number, collection name, record id."""
@@ -42,20 +51,33 @@ class Row(NamedTuple):
     doc: bytes | None
     meta: bytes | None
     fields: dict[str, Any] | None
+    conflicts: tuple[Conflict, ...] | None = None
+    """What is or was in dispute; None if its changes all knew of one another."""
 
 
-def project(log: Log, seq: int, hlc: int, key: Key, item: int, state: RecordState) -> Row:
-    """The row for a state whose latest change is number `item` of entry `seq` of `log`."""
+def project(
+    log: Log,
+    seq: int,
+    hlc: int,
+    key: Key,
+    item: int,
+    state: RecordState,
+    resolution: Resolution | None = None,
+) -> Row:
+    """The row for a state whose latest change is number `item` of entry `seq` of `log`.
+
+    `resolution` is what a contested state comes to (`judging.py`).
+    """
     hlc = min(hlc, HLC_STORED_MAX)
     doc: bytes | None = None
     meta: bytes | None = None
     if not _is_first(state, log.instance, seq):
         doc, meta = encode_state(state)
-    value = state.value
+    value, conflicts = (state.value, None) if resolution is None else resolution
     if value is None:
-        return Row(*key, None, "", hlc, log.number, seq, item, doc, meta, None)
-    text = search_text(value)
-    return Row(*key, value_text(value), text, hlc, log.number, seq, item, doc, meta, value)
+        return Row(*key, None, "", hlc, log.number, seq, item, doc, meta, None, conflicts)
+    text, shown = search_text(value), value_text(value)
+    return Row(*key, shown, text, hlc, log.number, seq, item, doc, meta, value, conflicts)
 
 
 def _is_first(state: RecordState, instance: bytes, seq: int) -> bool:
@@ -107,9 +129,17 @@ def upsert(conn: Conn, rows: Iterable[Row]) -> None:
         number = record_rows.ensure_collection(conn, scope, collection)
         last = {row.id: row for row in group}
         known: dict[str, Record] = record_rows.existing(conn, number, list(last))
-        record_rows.insert_records(
-            conn, [_new(number, row) for id, row in last.items() if id not in known]
-        )
+        fresh = [row for id, row in last.items() if id not in known]
+        made = record_rows.insert_records(conn, [_new(number, row) for row in fresh])
+        numbers = dict(zip((row.id for row in fresh), made, strict=True))
+        numbers.update((id, record.record_no) for id, record in known.items())
+        disputed = {
+            numbers[id]: [conflict_row(each) for each in row.conflicts]
+            for id, row in last.items()
+            if row.conflicts is not None
+        }
+        if disputed:
+            conflict_rows.replace_conflicts(conn, disputed)
         record_rows.update_records(
             conn,
             [_update(known[id].record_no, row) for id, row in last.items() if id in known],
@@ -152,3 +182,26 @@ def _update(record: int, row: Row) -> RecordUpdate:
     return RecordUpdate(
         record, row.value, row.hlc, row.log, row.seq, row.item, row.doc, row.meta, row.text
     )
+
+
+def conflict_row(conflict: Conflict) -> conflict_rows.Conflict:
+    """A conflict as its row in the store."""
+    newest = max((known.hlc for known in conflict.candidates), default=0)
+    hlc = min(conflict.resolved_hlc or newest, HLC_STORED_MAX)
+    body: dict[str, Any] = {
+        "candidates": [_known(known) for known in conflict.candidates],
+        "value": to_json(conflict.value),
+    }
+    if conflict.reembed:
+        body["reembed"] = True
+    if conflict.resolved_by:
+        body["by"] = conflict.resolved_by.hex()
+    state = int(_CONFLICT_STATES[conflict.state])
+    return conflict_rows.Conflict(
+        conflict.id, state, hlc, conflict.field, conflict.rule, json.dumps(body, sort_keys=True)
+    )
+
+
+def _known(known: Known) -> dict[str, Any]:
+    told = {"value": to_json(known.value), "device": known.device.hex(), "hlc": known.hlc}
+    return {**told, "deletes": True} if known.deletes else told

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..storage.event_rows import EVENTS_KEPT_MIN, Retention
 from ..sync.values import from_json, to_json
+from .conflict_methods import ConflictMethods
 from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
 from .engine import Engine
@@ -41,6 +42,7 @@ class Service:
         self._stop = stop
         self._trust = TrustMethods(engine)
         self._demand = DemandMethods(engine)
+        self._conflicts = ConflictMethods(engine)
         self._answers: dict[str, asyncio.Future[bool]] = {}
         self._unary: dict[str, Callable[[Json], Awaitable[Any]]] = {
             "device": self._device,
@@ -65,6 +67,7 @@ class Service:
             "join_answer": self._answer("join"),
             **self._trust.table(),
             **self._demand.table(),
+            **self._conflicts.table(),
         }
         self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
             "watch": self._watch,
@@ -154,7 +157,9 @@ class Service:
             return await self._demand.elsewhere(params)
         if not params.get("meta"):
             return found.value
-        return {**found.value, "_meta": self._engine.directory.describe(found)}
+        names = text(params, "database"), collection, id
+        disputed = await self._engine.inbox.open_fields(*names)
+        return {**found.value, "_meta": self._engine.directory.describe(found, disputed)}
 
     async def _delete(self, params: Json) -> Json:
         request = Delete(text(params, "collection"), text(params, "id"))

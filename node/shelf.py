@@ -6,7 +6,8 @@ carries it), keeps it while a change to it is on its way to the disk, and after 
 there is room. What is on the shelf is never older than the store.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -21,6 +22,8 @@ from ..sync.chunk import decode_tail
 from ..sync.crdt import decode_state, state_of_first
 from ..sync.errors import DecodeError
 from ..sync.record_state import RecordState
+from ..sync.rules import Rule
+from .judging import Judge
 from .ledger import Ledger, Log
 from .mesh import Mesh
 from .projection import Key
@@ -61,7 +64,16 @@ class Loaded:
 
 
 class Shelf:
-    def __init__(self, database: Store, ledger: Ledger, mesh: Mesh, place: Path) -> None:
+    def __init__(
+        self,
+        database: Store,
+        ledger: Ledger,
+        mesh: Mesh,
+        place: Path,
+        own_rules: Mapping[str, Rule] = {},
+    ) -> None:
+        """`own_rules`: those that the application brought, by name."""
+        self.judge = Judge(ledger, mesh, own_rules)
         self._database = database
         self._place = place
         self._ledger = ledger
@@ -144,8 +156,10 @@ class Shelf:
         log = self._ledger.log_numbered(row.log_no)
         try:
             if row.meta is not None:
-                return decode_state(row.doc, row.meta, lambda: self._change_in(log, row, stored))
-            return state_of_first(self._change_in(log, row, stored), log.instance, row.seq)
+                first = partial(self._change_in, log, row, stored)
+                return decode_state(row.doc, row.meta, first, row.hlc)
+            change = self._change_in(log, row, stored)
+            return state_of_first(change, log.instance, row.seq, row.hlc)
         except (CryptoError, DecodeError) as error:
             raise StoreDamagedError(self._place, f"record {row.id}: {error}") from error
 

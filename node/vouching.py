@@ -223,19 +223,21 @@ class Vouching:
             # A change rests on none with a higher number of its first operation.
             changes = sorted(found.get(key, ()), key=lambda c: (c[0].start_op, c[1].instance, c[2]))
             state: RecordState | None = None
-            row_of_last: Row | None = None
+            last: tuple[Log, int, int, int] | None = None
             for change, log, seq, item, hlc in changes:
                 try:
-                    state = crdt.apply(state, log.instance, change, seq)
+                    state = crdt.apply(state, log.instance, change, seq, hlc)
                 except DecodeError:
                     verdict.waiting_again.append((log.number, seq))
                     continue
-                row_of_last = project(log, seq, hlc, key, item, state)
-            if state is None or row_of_last is None:
+                last = log, seq, hlc, item
+            if state is None or last is None:
                 verdict.gone.append(key)
             else:
+                log, seq, hlc, item = last
+                resolution = self._shelf.judge.resolution(key, state)
                 verdict.states[key] = state
-                verdict.rows.append(row_of_last)
+                verdict.rows.append(project(log, seq, hlc, key, item, state, resolution))
 
     async def _carry_out(self, verdict: _Verdict) -> None:
         def write(conn: Conn) -> None:

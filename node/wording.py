@@ -271,6 +271,12 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
     "new_instance": lambda _: "This home was copied or put back: it writes as a new instance now",
     "fork_healed": lambda d: f"A forked log was healed (instance {_field(d, 'instance', '?')})",
     "narrowed": _narrowed,
+    "conflict": lambda d: f"A conflict came up in {_field(d, 'database', 'a database')}",
+    "disputed": lambda d: (
+        f"Written apart in {_field(d, 'database', 'a database')}:"
+        f" {_count(d, 'settled', 'conflict')} settled by rule,"
+        f" {_count(d, 'open', 'conflict')} for a person"
+    ),
     "log_kept": _log_kept,
     "unreadable": lambda d: (
         f"Event {_field(d, 'number', '?')} cannot be read: `covey log verify` tells more"

@@ -24,7 +24,7 @@ from .happenings import Board, RecordChanged
 from .ledger import PRIVACY_NAMES, Ledger, Scope
 from .mesh import Mesh
 from .ports import Clock, Entropy
-from .projection import Key, project
+from .projection import Key, Row, project
 from .shelf import Shelf, Shelved
 from .turns import Turns
 
@@ -49,6 +49,8 @@ class Put:
     value: Mapping[str, Any]
     privacy: str | None
     replace: bool
+    rewrite: tuple[str, ...] = ()
+    """Fields to be written even if they are so already, which settles a conflict."""
     is_late: bool = False
     """It was written long ago, and carried over: what our instance has written since stands."""
 
@@ -75,10 +77,13 @@ class _Draft:
     scope: Scope
     outlet: Outlet | None
     """None where this device has records and no key to change them under (`Mesh.needs_key`)."""
+    hlc: int = 0
+    """The time of its entry, once there is a change."""
     changes: list[RecordChange] = field(default_factory=list)
     states: dict[Key, RecordState] = field(default_factory=dict)
     """The newest state of each record touched; later requests build on it."""
     pinned: list[Shelved] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
 
 class Writer:
@@ -237,17 +242,27 @@ class Writer:
             self._mesh.require_key(draft.scope)
         assert draft.outlet is not None
         log = draft.outlet.log
-        actor, seq = log.instance, log.tail_seq + 1
+        actor = log.instance
+        if not draft.hlc:
+            draft.hlc = self._committer.hlc = tick(self._committer.hlc, self._clock.wall_ms())
+        stamp: dict[str, int] = {"entry_seq": log.tail_seq + 1, "hlc": draft.hlc}
         if isinstance(request, Delete):
-            change = None if current is None else crdt.delete(current, actor, entry_seq=seq)
+            change = None if current is None else crdt.delete(current, actor, **stamp)
         elif current is None:
-            change = crdt.create(actor, dict(request.value), entry_seq=seq)
+            change = crdt.create(actor, dict(request.value), **stamp)
         else:
             value = _late(request, current, actor) if request.is_late else dict(request.value)
             # An edit without fields would bring a deleted record back.
             change = None
             if value or not request.is_late:
-                change = crdt.edit(current, actor, value, entry_seq=seq, replace=request.replace)
+                change = crdt.edit(
+                    current,
+                    actor,
+                    value,
+                    replace=request.replace,
+                    rewrite=(*request.rewrite, *self._disputed(key, current, value)),
+                    **stamp,
+                )
         if change is None:
             return Written(request.id, "" if current is None else version(current), False)
         # A second change of one record in one change set has the past of the first one.
@@ -259,6 +274,14 @@ class Writer:
         )
         draft.states[key] = change.state
         return Written(request.id, version(change.state), True)
+
+    def _disputed(self, key: Key, current: RecordState, value: Mapping[str, Any]) -> list[str]:
+        """The fields of a put that are in dispute: to write what is shown settles them as well."""
+        resolution = self._shelf.judge.resolution(key, current)
+        if resolution is None:
+            return []
+        standing = {c.root for c in resolution.conflicts if c.state != "resolved"}
+        return [name for name in sorted(value) if name in standing]
 
     def _locate(
         self, drafts: dict[int, _Draft], request: Put | Delete
@@ -299,16 +322,23 @@ class Writer:
         """Seal the change sets, and put the new states on the shelf, pinned: all or none."""
         bodies = []
         for draft in drafts:
-            hlc = self._committer.hlc = tick(self._committer.hlc, self._clock.wall_ms())
-            bodies.append((draft, hlc, encode_change_set(hlc, draft.changes)))
+            bodies.append((draft, draft.hlc, encode_change_set(draft.hlc, draft.changes)))
         return [self._stage_one(*body) for body in bodies]
 
     def _stage_one(self, draft: _Draft, hlc: int, body: bytes) -> Staged:
         outlet = draft.outlet
         assert outlet is not None, "a draft with changes has one"
         items = {(c.collection, c.id): index for index, c in enumerate(draft.changes)}
-        rows = [
-            project(outlet.log, outlet.log.tail_seq + 1, hlc, key, items[key[1:]], state)
+        rows = draft.rows = [
+            project(
+                outlet.log,
+                outlet.log.tail_seq + 1,
+                hlc,
+                key,
+                items[key[1:]],
+                state,
+                self._shelf.judge.resolution(key, state),
+            )
             for key, state in draft.states.items()
         ]
         staged = self._committer.stage(outlet, body, rows=rows)
@@ -326,11 +356,10 @@ class Writer:
     def _post(self, draft: _Draft) -> None:
         if not self._board.wants_records:
             return
-        for (_, collection, id), state in draft.states.items():
-            value = None if state.value is None else dict(state.value)
-            self._board.post(
-                RecordChanged(draft.scope.database, collection, id, self._mesh.us().sig_pk, value)
-            )
+        for row in draft.rows:
+            value = None if row.fields is None else dict(row.fields)
+            us = self._mesh.us().sig_pk
+            self._board.post(RecordChanged(draft.scope.database, row.collection, row.id, us, value))
 
 
 def _late(request: Put, current: RecordState, instance: bytes) -> dict[str, Any]:

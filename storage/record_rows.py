@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .bulk import ensure_row, execute_rows, select_in
-from .store import Conn, Value
+from .conflict_rows import forget_conflicts
+from .store import Conn
 from .text_rows import add_texts, change_texts, remove_texts
 
 
@@ -163,6 +164,7 @@ def remove_records(conn: Conn, coll_no: int, record_ids: Sequence[str]) -> None:
     """
     numbers = [record.record_no for record in existing(conn, coll_no, record_ids).values()]
     remove_texts(conn, numbers)
+    forget_conflicts(conn, numbers)
     conn.execute(
         "DELETE FROM records WHERE record_no IN (SELECT value FROM json_each(?))",
         (json.dumps(numbers),),
@@ -171,7 +173,7 @@ def remove_records(conn: Conn, coll_no: int, record_ids: Sequence[str]) -> None:
 
 def wipe_projection(conn: Conn, scope_no: int) -> None:
     """Forget all records of a scope, to build them again from its entries. Collections stay."""
-    numbers: list[Value] = [
+    numbers: list[int] = [
         row[0]
         for row in conn.execute(
             "SELECT r.record_no FROM collections c CROSS JOIN records r ON r.coll_no = c.coll_no"
@@ -179,7 +181,8 @@ def wipe_projection(conn: Conn, scope_no: int) -> None:
             (scope_no,),
         ).fetchall()
     ]
-    remove_texts(conn, numbers)  # type: ignore[arg-type]
+    remove_texts(conn, numbers)
+    forget_conflicts(conn, numbers)
     conn.execute(
         "DELETE FROM records WHERE coll_no IN (SELECT coll_no FROM collections WHERE scope_no = ?)",
         (scope_no,),

@@ -87,7 +87,8 @@ def edit(
     """The change that gives the fields of `value` to the record; None if they are so already.
 
     Fields that `value` does not name are removed if `replace`, and stay if not. The fields named
-    in `rewrite` are written even if equal, which settles a conflict. On a deleted record all old
+    in `rewrite` are written even if equal, which settles a conflict; `$deleted` among them, one
+    with a deletion that did not know of an edit. On a deleted record all old
     fields are removed and the record lives again.
 
     Raises: BadValueError as `create`; the state stays good.
@@ -96,13 +97,14 @@ def edit(
 
     def work(old: dict[str, Any], writer: Transaction) -> tuple[str, ...]:
         removed = sorted(old) if state.deleted else []
-        for name in removed:
+        settled = [DELETED_KEY] if DELETED_KEY in rewrite and DELETED_KEY in old else []
+        for name in removed or settled:
             writer.delete(_ENGINE.root, name)
         written = write_fields(
             writer, _ENGINE.root, {} if removed else old, plain, actor,
             replace=replace, rewrite=rewrite,
         )  # fmt: skip
-        return (*removed, *written)
+        return (*(removed or settled), *written)
 
     return _write(state, actor, (entry_seq, hlc), work)
 
@@ -240,13 +242,6 @@ def registers_of(state: RecordState) -> Registers:
             changes.append(decode_tail(shorten(chunk, actor), actor))
         live.registers = Registers(changes)
     return live.registers
-
-
-def heads_of(state: RecordState) -> list[tuple[Head, bytes, int]]:
-    """Each head, with the instance that wrote it and the seq of that change."""
-    wanted = {head.hash: head for head in state.heads}
-    outlines = map(outline_of, _change_chunks(state, _kept_open(state)))
-    return [(wanted[o.hash], o.actor, o.seq) for o in outlines if o.hash in wanted]
 
 
 def _kept_open(state: RecordState) -> Live:
@@ -422,7 +417,7 @@ def _next(
         None if all(head.deletes for head in heads) else shown(plain, plain),
         live,
         {**state.stamps, actor: (*times, hlc)},
-        state.contested or len(change.deps) < len(state.heads),
+        state.contested or not _hashes(state.heads).issubset(change.deps),
     )
 
 

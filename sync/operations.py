@@ -34,6 +34,7 @@ from .session_limits import (
     SEALED_BYTES,
     SEQ_MAX,
     SETTING_BYTES_MAX,
+    SETTING_KEY_BYTES_MAX,
     SETTINGS_MAX,
     TAG_BYTES,
     WORD_BYTES_MAX,
@@ -217,7 +218,8 @@ def _is_settings(value: object) -> bool:
     if type(value) is not dict or not 1 <= len(value) <= SETTINGS_MAX:
         return False
     return all(
-        _is_word(key)
+        type(key) is str
+        and 1 <= len(key.encode()) <= SETTING_KEY_BYTES_MAX
         and (
             said is None
             or type(said) in (bool, int)

@@ -130,19 +130,29 @@ ADMIN_KEYS = frozenset({"consent"})
 """Keys that only an admin's word counts for; of all others a device may speak for itself."""
 TAG = "tag."
 """`tag.NAME` of everything or of a database: the least private level for records tagged NAME."""
+RULE = "rule"
+"""`rule.COLLECTION.FIELD`, `rule.COLLECTION` or `rule` of a database or of everything: how what
+was written apart is decided (rules.py). A name that is not known means that a person decides."""
 TAG_PRIVACIES = ("device", "private", "family", "public")
 
 
 def is_setting(key: str, value: Any) -> bool:
     """Whether a key of this version has a value that it may have. False for unknown keys."""
+    if is_rule(key):
+        return type(value) is str and value != ""
     if key.startswith(TAG):
         return len(key) > len(TAG) and type(value) is str and value in TAG_PRIVACIES
     return key in _CHECKS and _CHECKS[key](value)
 
 
+def is_rule(key: str) -> bool:
+    """Whether a key names the rule of a field, a collection or everything."""
+    return key == RULE or key.startswith(f"{RULE}.")
+
+
 def is_for_admins(device: bytes, key: str) -> bool:
-    """Whether only an admin may say this: what is about every device, consent, and tags."""
-    return not device or key in ADMIN_KEYS or key.startswith(TAG)
+    """Whether only an admin may say this: what is about every device, consent, tags, and rules."""
+    return not device or key in ADMIN_KEYS or key.startswith(TAG) or is_rule(key)
 
 
 def policy_of(layers: Sequence[Settings]) -> Policy:

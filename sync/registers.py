@@ -72,6 +72,8 @@ class Registers:
         """An object to where it was put."""
         self._ends: list[tuple[_Register, tuple[OpId, ...], OpId, int]] = []
         """Register, the writes that one took the place of, its id and the seq of its change."""
+        self.made: dict[bytes, Change] = {}
+        """Every change by its hash, without its operations."""
         for change in changes:
             self.add(change)
 
@@ -103,6 +105,7 @@ class Registers:
 
     def add(self, change: Change) -> None:
         """Take up one change more."""
+        self.made[change.hash] = change._replace(flat=None, operations=None, body=b"")
         if change.flat is not None:
             for row, (name, scalar) in enumerate(change.flat.items()):
                 op = _Op((change.start_op + row, change.actor), change.seq, PUT, scalar)

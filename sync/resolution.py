@@ -17,11 +17,11 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from . import crdt
-from .change import DELETED_KEY, OpId
+from .change import DELETED_KEY, Change, OpId
 from .record_state import RecordState
 from .registers import Contest, Place
 from .rules import LAST_WRITER_WINS, Candidate, Outcome, Rule, settle
-from .values import from_plain
+from .values import from_plain, to_plain
 
 CONFLICT_LABEL = b"cvy-conflict-id1"
 CONFLICT_ID_BYTES = 10
@@ -59,6 +59,14 @@ class Conflict(NamedTuple):
     reembed: bool = False
     resolved_by: bytes = b""
     resolved_hlc: int = 0
+    root: str = ""
+    """The root field of `field`."""
+
+
+class Index(NamedTuple):
+    """A candidate, by its place in the order of time."""
+
+    at: int
 
 
 class Resolution(NamedTuple):
@@ -102,7 +110,43 @@ def resolve(state: RecordState, resolver: Resolver) -> Resolution:
         conflicts.insert(0, deletion)
         if deletion.rule == DELETE_WINS:
             value = None
+    conflicts += _ended_deletions(state, resolver, value)
     return Resolution(value, tuple(conflicts))
+
+
+def chosen(
+    state: RecordState, resolver: Resolver, conflict_id: bytes, choice: Callable[[Conflict], Any]
+) -> dict[str, Any] | None:
+    """The root field, as it is if in a standing conflict another value counts.
+
+    `choice` gives that value, in the application's form, or an index of the candidates as
+    `Index`. None if there is no such conflict, or it is not of a field.
+
+    Raises: BadValueError, if the value cannot be stored.
+    """
+    registers = crdt.registers_of(state)
+    origin = _origin(state, resolver)
+    root: list[str] = []
+
+    def choose(contest: Contest) -> Any:
+        outcome = _settle(contest, resolver, origin)
+        conflict = _conflict(contest, resolver, outcome)
+        if conflict.id != conflict_id:
+            return outcome.value
+        root[:] = [conflict.root]
+        wanted = choice(conflict)
+        if isinstance(wanted, Index):
+            ordered = sorted(_candidates(contest, resolver), key=lambda one: one[:3])
+            return ordered[wanted.at].value
+        plain = to_plain({"value": wanted})["value"]
+        name = contest.place[-1]
+        is_inside = isinstance(name, str) and name[:1] == "$"
+        return plain[name] if is_inside and type(plain) is dict and name in plain else plain
+
+    plain = registers.value(choose)
+    if not root:
+        return None
+    return {root[0]: crdt.shown(plain, plain).get(root[0])}
 
 
 def _origin(state: RecordState, resolver: Resolver) -> bytes:
@@ -137,12 +181,16 @@ def _conflict(contest: Contest, resolver: Resolver, outcome: Outcome) -> Conflic
         tuple(Known(_read(contest.place, one.value), one.device, one.hlc) for one in ordered),
         _read(contest.place, outcome.value),
         outcome.reembed,
+        root=str(contest.place[0]),
     )
 
 
 def _ended(state: RecordState, resolver: Resolver, origin: bytes) -> list[Conflict]:
-    """Conflicts that somebody resolved by a write that saw the candidates."""
-    found = []
+    """Conflicts that somebody resolved by a write that saw the candidates.
+
+    Where two did so at once, the earlier of the two is told; what both wrote is a conflict again.
+    """
+    found: dict[bytes, Conflict] = {}
     registers = crdt.registers_of(state)
     for contest, by, seq in registers.ended(lambda c: _settle(c, resolver, origin).value):
         if contest.place == (DELETED_KEY,):
@@ -150,32 +198,77 @@ def _ended(state: RecordState, resolver: Resolver, origin: bytes) -> list[Confli
         outcome = _settle(contest, resolver, origin)
         hlc, device = resolver.stamp(by[1], seq)
         conflict = _conflict(contest, resolver, outcome)
-        found.append(conflict._replace(state="resolved", resolved_by=device, resolved_hlc=hlc))
-    return found
+        known = found.get(conflict.id)
+        if known is None or (hlc, device) < (known.resolved_hlc, known.resolved_by):
+            found[conflict.id] = conflict._replace(
+                state="resolved", resolved_by=device, resolved_hlc=hlc
+            )
+    return list(found.values())
 
 
 def _deletion(
     state: RecordState, resolver: Resolver, value: dict[str, Any] | None
 ) -> Conflict | None:
     """The record was deleted by one device and edited by another that did not know."""
-    if state.deleted or not any(head.deletes for head in state.heads):
+    made = crdt.registers_of(state).made
+    heads = [made[head.hash] for head in state.heads]
+    if len({head.deletes_record for head in heads}) < 2:
         return None
-    heads = crdt.heads_of(state)
+    return _of_deletion(heads, resolver, value)
+
+
+def _ended_deletions(
+    state: RecordState, resolver: Resolver, value: dict[str, Any] | None
+) -> list[Conflict]:
+    """Such conflicts that a change ended which saw both. Of what was edited the value is told as
+    it is now."""
+    found: dict[bytes, Conflict] = {}
+    made = crdt.registers_of(state).made
+    for change in made.values():
+        deps = _latest([made[dep] for dep in change.deps], made)
+        if len({dep.deletes_record for dep in deps}) < 2:
+            continue
+        hlc, device = resolver.stamp(change.actor, change.seq)
+        ended = _of_deletion(deps, resolver, value)
+        known = found.get(ended.id)
+        if known is None or (hlc, device) < (known.resolved_hlc, known.resolved_by):
+            found[ended.id] = ended._replace(state="resolved", resolved_by=device, resolved_hlc=hlc)
+    return [found[id] for id in sorted(found)]
+
+
+def _latest(changes: Sequence[Change], made: Mapping[bytes, Change]) -> list[Change]:
+    """Those that are in the past of no other: a change names its author's last one in any case."""
+    if len(changes) < 2:
+        return list(changes)
+    past: set[bytes] = set()
+    waiting = [dep for change in changes for dep in change.deps]
+    least = min(change.max_op for change in changes)
+    while waiting:
+        hash = waiting.pop()
+        # Operations are numbered upwards, so what lies below the least of them is not looked for.
+        if hash not in past and made[hash].max_op >= least:
+            past.add(hash)
+            waiting += made[hash].deps
+    return [change for change in changes if change.hash not in past]
+
+
+def _of_deletion(
+    changes: Sequence[Change], resolver: Resolver, value: dict[str, Any] | None
+) -> Conflict:
     rule = resolver.rule_of(DELETED_KEY)
-    known = []
-    for head, actor, seq in heads:
-        hlc, device = resolver.stamp(actor, seq)
-        known.append(Known(None if head.deletes else value, device, hlc, head.deletes))
-    known.sort(key=lambda one: (one.hlc, one.device, one.deletes))
-    is_known = rule in (DELETE_WINS, EDIT_WINS, LAST_WRITER_WINS)
-    if rule == LAST_WRITER_WINS:
+    if rule == LAST_WRITER_WINS:  # Of a deletion that would be to lose what was just written.
         rule = EDIT_WINS
-    ops = [(head.max_op, head.hash) for head, _, _ in heads]
+    known = []
+    for change in changes:
+        hlc, device = resolver.stamp(change.actor, change.seq)
+        deletes = change.deletes_record
+        known.append(Known(None if deletes else value, device, hlc, deletes))
+    known.sort(key=lambda one: (one.hlc, one.device, one.deletes))
     return Conflict(
-        _id(resolver, (DELETED_KEY,), ops),
+        _id(resolver, (DELETED_KEY,), [(change.max_op, change.hash) for change in changes]),
         "",
         rule,
-        "settled" if is_known else "open",
+        "settled" if rule in (DELETE_WINS, EDIT_WINS) else "open",
         tuple(known),
         None if rule == DELETE_WINS else value,
     )

@@ -80,6 +80,8 @@ CUT_ROWS_MAX = 1_000
 CAPABILITIES_MAX = 16
 SETTINGS_MAX = 64
 SETTING_BYTES_MAX = 64
+# The name of a rule names a collection and a field.
+SETTING_KEY_BYTES_MAX = 336
 REQUESTS_PER_DEVICE_MAX = 16
 # A cut of 1,000 rows is the largest operation: five tokens and some 80 bytes a row.
 OPERATION_BYTES_MAX = 131_072

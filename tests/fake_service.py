@@ -88,6 +88,44 @@ class FakeService:
     def on_device(self, d: dict[str, Any]) -> Any:
         return {"device": DEVICE, "mesh": "00" * 16}
 
+    def _conflict(self) -> dict[str, Any]:
+        text = self.records.get(("memory", "facts", "tea"), {}).get("text", "x")
+        candidate = {"value": text, "device": PHONE["id"], "device_name": PHONE["name"]}
+        return {
+            "id": "0f" * 10,
+            "database": "memory",
+            "collection": "facts",
+            "record": "tea",
+            "field": text,
+            "rule": "manual",
+            "state": "open",
+            "because": "rule manual: a person decides",
+            "value": text,
+            "candidates": [{**candidate, "time": "2026-01-01T00:00:00Z"}],
+            "reembed": False,
+        }
+
+    def on_conflicts(self, d: dict[str, Any]) -> Any:
+        return {"conflicts": [self._conflict()], "more": None}
+
+    def on_conflict_show(self, d: dict[str, Any]) -> Any:
+        return self._conflict()
+
+    def on_conflict_resolve(self, d: dict[str, Any]) -> Any:
+        return self._conflict()
+
+    def on_conflict_resolve_all(self, d: dict[str, Any]) -> Any:
+        return {"database": d["database"], "resolved": 2, "left": 1}
+
+    def on_conflict_undo(self, d: dict[str, Any]) -> Any:
+        return self._conflict()
+
+    def on_rules(self, d: dict[str, Any]) -> Any:
+        return {"rules": [{"database": "", "of": "", "rule": "manual"}], "otherwise": "x"}
+
+    def on_rule_set(self, d: dict[str, Any]) -> Any:
+        return {"database": d["database"], "of": "facts", "rule": d["rule"]}
+
     def on_fetch(self, d: dict[str, Any]) -> Any:
         row = {"device": PHONE["id"], "name": PHONE["name"], "complete": True}
         return {"database": d["database"], "complete": True, "entries": 3, "from": [row]}

@@ -32,6 +32,10 @@ DEVICE_FIELDS = {"device_id", "short_id", "device_name", "device_type", "trust_l
     *("role", "last_seen", "status", "sync_policy", "self")
 }
 
+CONFLICT_FIELDS = {"id", "database", "collection", "record", "field", "rule", "state"} | {
+    *("because", "value", "candidates", "reembed")
+}
+
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[FakeNode]:
@@ -74,6 +78,18 @@ JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("sync",), {"device", "mesh", "peers", "alarms", "reachable_all_synced"}),
     (("sync", "--wait"), {"device", "mesh", "peers", "alarms", "reachable_all_synced"}),
     (("status",), {"device", "mesh", "peers", "alarms", "reachable_all_synced"}),
+    (("conflicts",), {"conflicts"}),
+    (("conflicts", "list", "memory", "--all"), {"conflicts"}),
+    (("conflicts", "show", "0f"), CONFLICT_FIELDS),
+    (("conflicts", "resolve", "0f", "--take", "phone"), CONFLICT_FIELDS),
+    (("conflicts", "resolve", "0f", "--value", "1"), CONFLICT_FIELDS),
+    (
+        ("conflicts", "resolve", "--all", "memory", "--take", "phone"),
+        {"database", "resolved", "left"},
+    ),
+    (("conflicts", "undo", "0f"), CONFLICT_FIELDS),
+    (("conflicts", "rules"), {"rules", "otherwise"}),
+    (("conflicts", "rule", "memory", "facts", "manual"), {"database", "of", "rule"}),
     (("log",), {"time", "event", "device"}),
     (("log", "verify"), {"ok", "events", "from", "forgotten", "at", "head"}),
     (("log", "keep"), {"days", "events"}),

@@ -670,7 +670,7 @@ async def test_a_clock_that_is_centuries_off_is_shown_and_drags_nobody_along(
 
         found = await there.victim.engine.reader.get("memory", "facts", "x")
         assert found is not None
-        assert there.victim.engine.directory.describe(found)["time"].endswith("Z")
+        assert there.victim.engine.directory.describe(found, ())["time"].endswith("Z")
         ahead_ms = (there.victim.engine.committer.hlc >> 16) - there.victim.engine.clock.wall_ms()
         assert ahead_ms <= 300_000
 

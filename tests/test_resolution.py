@@ -91,6 +91,10 @@ class Mesh:
     def all_agree(self, **rules: str) -> Resolution:
         found = [self.resolution(actor, **rules) for actor in (A, B, C)]
         assert found[0] == found[1] == found[2]
+        assert len({conflict.id for conflict in found[0].conflicts}) == len(found[0].conflicts)
+        states = [replica.state for replica in self.replicas.values()]
+        # Whoever looks only at contested records misses no conflict.
+        assert all(state.contested for state in states if state) or not found[0].conflicts
         return found[0]
 
 

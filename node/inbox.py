@@ -1,0 +1,321 @@
+"""Inbox: the conflicts that people see, decide and take back.
+
+A conflict is shown from its row in the store, decided from the changes of its record, and resolved
+by a write like any other: it works without a peer, and clears the conflict on every device that it
+reaches. What was decided stays in the history, with all candidates, and can be decided otherwise.
+
+Spec: docs/protocol.md, section 13; docs/cli.md, `conflicts`.
+"""
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import CoveyError
+from ..crypto.identity import shown_id
+from ..storage import conflict_rows
+from ..storage.conflict_rows import ConflictState, Found
+from ..sync.change import DELETED_KEY
+from ..sync.hlc import wall_ms_of
+from ..sync.policy import RULE, is_rule
+from ..sync.record_state import RecordState
+from ..sync.resolution import CONFLICT_ID_BYTES, Conflict, Index, chosen
+from ..sync.values import from_json
+from .projection import Key, project, upsert
+from .times import iso_time
+from .writer import Delete, Put
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+PAGE_MAX = 1_000
+STATE_NAMES = {state: state.name.lower() for state in ConflictState}
+RECORDS_PER_JUDGEMENT = 256
+
+
+class UnknownConflictError(CoveyError):
+    """There is no such conflict here, or it does not stand any more. Nothing was changed."""
+
+    exit_code = 1
+
+
+class NotACandidateError(CoveyError):
+    """That device wrote none of the candidates, or wrote several. Nothing was changed."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The value that one device wrote, by its id; None: the other one of two."""
+
+    device: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value of one's own, in the application's form."""
+
+    value: Any
+
+
+class Inbox:
+    """The conflicts of one engine's store."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._rules: dict[str, dict[str, Any]] = {}
+        """Database (or "" for all) to its rules, as they were judged by last."""
+
+    # Seeing ------------------------------------------------------------------------------------
+
+    async def page(
+        self,
+        states: Collection[ConflictState],
+        database: str | None = None,
+        limit: int = 100,
+        after: tuple[int, int, bytes] | None = None,
+    ) -> list[Found]:
+        """Conflicts, open ones first, then settled, then resolved; of each the newest first."""
+        wanted = sorted(states)
+        return await self._engine.database.read(
+            lambda conn: conflict_rows.page(conn, wanted, database, after, min(limit, PAGE_MAX))
+        )
+
+    async def find(self, text: str) -> Found:
+        """By its id, as `list` shows it. Raises UnknownConflictError."""
+        try:
+            wanted = bytes.fromhex(text)
+        except ValueError:
+            wanted = b""
+        found: list[Found] = []
+        if len(wanted) == CONFLICT_ID_BYTES:
+            found = await self._engine.database.read(lambda c: conflict_rows.by_id(c, wanted))
+        if not found:
+            raise UnknownConflictError(f"no conflict {text:.40}: `covey conflicts` lists them")
+        return found[0]
+
+    async def open_fields(self, database: str, collection: str, id: str) -> list[str]:
+        """The fields of a record that wait for a person; "" for the record as a whole."""
+        found = await self._engine.database.read(
+            lambda conn: conflict_rows.of_record(conn, database, collection, id)
+        )
+        return sorted({row.field for row in found if row.state == ConflictState.OPEN})
+
+    def row(self, found: Found) -> dict[str, Any]:
+        """A conflict as commands show it. Contents are in it."""
+        body = json.loads(found.body)
+        row: dict[str, Any] = {
+            "id": found.conflict_id.hex(),
+            "database": found.database,
+            "collection": found.collection,
+            "record": found.id,
+            "field": found.field,
+            "rule": found.rule,
+            "state": STATE_NAMES[ConflictState(found.state)],
+            "because": _because(found),
+            "value": body["value"],
+            "candidates": [self._candidate(known) for known in body["candidates"]],
+            "reembed": bool(body.get("reembed")),
+        }
+        if "by" in body:
+            row["resolved_by"] = self._name(bytes.fromhex(body["by"]))
+            row["resolved_at"] = iso_time(wall_ms_of(found.hlc))
+        return row
+
+    def _candidate(self, known: dict[str, Any]) -> dict[str, Any]:
+        device = bytes.fromhex(known["device"])
+        told = {
+            "value": known["value"],
+            "device": shown_id(device),
+            "device_name": self._name(device),
+            "time": iso_time(wall_ms_of(known["hlc"])),
+        }
+        return {**told, "deletes": True} if known.get("deletes") else told
+
+    def _name(self, device: bytes) -> str:
+        known = self._engine.mesh.registry.devices.get(device)
+        return "an unknown device" if known is None else known.name
+
+    # Deciding ----------------------------------------------------------------------------------
+
+    async def resolve(self, conflict_id: bytes, choice: Take | Value) -> None:
+        """Let one candidate, or another value, count from now on, on every device.
+
+        Raises UnknownConflictError if it does not stand any more, NotACandidateError,
+        BadValueError, NotEntitledError.
+        """
+        for found in await self._engine.database.read(
+            lambda conn: conflict_rows.by_id(conn, conflict_id)
+        ):
+            if found.state != ConflictState.RESOLVED:
+                await self._decide(found, choice)
+                return
+        raise UnknownConflictError(
+            "this conflict does not stand any more: `covey conflicts show` tells who resolved it"
+        )
+
+    async def undo(self, conflict_id: bytes) -> None:
+        """Take a decision back: that of a rule for the other candidate, that of a person for what
+        counted before.
+
+        Raises as `resolve`, and NotACandidateError where there are several others.
+        """
+        for found in await self._engine.database.read(
+            lambda conn: conflict_rows.by_id(conn, conflict_id)
+        ):
+            if found.state == ConflictState.RESOLVED:
+                await self._write_back(found)
+            else:
+                await self._decide(found, Take(None))
+            return
+        raise UnknownConflictError("no such conflict: `covey conflicts` lists them")
+
+    async def _decide(self, found: Found, choice: Take | Value) -> None:
+        if not found.field:
+            await self._decide_deletion(found, choice)
+            return
+        engine = self._engine
+        key = (found.scope_no, found.collection, found.id)
+        with await engine.shelf.load([found.scope_no], [(found.collection, found.id)]):
+            state = engine.shelf.state(key)
+            value = None
+            if state is not None:
+                resolver = engine.shelf.judge.resolver(key, state)
+                value = chosen(state, resolver, found.conflict_id, _choice_of(choice))
+        if value is None:
+            raise UnknownConflictError("this conflict does not stand any more")
+        put = Put(found.collection, found.id, value, None, False, rewrite=tuple(value))
+        await engine.writer.write(found.database, [put])
+
+    async def _decide_deletion(self, found: Found, choice: Take | Value) -> None:
+        known = json.loads(found.body)["candidates"]
+        if isinstance(choice, Value):
+            raise NotACandidateError(
+                "the record as a whole is in dispute: take the device that deleted or that edited"
+            )
+        deletes = not json.loads(found.body)["value"]
+        wanted = [bool(k.get("deletes")) for k in known if _is_by(choice, k)]
+        if choice.device is None:
+            wanted = [not deletes]
+        if len(set(wanted)) != 1:
+            raise NotACandidateError("that device did neither delete nor edit it, or both")
+        if wanted[0]:
+            await self._engine.writer.write(found.database, [Delete(found.collection, found.id)])
+            return
+        put = Put(found.collection, found.id, {}, None, False, rewrite=(DELETED_KEY,))
+        await self._engine.writer.write(found.database, [put])
+
+    async def _write_back(self, found: Found) -> None:
+        """What counted before somebody resolved it, written anew."""
+        if not found.field or any(mark in found.field for mark in ".["):
+            raise NotACandidateError(
+                "what is inside of a field is decided by writing the field (`covey put`)"
+            )
+        value = from_json(json.loads(found.body)["value"])
+        put = Put(
+            found.collection, found.id, {found.field: value}, None, False, rewrite=(found.field,)
+        )
+        await self._engine.writer.write(found.database, [put])
+
+    # When rules change -------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Remember by which rules the store was judged."""
+        self._rules = self._rules_now()
+
+    def membership_changed(self) -> None:
+        """Rules may have changed: then what is in dispute is judged anew."""
+        before, now = self._rules, self._rules_now()
+        if before == now or self._engine.closing:
+            return
+        self._rules = now
+        touched = {name for name in {**before, **now} if before.get(name) != now.get(name)}
+        self._engine.spawn(self._judge_again(touched), "judge again")
+
+    def _rules_now(self) -> dict[str, dict[str, Any]]:
+        rules: dict[str, dict[str, Any]] = {}
+        for (device, database), said in self._engine.mesh.registry.settings.items():
+            if not device:
+                rules[database] = {key: value for key, value in said.items() if is_rule(key)}
+        return {database: said for database, said in rules.items() if said}
+
+    async def _judge_again(self, databases: Collection[str]) -> None:
+        engine = self._engine
+        names = engine.ledger.databases() if "" in databases else databases
+        for name in sorted(names):
+            keys = await engine.database.read(
+                lambda conn, n=name: conflict_rows.contested_records(conn, n)  # type: ignore[misc]
+            )
+            for start in range(0, len(keys), RECORDS_PER_JUDGEMENT):
+                async with engine.turns.alone():
+                    await self._judge(keys[start : start + RECORDS_PER_JUDGEMENT])
+
+    async def _judge(self, keys: Sequence[Key]) -> None:
+        """Write the rows of these records again, by the rules as they are now."""
+        engine = self._engine
+        by_scope: dict[int, list[Key]] = {}
+        for key in keys:
+            by_scope.setdefault(key[0], []).append(key)
+        for scope, group in by_scope.items():
+            with await engine.shelf.load([scope], [key[1:] for key in group]):
+                states = [(key, engine.shelf.state(key)) for key in group]
+                await self._write_rows([(k, state) for k, state in states if state is not None])
+
+    async def _write_rows(self, states: Sequence[tuple[Key, RecordState]]) -> None:
+        engine = self._engine
+        places = await engine.database.read(
+            lambda conn: conflict_rows.places(conn, [key for key, _ in states])
+        )
+        rows = []
+        for key, state in states:
+            if key not in places:
+                continue
+            log_no, seq, item, hlc = places[key]
+            log = engine.ledger.log_numbered(log_no)
+            resolution = engine.shelf.judge.resolution(key, state)
+            rows.append(project(log, seq, hlc, key, item, state, resolution))
+        await engine.database.write(lambda conn: upsert(conn, rows))
+
+
+def _because(found: Found) -> str:
+    """Why it is as it is, in a sentence."""
+    if found.state == ConflictState.RESOLVED:
+        return "somebody who saw all candidates wrote there"
+    if found.state == ConflictState.OPEN:
+        return f"rule {found.rule}: a person decides; the last write is shown until then"
+    return f"rule {found.rule} decided"
+
+
+def _is_by(choice: Take, known: dict[str, Any]) -> bool:
+    return choice.device is not None and known["device"] == choice.device.hex()
+
+
+def _choice_of(choice: Take | Value) -> Callable[[Conflict], Any]:
+    """What `chosen` asks for."""
+
+    def choose(conflict: Conflict) -> Any:
+        if isinstance(choice, Value):
+            return choice.value
+        if choice.device is None:
+            others = [
+                at for at, known in enumerate(conflict.candidates) if known.value != conflict.value
+            ]
+        else:
+            others = [
+                at for at, known in enumerate(conflict.candidates) if known.device == choice.device
+            ]
+        if len(others) != 1:
+            raise NotACandidateError(
+                f"{len(others)} candidates fit: say which device's value counts, or give the value"
+            )
+        return Index(others[0])
+
+    return choose
+
+
+def rule_key(collection: str | None, field: str | None) -> str:
+    """The setting that holds the rule of a field, of a collection, or of everything."""
+    parts = [RULE, *(part for part in (collection, field) if part)]
+    return ".".join(parts)
