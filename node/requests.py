@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import CoveyError
 from ..crypto.identity import parse_shown_id, short_id, shown_id
-from ..sync.registry import LEVELS, Request
+from ..sync.registry import LEVEL_ORDER, LEVELS, Request
 from .pairing_frames import Newcomer
 
 if TYPE_CHECKING:
@@ -65,13 +65,15 @@ class Requests:
 
     async def approve(self, id: str, level: str | None) -> bytes:
         """Admit a device that asked, named by its whole id; its `sig` key. Of several requests of
-        one device the newest counts, and without `level` the one that it asks for.
+        one device the newest counts. Without `level` it is the one asked for, of several the least:
+        a member may carry another one, with more in it, while the admin still thinks.
 
         Raises FormatError for anything but an id, NoSuchRequestError, NotAdminError, StorageError.
         """
         self._engine.mesh.require_admin()
         request = self._named(id)
-        level = level or request.level
+        asked = [r.level for r in self._engine.mesh.registry.requests if r.sig_pk == request.sig_pk]
+        level = level or min(asked, key=LEVEL_ORDER.index)
         if level not in LEVELS:
             raise NoSuchRequestError(f"no level {level!r}: it is one of {', '.join(LEVELS)}")
         await self._engine.mesh.enroll(request.cert, request.name, request.type, level)

@@ -71,11 +71,32 @@ async def test_an_admin_who_answers_later_is_found_when_the_device_joins_again(
         await in_sync(admin, member)
         again = Window(PairingWindow(member.engine, "guest", MINUTE_MS, None))
         code = await again.open()
-        await join(new, code, member.address)
-        await again.ended()
+        told = await join(new, code, member.address)
+        shown = await again.ended()
 
         assert new.engine.our_device().level == "full", "what the admin said counts"
+        assert shown[-1]["device"]["level"] == "full"
+        assert next(e["level"] for e in told if e["event"] == "confirm") == "full"
         assert {d.name for d in new.engine.mesh.registry.active()} == {"admin", "member", "new"}
+
+
+async def test_the_least_that_was_asked_for_is_given_unless_the_admin_says_more(
+    tmp_path: Path,
+) -> None:
+    """A carrier may ask for more while the admin still thinks about what was shown before."""
+    async with nodes(tmp_path) as made:
+        admin, member, new = await carrier_and_admin(made)
+        window, joining = await asked(member, new)
+        (request,) = member.engine.mesh.registry.requests
+        details = {"cert": request.cert, "name": "new", "type": "phone", "level": "full"}
+        await member.engine.mesh.write([("request", details)])
+        await until(lambda: len(admin.engine.requests.rows()) == 2)
+
+        await admin.engine.requests.approve(shown_id(new.keys.sig_pk), None)
+        await joining
+        await window.ended()
+
+        assert admin.engine.mesh.registry.devices[new.keys.sig_pk].level == "limited"
 
 
 async def test_only_an_admin_answers_and_only_to_a_whole_id(tmp_path: Path) -> None:
