@@ -55,11 +55,7 @@ class SimStore:
         self._all_read.set()
         self._rot()
         disk.recover()
-        self._conn = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256)
-        if disk.image is not None:
-            self._conn.deserialize(disk.image)
-        for setting in settings("rw", _CACHE):
-            self._conn.execute(f"PRAGMA {setting}").fetchall()
+        self._conn = _opened(disk.image)
         (synchronous,) = self._conn.execute("PRAGMA synchronous").fetchone()
         self._waits = synchronous >= _FULL_SYNC
         migrate(self._conn, STORE_PATH, applied_ms, contentless_delete=_FULL_TEXT_DELETES)
@@ -194,7 +190,18 @@ class SimStore:
         before = self._conn.serialize()
         run_group(self._conn, jobs, STORE_PATH, lambda: 0)
         self._disk.maybe = self._conn.serialize()
-        self._conn.deserialize(before)
+        # Another connection: the full-text index keeps in memory what it had read of the other one.
+        self._conn.close()
+        self._conn = _opened(before)
+
+
+def _opened(image: bytes | None) -> "sqlite3.Connection":
+    conn = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256)
+    if image is not None:
+        conn.deserialize(image)
+    for setting in settings("rw", _CACHE):
+        conn.execute(f"PRAGMA {setting}").fetchall()
+    return conn
 
 
 def _never() -> "Future[Any]":
