@@ -123,7 +123,7 @@ def join(
                 case "searching":
                     note("looking for the device that shows this code …")
                 case "confirm" if not yes:
-                    _answer(node, "join_answer", _agrees(_join_question(event)))
+                    _answer(node, "join_answer", _agrees(join_question(event)))
                 case "joined":
                     joined = True
                     _show_joined(settings, event)
@@ -210,13 +210,18 @@ def _agrees(question: str) -> bool:
 
 
 def _admit_question(device: dict[str, Any]) -> str:
+    if device.get("paper_key"):
+        return (
+            f'Let the paper key make "{visible(device["name"])}" ({visible(device["type"])}, '
+            f"id {visible(device['id'])}) an admin of this mesh?"
+        )
     return (
         f'Admit "{visible(device["name"])}" ({visible(device["type"])}, '
         f"id {visible(device['id'])}) with {visible(device['level'])} access?"
     )
 
 
-def _join_question(event: dict[str, Any]) -> str:
+def join_question(event: dict[str, Any]) -> str:
     other = event["enrolled_by"]
     return (
         f'Join the mesh "{visible(event["mesh_name"])}" of "{visible(other["name"])}" '

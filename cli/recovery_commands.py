@@ -7,6 +7,7 @@ an answer, and never go to a running node: these commands open the home themselv
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
     from ..node.unlock import PaperWords, Unlock
 
 T = TypeVar("T")
+SEARCH_MS = 60_000
+SYNC_MS = 30_000
+"""How long the mesh is told what the paper key decided; `covey up` tells whoever is left."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Joining:
+    """A member that shows a code."""
+
+    code: str
+    address: str | None
+    yes: bool
+
 
 words_option = click.option(
     "--words-fd",
@@ -167,6 +181,9 @@ def shares(settings: Settings, paper_fd: int | None, new_paper_fd: int | None) -
 
 @recovery.command("use")
 @click.option("--backup", "file", metavar="FILE", help="A backup of any device of the mesh.")
+@click.option("--code", metavar="CODE", help="Join the member that shows CODE; - reads it.")
+@click.option("--address", metavar="HOST:PORT", help="With --code: where that member is.")
+@click.option("--yes", is_flag=True, help="With --code: join whatever mesh shows it, unasked.")
 @click.option("--name", metavar="N", help="With --backup: the new device's name.")
 @click.option("--type", "kind", type=click.Choice(DEVICE_TYPES), default="laptop")
 @click.option("--remove", "lost", multiple=True, metavar="D", help="Remove this lost device.")
@@ -181,6 +198,9 @@ def shares(settings: Settings, paper_fd: int | None, new_paper_fd: int | None) -
 def use(
     settings: Settings,
     file: str | None,
+    code: str | None,
+    address: str | None,
+    yes: bool,
     name: str | None,
     kind: str,
     lost: tuple[str, ...],
@@ -193,19 +213,26 @@ def use(
 ) -> None:
     """The worst day: bring everything back with the words, and remove the lost devices.
 
-    With --backup a new device is made at `--home`, which must not exist yet. Without it, the
-    device of this home, which is still there, becomes an admin and can admit others. All keys are
-    changed, and the words that were used are replaced by new ones unless --keep-paper-key is given.
+    With --backup a new device is made at `--home`, which must not exist yet. With --code the device
+    of this home, a new one, joins any member that shows a code (`covey pair` there). With neither,
+    the device of this home, which is a member still, becomes an admin and can admit others. All
+    keys are changed, and the words that were used are replaced by new ones unless --keep-paper-key
+    is given.
     """
     from .unlocking import new_way, unlock_existing
 
     if file is not None and name is None:
         raise click.UsageError("--backup makes a new device: give it a --name")
+    if file is not None and code is not None:
+        raise click.UsageError("give --backup or --code, not both")
+    joining = None if code is None else _joining(code, address, yes, paper_fd)
     if not keep_paper_key:
         _check_new_paper(settings, new_paper_fd)
     words = _words(paper_fd)
     if file is None:
-        answer = _use_here(settings, words, lost, keep_paper_key, new_paper_fd, unlock_existing)
+        answer = _use_here(
+            settings, words, lost, keep_paper_key, new_paper_fd, unlock_existing, joining
+        )
     else:
         from ..node.recovering_home import NewDevice, recover_home
 
@@ -228,6 +255,44 @@ def use(
         note("if what it wrote last is yours, `covey devices adopt` it after a sync")
 
 
+def _joining(code: str, address: str | None, yes: bool, paper_fd: int | None) -> _Joining:
+    """Whom to join. The code is read before the words: both may come from standard input."""
+    from .pair_commands import typed_code
+
+    if code == "-" and paper_fd == 0:
+        raise click.UsageError("the code and the words cannot both be read from standard input")
+    if not yes and not person_present():
+        raise click.UsageError("somebody has to agree: run it in a terminal, or give --yes")
+    return _Joining(typed_code(tuple(code.split()), None), address, yes)
+
+
+async def _join(engine: "Engine", paper: "RecoveryKeys", joining: _Joining) -> None:
+    """Become an admin of the mesh of the member that shows the code, by the paper key's word."""
+    from ..node.paper_joining import PaperJoiner
+    from .pair_commands import join_question
+
+    question = ""
+
+    async def ask() -> bool:
+        # In a thread: the other device is still to be answered while the person thinks.
+        return await asyncio.to_thread(click.confirm, question, default=False, err=True)
+
+    joiner = PaperJoiner(
+        engine,
+        paper,
+        joining.code,
+        joining.address,
+        None,
+        SEARCH_MS,
+        None if joining.yes else ask,
+    )
+    async for event in joiner.run():
+        if event["event"] == "searching":
+            note("looking for the device that shows this code …")
+        elif event["event"] == "confirm":
+            question = join_question(event)
+
+
 def _use_here(
     settings: Settings,
     words: "PaperWords",
@@ -235,19 +300,24 @@ def _use_here(
     keep_paper_key: bool,
     new_paper_fd: int | None,
     unlock_existing: "Callable[[Settings], Unlock]",
+    joining: _Joining | None,
 ) -> dict[str, Any]:
     unlock = unlock_existing(settings)
 
     async def act(engine: "Engine", recovering: "Recovering") -> Any:
+        if joining is not None:
+            await _join(engine, words.keys, joining)
         recovering.require(words.keys)
         gone = recovering.others(lost)
         fresh = None if keep_paper_key else _new_paper(new_paper_fd)
         await recovering.promote(words.keys, gone, fresh)
+        if joining is not None:
+            await engine.patience.sync(None, SYNC_MS)
         us = engine.our_device()
         device = {"id": engine.shown_id(us.sig_pk), "name": us.name, "role": us.role}
         return fresh, {"device": device, "mesh": engine.mesh.id.hex(), "removed": list(lost)}
 
-    fresh, answer = _on_engine(settings, act, unlock)
+    fresh, answer = _on_engine(settings, act, unlock, online=joining is not None)
     if fresh is not None:
         _add_slot(settings, unlock, fresh, words.keys)
     found: dict[str, Any] = answer
@@ -258,6 +328,8 @@ def _on_engine(
     settings: Settings,
     act: "Callable[[Engine, Recovering], Awaitable[T]]",
     unlock: "Unlock | None" = None,
+    *,
+    online: bool = False,
 ) -> T:
     """Open the home here, and nowhere else, for one act."""
     from ..node.main import open_engine
@@ -267,7 +339,7 @@ def _on_engine(
     way = unlock or unlock_existing(settings)
 
     async def run() -> T:
-        async with open_engine(Path(settings.home), way) as engine:
+        async with open_engine(Path(settings.home), way, online=online) as engine:
             return await act(engine, Recovering(engine))
 
     return asyncio.run(run())

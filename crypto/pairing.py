@@ -38,6 +38,7 @@ LABEL_CONFIRM_KEY_B = b"cvy-pair-confB-1"
 LABEL_CONFIRM_A = b"cvy-pair-mac-A-1"
 LABEL_CONFIRM_B = b"cvy-pair-mac-B-1"
 LABEL_KEY_PROOF = b"cvy-pair-key-v1\0"
+LABEL_PAPER_PROOF = b"cvy-pair-paper-1\0"
 LABEL_QR_PSK = b"cvy-pair-qr-psk1"
 LABEL_QR_CHECK = b"cvy-pair-qr-chk1"
 
@@ -259,6 +260,21 @@ def key_is_proved(sig_pk: bytes, handshake_hash: bytes, proof: bytes) -> bool:
     """Whether the owner of `sig_pk` signed this handshake. False for malformed input, too."""
     assert len(handshake_hash) == HANDSHAKE_HASH_BYTES
     return verify(sig_pk, LABEL_KEY_PROOF + handshake_hash, proof)
+
+
+def prove_paper(sign: Callable[[bytes], bytes], handshake_hash: bytes, sig_pk: bytes) -> bytes:
+    """Return the proof that who pairs holds the paper key: it signs this one handshake, 64 bytes.
+
+    `sig_pk` is the device key that is proved beside it, so that neither can be used for the other.
+    """
+    assert len(handshake_hash) == HANDSHAKE_HASH_BYTES and len(sig_pk) == STATIC_BYTES
+    return sign(LABEL_PAPER_PROOF + handshake_hash + sig_pk)
+
+
+def paper_is_proved(paper_pk: bytes, handshake_hash: bytes, sig_pk: bytes, proof: bytes) -> bool:
+    """Whether the paper key vouches for this device in this handshake. Never raises for bytes."""
+    assert len(handshake_hash) == HANDSHAKE_HASH_BYTES
+    return verify(paper_pk, LABEL_PAPER_PROOF + handshake_hash + sig_pk, proof)
 
 
 def qr_psk(token: Secret) -> Secret:

@@ -68,6 +68,15 @@ class Adoption:
         return f"<Adoption of mesh {self.mesh.hex()}, {len(self.entries)} operations>"
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A membership log that is that of the mesh offered, with a sponsor who belongs to it."""
+
+    membership: Membership
+    control: dict[bytes, ScopeKey]
+    entries: list[AdoptedEntry]
+
+
 def check_adoption(
     keys: DeviceKeys, mesh: bytes, sponsor: bytes, welcome: Welcome, frames: Sequence[bytes]
 ) -> Adoption:
@@ -76,6 +85,20 @@ def check_adoption(
     Holds afterwards: the genesis in it hashes to the mesh id that was offered, the sponsor is an
     active member, and so are we, by our own keys and the word of an admin (the fold sees to that).
     """
+    opened = open_welcome(keys, mesh, sponsor, welcome, frames)
+    registry = opened.membership.registry
+    us = registry.devices.get(keys.sig_pk)
+    if us is None or not us.active or (us.dh_pk, us.seal_pk) != (keys.dh_pk, keys.seal_pk):
+        raise PairingRefusedError(
+            Refusal.MALFORMED, "our own enrolment is not in the membership log"
+        )
+    return Adoption(mesh, registry.heads, tuple(opened.control.values()), tuple(opened.entries))
+
+
+def open_welcome(
+    keys: DeviceKeys, mesh: bytes, sponsor: bytes, welcome: Welcome, frames: Sequence[bytes]
+) -> Opened:
+    """As `check_adoption`, but that it says nothing about us: `keys` may be the paper key's."""
     try:
         control = {
             key_id: ScopeKey(
@@ -95,7 +118,6 @@ def check_adoption(
     membership.add(_operations(entries))
     registry = membership.registry
     sponsor_device = registry.devices.get(sponsor)
-    us = registry.devices.get(keys.sig_pk)
     if registry.mesh != mesh or all(e.arrived.entry_id != welcome.genesis for e in entries):
         raise PairingRefusedError(
             Refusal.MALFORMED, "the membership log is not that of the mesh that was offered"
@@ -104,11 +126,7 @@ def check_adoption(
         raise PairingRefusedError(
             Refusal.MALFORMED, "the device that shows the code does not belong to its mesh"
         )
-    if us is None or not us.active or (us.dh_pk, us.seal_pk) != (keys.dh_pk, keys.seal_pk):
-        raise PairingRefusedError(
-            Refusal.MALFORMED, "our own enrolment is not in the membership log"
-        )
-    return Adoption(mesh, registry.heads, tuple(control.values()), tuple(entries))
+    return Opened(membership, control, entries)
 
 
 def _open_log(

@@ -11,7 +11,7 @@ from ..crypto.errors import CryptoError
 from ..crypto.grants import open_key, seal_key
 from ..crypto.identity import DeviceKeys
 from ..storage.membership_rows import ScopeKey
-from ..sync.registry import Device, Grant, Recipient, Registry, may_hold
+from ..sync.registry import Grant, Recipient, Registry, may_hold
 from .pairing_frames import CONTROL_KEYS_MAX
 from .ports import Entropy
 
@@ -98,9 +98,9 @@ def _eldest(registry: Registry, ids: set[bytes]) -> bytes | None:
 
 
 def control_keys(
-    registry: Registry, keys: Mapping[bytes, bytes], device: Device, entropy: Entropy
+    registry: Registry, keys: Mapping[bytes, bytes], device: Recipient, entropy: Entropy
 ) -> tuple[tuple[int, bytes, bytes], ...]:
-    """Every control key we hold, sealed to a device, oldest first: epoch, key id, box."""
+    """Every control key we hold, sealed to one recipient, oldest first: epoch, key id, box."""
     names = {(g.epoch, g.key_id) for g in registry.grants if g.scope == CONTROL_SCOPE}
     held = sorted(name for name in names if name[1] in keys)
     sealed = []

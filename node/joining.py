@@ -285,13 +285,16 @@ class Joiner:
         us = engine.our_device()
         proof = prove_key(engine.keys.sign, channel.handshake_hash)
         newcomer = Newcomer(us.sig_pk, us.dh_pk, us.seal_pk, us.name, us.type, proof)
-        await channel.send(newcomer.encode())
+        await channel.send(self._introduction(newcomer, channel.handshake_hash))
         offer = Offer.decode(expect(await self._next(channel, CODE_STEP_MS), TYPE_OFFER))
         if self._ticket is not None and offer.mesh != self._ticket.mesh:
             raise PairingRefusedError(
                 Refusal.MALFORMED, "the other device offers another mesh than its picture did"
             )
         return offer
+
+    def _introduction(self, newcomer: Newcomer, handshake_hash: bytes) -> bytes:
+        return newcomer.encode()
 
     def _confirmation(self, offer: Offer) -> Event:
         return {
@@ -311,11 +314,20 @@ class Joiner:
         engine = self._engine
         certificate = make_certificate(engine.keys, offer.mesh, engine.clock.wall_ms())
         await channel.send(bytes((TYPE_CERTIFICATE,)) + certificate)
-        welcome = Welcome.decode(expect(await self._next(channel, HUMAN_STEP_MS), TYPE_WELCOME))
-        frames = [
+        welcome = await self._welcome(channel, offer, certificate)
+        frames = await self._log(channel, welcome)
+        return check_adoption(engine.keys, offer.mesh, offer.sig, welcome, frames)
+
+    async def _welcome(self, channel: SecureChannel, offer: Offer, certificate: bytes) -> Welcome:
+        return self._welcomed(await self._next(channel, HUMAN_STEP_MS))
+
+    def _welcomed(self, frame: bytes) -> Welcome:
+        return Welcome.decode(expect(frame, TYPE_WELCOME))
+
+    async def _log(self, channel: SecureChannel, welcome: Welcome) -> list[bytes]:
+        return [
             expect(await self._next(channel, CODE_STEP_MS), TYPE_LOG) for _ in range(welcome.frames)
         ]
-        return check_adoption(engine.keys, offer.mesh, offer.sig, welcome, frames)
 
     async def _next(self, channel: SecureChannel, timeout_ms: int) -> bytes:
         return await within(self._engine.clock, timeout_ms, channel.receive())

@@ -208,12 +208,13 @@ class Mesh(MeshView):
     async def welcome(
         self, device: bytes
     ) -> tuple[bytes, tuple[tuple[int, bytes, bytes], ...], list[bytes]]:
-        """What a new device needs: genesis id, every control key sealed to it, and the log.
+        """What a new device, or the paper key, needs: genesis id, control keys sealed, and the log.
 
         The log comes as batch frames, in order of arrival; its oldest entries are under the oldest
         key.
         """
-        newcomer = self.registry.devices[device]
+        papers = (paper for paper in self.registry.recovery if paper.sig_pk == device)
+        newcomer = self.registry.devices.get(device) or next(papers)
         keys = control_keys(self.registry, self._scope_keys, newcomer, self._entropy)
         vector = self._ledger.holdings.heads(CONTROL_SCOPE)
         ranges = tuple((instance, 1, head.seq) for instance, head in sorted(vector.items()))

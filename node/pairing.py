@@ -37,10 +37,12 @@ from ..crypto.secret import Secret
 from ..crypto.words import make_code
 from ..storage import meta_rows
 from ..storage.errors import StorageError
+from ..sync.registry import Recovery
 from .channel import ChannelKeys, Purpose, SecureChannel
 from .deadline import DeadlinePassed, within
 from .pairing_frames import (
     LEVELS,
+    TYPE_BEARER,
     TYPE_CERTIFICATE,
     TYPE_CONFIRM_A,
     TYPE_CONFIRM_B,
@@ -49,6 +51,7 @@ from .pairing_frames import (
     TYPE_LOG,
     TYPE_POINT_A,
     TYPE_POINT_B,
+    Bearer,
     Newcomer,
     Offer,
     PairingRefusedError,
@@ -57,6 +60,7 @@ from .pairing_frames import (
     expect,
     refusal_frame,
 )
+from .paper_pairing import proved_paper, welcome_recovery
 from .ports import SERVICE_PAIRING, ConnectionLostError
 from .ticket import Ticket, for_ticket
 
@@ -171,7 +175,7 @@ class PairingWindow:
                 self._spent = self._admitting = True
             else:
                 await self._prove_code(channel)
-            await self._admit(channel, await self._introduced(channel))
+            await self._admit(channel, *await self._introduced(channel))
         except WrongCodeError:
             self._spent = True
             # A disk that takes no note must not keep a window open that admits nobody any more.
@@ -218,28 +222,41 @@ class PairingWindow:
         channel.admit()
         await channel.send(bytes((TYPE_CONFIRM_A,)) + own)
 
-    async def _introduced(self, channel: SecureChannel) -> Newcomer:
-        """Step 5."""
-        newcomer = Newcomer.decode(expect(await self._next(channel, CODE_STEP_MS), TYPE_DEVICE))
+    async def _introduced(self, channel: SecureChannel) -> tuple[Newcomer, Recovery | None]:
+        """Step 5: who it is, and the paper key, if it brings that."""
+        frame = await self._next(channel, CODE_STEP_MS)
+        paper = None
+        if frame[:1] == bytes((TYPE_BEARER,)):
+            bearer = Bearer.decode(frame[1:])
+            newcomer = bearer.newcomer
+            paper = proved_paper(self._engine.mesh.registry, bearer, channel.handshake_hash)
+        else:
+            newcomer = Newcomer.decode(expect(frame, TYPE_DEVICE))
         if not key_is_proved(newcomer.sig, channel.handshake_hash, newcomer.proof):
             raise PairingRefusedError(Refusal.MALFORMED)
-        return newcomer
+        return newcomer, paper
 
-    async def _admit(self, channel: SecureChannel, newcomer: Newcomer) -> None:
+    async def _admit(
+        self, channel: SecureChannel, newcomer: Newcomer, paper: Recovery | None
+    ) -> None:
         """Steps 6 to 9."""
         engine = self._engine
         known = engine.mesh.registry.devices.get(newcomer.sig)
         # One that was removed is nobody: a person is asked as for any other.
         already = known if known is not None and known.active else None
         us = engine.our_device()
-        offer = Offer(engine.mesh.id, us.name, us.sig_pk, self._level)
+        level = "full" if paper is not None else self._level
+        if already is not None:
+            level = already.level
+        offer = Offer(engine.mesh.id, us.name, us.sig_pk, level)
         await channel.send(offer.encode())
         device = {
             "name": newcomer.name,
             "short_id": engine.short_id(newcomer.sig),
             "id": engine.shown_id(newcomer.sig),
             "type": newcomer.type,
-            "level": self._level,
+            "level": level,
+            "paper_key": paper is not None,
         }
         if already is None and self._ask is not None:
             self._events.put_nowait({"event": "confirm", "device": device})
@@ -256,7 +273,11 @@ class PairingWindow:
             raise PairingRefusedError(Refusal.MALFORMED)
         if self._closed:
             raise PairingRefusedError(Refusal.EXPIRED, "the command was ended: nobody was admitted")
-        if already is None and engine.mesh.registry.is_admin(us.sig_pk):
+        if already is None and paper is not None:
+            await welcome_recovery(
+                engine, channel, newcomer, paper, lambda: self._next(channel, CODE_STEP_MS)
+            )
+        elif already is None and engine.mesh.registry.is_admin(us.sig_pk):
             await engine.mesh.enroll(answer, newcomer.name, newcomer.type, self._level)
         elif already is None:
             await self._ask_an_admin(answer, newcomer, device)

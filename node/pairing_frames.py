@@ -6,6 +6,7 @@ names, keys. Nothing of it is trusted before both sides have proved the code.
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import ClassVar
 
 from .. import CoveyError
 from ..crypto.errors import FormatError
@@ -23,6 +24,9 @@ TYPE_CERTIFICATE = 0x27
 TYPE_WELCOME = 0x28
 TYPE_DONE = 0x29
 TYPE_LOG = 0x2A
+TYPE_BEARER = 0x2B
+TYPE_PAPER_WELCOME = 0x2C
+TYPE_WORD = 0x2D
 TYPE_REFUSAL = 0x2F
 
 DEVICE_TYPES = ("laptop", "phone", "tablet", "desktop", "server", "mailbox")
@@ -41,6 +45,7 @@ class Refusal(IntEnum):
     MALFORMED = 7
     FAILED = 8
     PENDING = 9
+    NOT_THE_PAPER_KEY = 10
 
 
 REFUSAL_SENTENCES = {
@@ -53,6 +58,7 @@ REFUSAL_SENTENCES = {
     Refusal.MALFORMED: "the other device speaks another dialect: update covey on both",
     Refusal.FAILED: "the other device could not finish: see its output",
     Refusal.PENDING: "an admin of the mesh has to approve this device first",
+    Refusal.NOT_THE_PAPER_KEY: "the words are no paper key of that mesh: it has another, or none",
 }
 
 
@@ -77,6 +83,9 @@ class Newcomer:
     type: str
     proof: bytes
 
+    BINARY: ClassVar[dict[str, int]] = {"sig": 32, "dh": 32, "seal": 32, "proof": 64}
+    TEXTS: ClassVar[tuple[str, ...]] = ("name", "type")
+
     def encode(self) -> bytes:
         return bytes((TYPE_DEVICE,)) + pack(
             {
@@ -92,7 +101,11 @@ class Newcomer:
     @classmethod
     def decode(cls, content: bytes) -> "Newcomer":
         """Raises PairingRefusedError."""
-        fields = _fields(content, {"sig": 32, "dh": 32, "seal": 32, "proof": 64}, ("name", "type"))
+        return cls.checked(_fields(content, cls.BINARY, cls.TEXTS))
+
+    @classmethod
+    def checked(cls, fields: dict[str, object]) -> "Newcomer":
+        """Of fields of the right form. Raises PairingRefusedError."""
         newcomer = cls(**fields)  # type: ignore[arg-type]
         try:
             check_public_keys(newcomer.sig, newcomer.dh, newcomer.seal)
@@ -101,6 +114,28 @@ class Newcomer:
         if newcomer.type not in DEVICE_TYPES:
             raise PairingRefusedError(Refusal.MALFORMED)
         return newcomer
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Step 5 of a device that brings the paper key: it is admitted by that key's word."""
+
+    newcomer: Newcomer
+    paper: bytes
+    paper_proof: bytes
+
+    def encode(self) -> bytes:
+        of_device = {field: getattr(self.newcomer, field) for field in Newcomer.__slots__}
+        of_paper = {"paper": self.paper, "paper_proof": self.paper_proof}
+        return bytes((TYPE_BEARER,)) + pack({**of_device, **of_paper})
+
+    @classmethod
+    def decode(cls, content: bytes) -> "Bearer":
+        """Raises PairingRefusedError."""
+        paper = {"paper": 32, "paper_proof": 64}
+        fields = _fields(content, {**Newcomer.BINARY, **paper}, Newcomer.TEXTS)
+        said: dict[str, bytes] = {name: fields.pop(name) for name in paper}  # type: ignore[misc]
+        return cls(Newcomer.checked(fields), said["paper"], said["paper_proof"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +170,8 @@ class Welcome:
     """Every control key, oldest first: epoch, key id, box."""
     frames: int
 
-    def encode(self) -> bytes:
-        return bytes((TYPE_WELCOME,)) + pack(
+    def encode(self, type_: int = TYPE_WELCOME) -> bytes:
+        return bytes((type_,)) + pack(
             {
                 "genesis": self.genesis,
                 "keys": [list(key) for key in self.keys],
@@ -164,6 +199,7 @@ class Welcome:
 
 LOG_FRAMES_MAX = 256
 CONTROL_KEYS_MAX = 256
+WORD_FRAMES_MAX = 64
 
 
 def _control_key(row: object) -> tuple[int, bytes, bytes]:

@@ -220,7 +220,11 @@ class Switchboard(Office):
         """A batch that was prepared will not be stored."""
         self._engine.ingest.discard(prepared)
 
-    async def _store(self, link: Link, prepared: Prepared) -> BatchHeads:
+    async def store_unlinked(self, prepared: Prepared) -> None:
+        """As `store_batch`, for entries that came while pairing and not over a link."""
+        await self._engine.spawn(self._store(None, prepared), "store")
+
+    async def _store(self, link: Link | None, prepared: Prepared) -> BatchHeads:
         before = {log: log.head_seq for log in prepared.touched}
         try:
             await self._engine.ingest.store(prepared)
@@ -232,7 +236,7 @@ class Switchboard(Office):
         heads = [(log.instance, log.author, log.head_seq, log.head_id) for log in before]
         return tuple(sorted(head for head in heads if head[2]))
 
-    def _announce(self, log: Log, before_seq: int, origin: Link) -> None:
+    def _announce(self, log: Log, before_seq: int, origin: Link | None) -> None:
         self._tell(
             HeadsAdvanced(
                 log.scope.tag,
@@ -242,7 +246,7 @@ class Switchboard(Office):
                 log.head_id,
                 before_seq,
                 None,
-                origin.key,
+                None if origin is None else origin.key,
             ),
             origin,
         )

@@ -5,13 +5,13 @@ The words go through pipes, as a script would do it.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .processes import Device, pair, says_words
+from .processes import COMMAND_SECONDS_MAX, Device, pair, says_words
 from .test_e2e_trust import up
 
 WRONG = " ".join(["abandon"] * 23 + ["art"])
@@ -192,3 +192,51 @@ def test_the_one_device_that_is_left_becomes_an_admin_and_admits_another(
     by_name = {row["device_name"]: row for row in new.run("devices")["devices"]}
     assert by_name["laptop"]["status"] == "revoked"
     assert by_name["phone"]["trust_level"] == "full"
+
+
+def test_words_and_any_member_that_is_left_bring_a_new_device(
+    devices: list[Device], tmp_path: Path
+) -> None:
+    """No backup and no admin: a phone of level limited shows a code, and reads nothing private."""
+    laptop, phone, new = devices
+    words = Words(tmp_path)
+    laptop.init()
+    phone.init("phone")
+    new.init("laptop")
+    words.run(laptop, "recovery", "create", "--paper-key-fd", "9")
+    paper = words.written
+    up(laptop)
+    laptop.run("put", "memory", "facts", "ours", '{"a": 1}', "--privacy", "family")
+    pair(laptop, phone)
+    laptop.run("devices", "level", "phone", "limited")
+    up(phone, laptop)
+    phone.run("sync", "--wait")
+    laptop.kill()
+    use = ("--yes", "--remove", "laptop", "--paper-key-fd", "9", "--words-fd", "0")
+
+    wrong = shown(phone, lambda where: words.run(new, *where, *use, typed=WRONG, code=3))
+    done = shown(phone, lambda where: words.run(new, *where, *use, typed=paper))
+
+    assert wrong[0] != 0 and "paper key" in wrong[1]
+    assert done[0] == 0, done[1]
+    assert words.written != paper and len(words.written.split()) == 24
+    up(new, phone)
+    new.run("sync", "--wait")
+    assert new.run("get", "memory", "facts", "ours") == {"a": 1}
+    new.run("put", "memory", "facts", "fresh", '{"b": 2}', "--privacy", "family")
+    new.run("sync", "--wait")
+    assert phone.run("get", "memory", "facts", "fresh") == {"b": 2}
+    everybody_knows(phone)
+    new.down()
+    words.run(new, "recovery", "drill", "--words-fd", "0", typed=words.written)
+    words.run(new, "recovery", "drill", "--words-fd", "0", typed=paper, code=3)
+
+
+def shown(member: Device, use: Callable[[tuple[str, ...]], Any]) -> tuple[int, str]:
+    """Use the paper key at a member that shows a code; how its command ended."""
+    window = member.start("pair", "--yes", "--json")
+    assert window.stdout is not None
+    code = json.loads(window.stdout.readline())
+    use(("recovery", "use", "--code", code["code"], "--address", f"127.0.0.1:{code['port']}"))
+    _, errors = window.communicate(timeout=COMMAND_SECONDS_MAX)
+    return window.returncode, errors
