@@ -221,10 +221,18 @@ def use(
     """
     from .unlocking import new_way, unlock_existing
 
-    if file is not None and name is None:
-        raise click.UsageError("--backup makes a new device: give it a --name")
-    if file is not None and code is not None:
-        raise click.UsageError("give --backup or --code, not both")
+    _check_use(
+        {"--backup": file, "--code": code},
+        {
+            "--backup": {
+                "--name": name,
+                "--new-key-file": new_key_file,
+                "--new-passphrase-fd": new_passphrase_fd,
+                "--new-keyring": new_keyring or None,
+            },
+            "--code": {"--address": address, "--yes": yes or None},
+        },
+    )
     joining = None if code is None else _joining(code, address, yes, paper_fd)
     if not keep_paper_key:
         _check_new_paper(settings, new_paper_fd)
@@ -255,6 +263,19 @@ def use(
         note("if what it wrote last is yours, `covey devices adopt` it after a sync")
 
 
+def _check_use(ways: dict[str, str | None], belong: dict[str, dict[str, object]]) -> None:
+    """An option that would do nothing is a misunderstanding, and this is no day for one."""
+    given = [way for way, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise click.UsageError("give --backup or --code, not both")
+    for way, options in belong.items():
+        for option, value in options.items():
+            if value is not None and way not in given:
+                raise click.UsageError(f"{option} goes with {way}")
+    if "--backup" in given and belong["--backup"]["--name"] is None:
+        raise click.UsageError("--backup makes a new device: give it a --name")
+
+
 def _joining(code: str, address: str | None, yes: bool, paper_fd: int | None) -> _Joining:
     """Whom to join. The code is read before the words: both may come from standard input."""
     from .pair_commands import typed_code
@@ -266,10 +287,17 @@ def _joining(code: str, address: str | None, yes: bool, paper_fd: int | None) ->
     return _Joining(typed_code(tuple(code.split()), None), address, yes)
 
 
-async def _join(engine: "Engine", paper: "RecoveryKeys", joining: _Joining) -> None:
+async def _join(
+    engine: "Engine", paper: "RecoveryKeys", joining: _Joining, lost: tuple[str, ...]
+) -> None:
     """Become an admin of the mesh of the member that shows the code, by the paper key's word."""
     from ..node.paper_joining import PaperJoiner
     from .pair_commands import join_question
+
+    registry = engine.mesh.registry
+    if len(registry.active()) > 1 and any(r.sig_pk == paper.sig_pk for r in registry.recovery):
+        # The first try was cut after the other device had admitted us.
+        return note("this device has joined already: what is left to do is done now")
 
     question = ""
 
@@ -285,6 +313,7 @@ async def _join(engine: "Engine", paper: "RecoveryKeys", joining: _Joining) -> N
         None,
         SEARCH_MS,
         None if joining.yes else ask,
+        lost,
     )
     async for event in joiner.run():
         if event["event"] == "searching":
@@ -306,7 +335,7 @@ def _use_here(
 
     async def act(engine: "Engine", recovering: "Recovering") -> Any:
         if joining is not None:
-            await _join(engine, words.keys, joining)
+            await _join(engine, words.keys, joining, lost)
         recovering.require(words.keys)
         gone = recovering.others(lost)
         fresh = None if keep_paper_key else _new_paper(new_paper_fd)

@@ -12,7 +12,7 @@ from .. import CoveyError
 from ..crypto.identity import short_id, shown_id
 from ..storage import event_rows, peer_rows
 from ..sync.hlc import wall_ms_of
-from ..sync.registry import Device
+from ..sync.registry import Device, Registry
 from .ledger import PRIVACY_NAMES
 from .ports import Address
 from .reader import Found
@@ -35,6 +35,22 @@ class UnknownDeviceError(CoveyError):
     exit_code = 1
 
 
+def find_device(registry: Registry, text: str) -> Device:
+    """By full id, or by a name that one active device alone has. Raises UnknownDeviceError."""
+    devices = list(registry.devices.values())
+    wanted = text.replace("-", "").upper()
+    for device in devices:
+        if shown_id(device.sig_pk).replace("-", "") == wanted:
+            return device
+    named = [d for d in devices if d.name == text]
+    active = [d for d in named if d.active] or named
+    if len(active) == 1:
+        return active[0]
+    if active:
+        raise UnknownDeviceError(f"{len(active)} devices are called {text!r}: give the full id")
+    raise UnknownDeviceError(f"no device {text!r} in this mesh: `covey devices` lists them")
+
+
 class Directory:
     """Questions to one engine."""
 
@@ -53,19 +69,8 @@ class Directory:
                 yield _line(row)
 
     def find_device(self, text: str) -> Device:
-        """By full id, or by a name that one active device alone has. Raises UnknownDeviceError."""
-        devices = list(self._engine.mesh.registry.devices.values())
-        wanted = text.replace("-", "").upper()
-        for device in devices:
-            if shown_id(device.sig_pk).replace("-", "") == wanted:
-                return device
-        named = [d for d in devices if d.name == text]
-        active = [d for d in named if d.active] or named
-        if len(active) == 1:
-            return active[0]
-        if active:
-            raise UnknownDeviceError(f"{len(active)} devices are called {text!r}: give the full id")
-        raise UnknownDeviceError(f"no device {text!r} in this mesh: `covey devices` lists them")
+        """As `find_device`, in the mesh of this engine."""
+        return find_device(self._engine.mesh.registry, text)
 
     async def device_rows(self) -> list[dict[str, Any]]:
         await self._engine.notes.flush()

@@ -17,7 +17,7 @@ Spec: docs/protocol.md, section 6; this is "B".
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import CoveyError
 from ..crypto.entry import auth_ref
@@ -86,6 +86,8 @@ class SeveralWaitingError(CoveyError):
 class Joiner:
     """One attempt to join. `run` yields what the person is to be told."""
 
+    COMMAND: ClassVar[str] = "covey join"
+
     def __init__(
         self,
         engine: "Engine",
@@ -139,7 +141,8 @@ class Joiner:
             raise PairingRefusedError(Refusal.MALFORMED, f"pairing broke off: {error}") from None
         except DeadlinePassed:
             raise PairingRefusedError(
-                Refusal.EXPIRED, "the other device did not answer in time: run `covey join` again"
+                Refusal.EXPIRED,
+                f"the other device did not answer in time: run `{self.COMMAND}` again",
             ) from None
         except ConnectionLostError:
             raise PairingRefusedError(

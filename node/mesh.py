@@ -26,6 +26,7 @@ from ..storage.store import Store
 from ..sync.errors import DecodeError
 from ..sync.hlc import tick
 from ..sync.membership import Membership, Operation, decode_operation, encode_operation
+from ..sync.registry import Recipient
 from .committer import Committer, Outlet, Staged
 from .granting import (
     control_keys,
@@ -213,8 +214,8 @@ class Mesh(MeshView):
         The log comes as batch frames, in order of arrival; its oldest entries are under the oldest
         key.
         """
-        papers = (paper for paper in self.registry.recovery if paper.sig_pk == device)
-        newcomer = self.registry.devices.get(device) or next(papers)
+        readers: list[Recipient] = [*self.registry.devices.values(), *self.registry.recovery]
+        newcomer = next(reader for reader in readers if reader.sig_pk == device)
         keys = control_keys(self.registry, self._scope_keys, newcomer, self._entropy)
         vector = self._ledger.holdings.heads(CONTROL_SCOPE)
         ranges = tuple((instance, 1, head.seq) for instance, head in sorted(vector.items()))

@@ -8,7 +8,7 @@ are sealed to the paper key. That is sent to the member, and then the pairing go
 The other side is `paper_pairing`. Spec: docs/protocol.md, section 6, "With the paper key".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from ..sync.hlc import tick
 from ..sync.membership import Operation, encode_operation
 from ..sync.registry import Grant, Registry
 from .adopting import Opened, open_welcome
+from .directory import UnknownDeviceError, find_device
 from .granting import grant_details, granted_keys, missing_grants, recipients_of
 from .joining import Joiner
 from .mesh import INSTANCE_BYTES, KEY_BYTES
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 class PaperJoiner(Joiner):
     """One attempt to join with the paper key. Its keys are held for this one attempt."""
 
+    COMMAND = "covey recovery use"
+
     def __init__(
         self,
         engine: "Engine",
@@ -69,9 +72,12 @@ class PaperJoiner(Joiner):
         tag: str | None,
         timeout_ms: int,
         ask: Ask,
+        lost: Sequence[str] = (),
     ) -> None:
+        """`lost` are names or ids of devices that must be in the mesh, or nothing is said."""
         super().__init__(engine, code, address, tag, timeout_ms, ask)
         self._paper = paper
+        self._lost = lost
 
     def _introduction(self, newcomer: Newcomer, handshake_hash: bytes) -> bytes:
         proof = prove_paper(self._paper.sign, handshake_hash, newcomer.sig)
@@ -84,6 +90,12 @@ class PaperJoiner(Joiner):
         welcome = Welcome.decode(expect(frame, TYPE_PAPER_WELCOME))
         frames = await self._log(channel, welcome)
         opened = open_welcome(self._paper, offer.mesh, offer.sig, welcome, frames)
+        try:
+            for name in self._lost:
+                find_device(opened.membership.registry, name)
+        except UnknownDeviceError as error:
+            await self._refuse(channel, Refusal.FAILED)
+            raise UnknownDeviceError(f"{error}; nothing was changed") from None
         engine, us = self._engine, self._engine.our_device()
         enrolment = {
             "cert": certificate,

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 Receive = Callable[[], Awaitable[bytes]]
 """The next frame of the other side, within a time."""
 
+OTHER_PAPER_KEY = "the other device has the words of another paper key"
+
 
 def proved_paper(registry: Registry, bearer: Bearer, handshake_hash: bytes) -> Recovery:
     """The paper key of the mesh that this device holds. Raises PairingRefusedError."""
@@ -46,9 +48,7 @@ def proved_paper(registry: Registry, bearer: Bearer, handshake_hash: bytes) -> R
             if paper_is_proved(paper.sig_pk, handshake_hash, device, bearer.paper_proof):
                 return paper
             raise PairingRefusedError(Refusal.MALFORMED)
-    raise PairingRefusedError(
-        Refusal.NOT_THE_PAPER_KEY, "the other device has the words of another paper key"
-    )
+    raise PairingRefusedError(Refusal.NOT_THE_PAPER_KEY, OTHER_PAPER_KEY)
 
 
 async def welcome_recovery(
@@ -60,8 +60,12 @@ async def welcome_recovery(
 ) -> None:
     """Give the membership log to the paper key, and take in by what it admits the device.
 
-    Raises PairingRefusedError unless the device is a member then, BatchRefusedError, StorageError.
+    Raises PairingRefusedError for a paper key that was replaced meanwhile and unless the device is
+    a member then, BatchRefusedError, StorageError.
     """
+    if all(known.sig_pk != paper.sig_pk for known in engine.mesh.registry.recovery):
+        # It was replaced while people thought: whoever has the old words may be a thief.
+        raise PairingRefusedError(Refusal.NOT_THE_PAPER_KEY, OTHER_PAPER_KEY)
     genesis, keys, frames = await engine.mesh.welcome(paper.sig_pk)
     await channel.send(Welcome(genesis, keys, len(frames)).encode(TYPE_PAPER_WELCOME))
     for frame in frames:

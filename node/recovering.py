@@ -214,8 +214,16 @@ class Recovering:
         )
 
     def others(self, names: Sequence[str]) -> list[bytes]:
-        """The devices of these names or ids. Raises UnknownDeviceError."""
-        return [self._engine.directory.find_device(name).sig_pk for name in names]
+        """The devices of these names or ids. Raises UnknownDeviceError; RecoveryRefusedError if
+        this device is one of them: it would be left with no part in what it does.
+        """
+        found = [self._engine.directory.find_device(name).sig_pk for name in names]
+        if self._engine.keys.sig_pk in found:
+            raise RecoveryRefusedError(
+                "this is the device you are on: remove it with the paper key on another device, or"
+                " let it leave with `covey devices revoke`"
+            )
+        return found
 
 
 async def former_paper_keys(engine: "Engine") -> list[bytes]:

@@ -114,7 +114,8 @@ async def _take_over(
         await engine.start()
         try:
             recovering = Recovering(engine)
-            lost = recovering.others(new.lost)
+            # The device that this copy is may be one of them: it is to be another one.
+            lost = [engine.directory.find_device(name).sig_pk for name in new.lost]
             keys = await recovering.take_over(paper, new.name, new.kind, lost, new.paper)
             return keys, engine.mesh.id.hex()
         finally:

@@ -194,31 +194,35 @@ def test_the_one_device_that_is_left_becomes_an_admin_and_admits_another(
     assert by_name["phone"]["trust_level"] == "full"
 
 
+@pytest.mark.parametrize("level", ["full", "limited"])
 def test_words_and_any_member_that_is_left_bring_a_new_device(
-    devices: list[Device], tmp_path: Path
+    devices: list[Device], tmp_path: Path, level: str
 ) -> None:
-    """No backup and no admin: a phone of level limited shows a code, and reads nothing private."""
+    """No backup and no admin: a phone shows a code, and need not read what is private."""
     laptop, phone, new = devices
     words = Words(tmp_path)
-    laptop.init()
-    phone.init("phone")
+    paper = with_paper_key(words, laptop, phone)
     new.init("laptop")
-    words.run(laptop, "recovery", "create", "--paper-key-fd", "9")
-    paper = words.written
     up(laptop)
     laptop.run("put", "memory", "facts", "ours", '{"a": 1}', "--privacy", "family")
     pair(laptop, phone)
-    laptop.run("devices", "level", "phone", "limited")
+    laptop.run("devices", "level", "phone", level)
     up(phone, laptop)
     phone.run("sync", "--wait")
     laptop.kill()
-    use = ("--yes", "--remove", "laptop", "--paper-key-fd", "9", "--words-fd", "0")
+    use = ("--yes", "--paper-key-fd", "9", "--words-fd", "0", "--remove")
+    before = [device.run("devices")["devices"] for device in (phone, new)]
 
-    wrong = shown(phone, lambda where: words.run(new, *where, *use, typed=WRONG, code=3))
-    done = shown(phone, lambda where: words.run(new, *where, *use, typed=paper))
+    wrong = shown(phone, lambda at: words.run(new, *at, *use, "laptop", typed=WRONG, code=3))
+    assert wrong[0] != 0 and "another paper key" in wrong[1]
+    assert "the words are no paper key of that mesh" in words.told
+    slip = shown(phone, lambda at: words.run(new, *at, *use, "lapto", typed=paper, code=1))
+    assert slip[0] != 0 and "could not finish" in slip[1]
+    assert "no device 'lapto' in this mesh" in words.told and "nothing was changed" in words.told
+    assert [unseen(device) for device in (phone, new)] == [unseen_of(rows) for rows in before]
 
-    assert wrong[0] != 0 and "paper key" in wrong[1]
-    assert done[0] == 0, done[1]
+    ended, said = shown(phone, lambda at: words.run(new, *at, *use, "laptop", typed=paper))
+    assert ended == 0, said
     assert words.written != paper and len(words.written.split()) == 24
     up(new, phone)
     new.run("sync", "--wait")
@@ -230,6 +234,15 @@ def test_words_and_any_member_that_is_left_bring_a_new_device(
     new.down()
     words.run(new, "recovery", "drill", "--words-fd", "0", typed=words.written)
     words.run(new, "recovery", "drill", "--words-fd", "0", typed=paper, code=3)
+
+
+def unseen(device: Device) -> list[dict[str, Any]]:
+    return unseen_of(device.run("devices")["devices"])
+
+
+def unseen_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Who belongs and how, without when it was seen last."""
+    return [{k: v for k, v in row.items() if k != "last_seen"} for row in rows]
 
 
 def shown(member: Device, use: Callable[[tuple[str, ...]], Any]) -> tuple[int, str]:

@@ -258,6 +258,31 @@ def test_any_two_of_three_shares_open_a_home_and_one_does_not(device: Device) ->
 
 
 @pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--address", "192.0.2.1:1"), "--address goes with --code"),
+        (("--backup", "b", "--name", "n", "--yes"), "--yes goes with --code"),
+        (("--name", "n"), "--name goes with --backup"),
+        (("--code", "a-b-c", "--yes", "--new-key-file", "k"), "--new-key-file goes with --backup"),
+        (("--new-keyring",), "--new-keyring goes with --backup"),
+        (("--backup", "b"), "give it a --name"),
+        (("--backup", "b", "--code", "a-b-c"), "not both"),
+        (("--code", "amber-clock-river"), "somebody has to agree"),
+        (("--code", "-", "--yes", "--words-fd", "0"), "cannot both be read"),
+    ],
+)
+def test_an_option_of_recovery_use_that_would_do_nothing_is_wrong_usage(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    """Who gives it has something else in mind, on the worst of days."""
+    result = CliRunner().invoke(
+        covey, ["--home", str(tmp_path / "h"), "recovery", "use", "--keep-paper-key", *options]
+    )
+
+    assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("--key-file", "k", "--words-fd", "3", "status"),

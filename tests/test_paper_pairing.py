@@ -13,6 +13,7 @@ from covey.crypto.pairing import prove_key, prove_paper
 from covey.crypto.recovery import RecoveryKeys
 from covey.crypto.secret import Secret
 from covey.node.adopting import open_welcome
+from covey.node.directory import UnknownDeviceError
 from covey.node.pairing import PairingWindow
 from covey.node.pairing_frames import (
     TYPE_CERTIFICATE,
@@ -173,6 +174,44 @@ async def test_words_of_another_paper_key_are_refused(tmp_path: Path) -> None:
         error = await refused(new, member, paper(2))
 
         assert error.refusal is Refusal.NOT_THE_PAPER_KEY
+
+
+async def test_a_paper_key_that_is_replaced_while_a_person_thinks_gets_nothing(
+    tmp_path: Path,
+) -> None:
+    """The old words may be a thief's: they must not open one key more."""
+    async with world(tmp_path) as (member, new):
+
+        async def replaced() -> bool:
+            await Recovering(member.engine).create(paper(2), paper())
+            return True
+
+        window, members = window_of(member, replaced), member.members()
+        with pytest.raises(PairingRefusedError) as caught:
+            await recovered(new, member, window, paper())
+        await window.ended()
+
+        assert caught.value.refusal is Refusal.NOT_THE_PAPER_KEY
+        assert member.members() == members
+
+
+async def test_a_lost_device_that_nobody_knows_is_told_before_anything_is_said(
+    tmp_path: Path,
+) -> None:
+    """With a slip in the name the lost device would stay, and half of the work be done."""
+    async with world(tmp_path) as (member, new):
+        window, members, mesh = window_of(member), member.members(), new.engine.mesh.id
+        code = await window.open()
+        joiner = PaperJoiner(
+            new.engine, paper(), code, member.address, None, 5_000, None, ["lost", "lots"]
+        )
+
+        with pytest.raises(UnknownDeviceError, match=r"no device 'lots'.*nothing was changed"):
+            async for _ in joiner.run():
+                pass
+        assert (await window.ended())[-1]["event"] == "failed"
+
+        assert (member.members(), new.engine.mesh.id) == (members, mesh)
 
 
 async def test_a_person_at_the_member_may_say_no_to_the_paper_key(tmp_path: Path) -> None:

@@ -201,3 +201,14 @@ async def test_any_device_that_is_left_becomes_an_admin_by_the_word_of_the_paper
         await Recovering(tablet.engine).drill(paper(2))
         with pytest.raises(RecoveryRefusedError):
             await Recovering(tablet.engine).promote(paper(), (), None)
+
+
+async def test_the_paper_key_does_not_remove_the_device_it_speaks_on() -> None:
+    """It would make new keys that it has no part in itself."""
+    async with World() as world:
+        laptop, _, _ = await three(world)
+        recovering = Recovering(laptop.engine)
+
+        assert recovering.others(["phone"])
+        with pytest.raises(RecoveryRefusedError, match="the device you are on"):
+            recovering.others(["phone", "laptop"])
