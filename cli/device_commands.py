@@ -9,7 +9,15 @@ from typing import Any
 import click
 
 from .errors import DeclinedError
-from .options import LEVELS, Settings, json_option, open_node, pass_settings, person_present
+from .options import (
+    LEVELS,
+    Settings,
+    days_option,
+    json_option,
+    open_node,
+    pass_settings,
+    person_present,
+)
 from .output import emit, note, say, table, visible
 
 ROLES = ("admin", "member")
@@ -60,7 +68,7 @@ def rename_device(settings: Settings, device: str, name: str) -> None:
 @devices.command("level")
 @click.argument("device", metavar="D")
 @click.argument("level", type=click.Choice(LEVELS))
-@click.option("--days", type=click.IntRange(1, 3650), help="Remove it after so many days.")
+@days_option
 @json_option
 @pass_settings
 def level_device(settings: Settings, device: str, level: str, days: int | None) -> None:
@@ -176,7 +184,8 @@ def show_requests(settings: Settings) -> None:
     elif result["requests"]:
         for row in result["requests"]:
             said = f'"{visible(row["device_name"])}" ({visible(row["device_type"])})'
-            say(f"{row['device_id']}  {said}, {row['trust_level']} access")
+            until = f" until {visible(row['expires_at'])}" if row["expires_at"] else ""
+            say(f"{row['device_id']}  {said}, {visible(row['trust_level'])} access{until}")
             say(f"    so says {visible(row['carried_by'])}: compare the id with the new device")
     else:
         note("no device asks to be admitted")
@@ -185,19 +194,24 @@ def show_requests(settings: Settings) -> None:
 @devices.command("approve")
 @click.argument("id", metavar="ID")
 @click.option("--level", type=click.Choice(LEVELS), help="Another level than it asks for.")
+@days_option
 @json_option
 @pass_settings
-def approve_request(settings: Settings, id: str, level: str | None) -> None:
+def approve_request(settings: Settings, id: str, level: str | None, days: int | None) -> None:
     """Admit a device that asks for it, by the whole id that its own screen shows.
 
     A name will not do: anybody may have written it. The device then joins at any member.
     """
     with open_node(settings) as node:
-        result = node.call("request_approve", {"id": id, "level": level})
+        result = node.call("request_approve", {"id": id, "level": level, "days": days})
     if settings.json:
         emit(result)
-    else:
-        say(f'"{visible(result["device_name"])}" may join now: it types a code of any member')
+        return
+    until = f" until {visible(result['expires_at'])}" if result["expires_at"] else ""
+    say(
+        f'"{visible(result["device_name"])}" may join now, with {visible(result["trust_level"])}'
+        f" access{until}: it types a code of any member"
+    )
 
 
 @devices.command("rotate-keys")

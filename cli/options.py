@@ -97,6 +97,12 @@ def timeout_option(default_s: float) -> Callable[[F], F]:
     )
 
 
+def days_option(command: F) -> F:
+    return click.option(
+        "--days", type=click.IntRange(1, 3650), metavar="N", help="Remove it after so many days."
+    )(command)
+
+
 @contextmanager
 def open_node(settings: Settings, *, online: bool = False) -> Iterator[NodeCalls]:
     """The node of the home while the block runs: the running one, or one in this process.

@@ -20,6 +20,7 @@ from .errors import DeclinedError, NobodyThereError, NodeError
 from .options import (
     LEVELS,
     Settings,
+    days_option,
     json_option,
     open_node,
     pass_settings,
@@ -44,13 +45,14 @@ Events = Generator[dict[str, Any], None, None]
     show_default=True,
     help="How far the new device is trusted.",
 )
+@days_option
 @timeout_option(300)
 @json_option
 @pass_settings
-def pair(settings: Settings, yes: bool, level: str, timeout_s: float) -> None:
+def pair(settings: Settings, yes: bool, level: str, days: int | None, timeout_s: float) -> None:
     """Show a code and admit the one device that types it."""
     _require_person(yes)
-    params = {"level": level, "timeout_s": timeout_s, "ask": not yes}
+    params = {"level": level, "days": days, "timeout_s": timeout_s, "ask": not yes}
     enrolled = False
     with (
         open_node(settings, online=True) as node,
@@ -215,9 +217,10 @@ def _admit_question(device: dict[str, Any]) -> str:
             f'Let the paper key make "{visible(device["name"])}" ({visible(device["type"])}, '
             f"id {visible(device['id'])}) an admin of this mesh?"
         )
+    days = f" for {visible(device['days'])} days" if device.get("days") else ""
     return (
         f'Admit "{visible(device["name"])}" ({visible(device["type"])}, '
-        f"id {visible(device['id'])}) with {visible(device['level'])} access?"
+        f"id {visible(device['id'])}) with {visible(device['level'])} access{days}?"
     )
 
 
@@ -269,11 +272,13 @@ def _show_enrolled(settings: Settings, event: dict[str, Any]) -> None:
 
 def _show_joined(settings: Settings, event: dict[str, Any]) -> None:
     if settings.json:
-        emit({"mesh": event["mesh"], "enrolled_by": event["enrolled_by"]})
+        emit({name: event.get(name) for name in ("mesh", "enrolled_by", "expires_at")})
         sys.stdout.flush()
         return
     other = event["enrolled_by"]
     say(f'joined the mesh of "{visible(other["name"])}" ({visible(other["short_id"])})')
+    if event.get("expires_at"):
+        note(f"this device is a member until {visible(event['expires_at'])}")
 
 
 def _follow_first_sync(events: Events) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..crypto.identity import short_id
 from ..sync.registry import Device, Registry
+from .times import iso_time
 
 Told = tuple[str, dict[str, Any]]
 """The kind of an event and its fields; never content of a record."""
@@ -21,7 +22,7 @@ def told_of(before: Registry, after: Registry, us: bytes) -> list[Told]:
         if known is None:
             if device.enrolled_by != us:  # The pairing window has told of ours.
                 by = _name(after, device.enrolled_by)
-                told.append(("enrolled", {**_named(device), "by": by}))
+                told.append(("enrolled", {**_named(device), "by": by, **_until(device)}))
         else:
             told += _of_device(known, device, after)
     for id, device in sorted(before.devices.items()):
@@ -43,9 +44,11 @@ def _of_device(known: Device, device: Device, registry: Registry) -> list[Told]:
         by = _name(registry, device.revoked_by or b"")
         return [("revoked", {**named, "by": by, "void": False})]
     if device.active and not known.active:
-        told.append(("enrolled", {**named, "by": _name(registry, device.enrolled_by)}))
-    elif device.level != known.level:
-        told.append(("level", {**named, "before": known.level, "level": device.level}))
+        by = _name(registry, device.enrolled_by)
+        told.append(("enrolled", {**named, "by": by, **_until(device)}))
+    elif (device.level, device.expires_ms) != (known.level, known.expires_ms):
+        levels = {"before": known.level, "level": device.level}
+        told.append(("level", {**named, **levels, **_until(device)}))
     if device.active and known.active and device.role != known.role:
         told.append(("role", {**named, "before": known.role, "role": device.role}))
     if device.name != known.name:
@@ -73,6 +76,11 @@ def _of_keys(before: Registry, after: Registry) -> list[Told]:
 
 def _named(device: Device) -> dict[str, Any]:
     return {"device": device.name, "short_id": short_id(device.sig_pk)}
+
+
+def _until(device: Device) -> dict[str, Any]:
+    """When it is removed, if it was not admitted for good."""
+    return {} if device.expires_ms is None else {"expires": iso_time(device.expires_ms)}
 
 
 def _name(registry: Registry, id: bytes) -> str:

@@ -59,6 +59,7 @@ from .ports import (
     UnreachableError,
 )
 from .ticket import is_ticket, read_ticket
+from .times import iso_time
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -151,6 +152,7 @@ class Joiner:
         finally:
             await channel.close()
         sponsor = engine.mesh.registry.devices[offer.sig]
+        until_ms = engine.our_device().expires_ms
         yield {
             "event": "joined",
             "mesh": engine.mesh.id.hex(),
@@ -159,6 +161,7 @@ class Joiner:
                 "short_id": engine.short_id(sponsor.sig_pk),
                 "id": engine.shown_id(sponsor.sig_pk),
             },
+            "expires_at": None if until_ms is None else iso_time(until_ms),
         }
         async for event in self._first_sync(offer.sig, channel.remote):
             yield event

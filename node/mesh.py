@@ -195,15 +195,19 @@ class Mesh(MeshView):
             await self._append(operations, with_grants=with_grants, signer=signer or self._keys)
         )
 
-    async def enroll(self, certificate: bytes, name: str, kind: str, level: str) -> None:
+    async def enroll(
+        self, certificate: bytes, name: str, kind: str, level: str, expires_ms: int | None = None
+    ) -> None:
         """Admit a device, with every key its level entitles it to, in one transaction."""
-        details = {
+        details: dict[str, Any] = {
             "cert": certificate,
             "name": name,
             "type": kind,
             "level": level,
             "role": "member",
         }
+        if expires_ms is not None:
+            details["expires"] = expires_ms
         await self.write([("enroll", details)], with_grants=True)
 
     async def welcome(

@@ -61,6 +61,7 @@ from .pairing_frames import (
     refusal_frame,
 )
 from .paper_pairing import proved_paper, welcome_recovery
+from .parameters import DAY_MS
 from .ports import SERVICE_PAIRING, ConnectionLostError
 from .ticket import Ticket, for_ticket
 
@@ -97,9 +98,13 @@ def public_of(static: Secret) -> bytes:
 class PairingWindow:
     """One code and the wait for one device. `run` yields what the person is to be told."""
 
-    def __init__(self, engine: "Engine", level: str, timeout_ms: int, ask: Ask) -> None:
+    def __init__(
+        self, engine: "Engine", level: str, timeout_ms: int, ask: Ask, days: int | None = None
+    ) -> None:
+        """`days` is for how long the device is admitted, if not for good."""
         self._engine = engine
         self._level = level
+        self._days = days
         self._lifetime_ms = min(timeout_ms, CODE_LIFETIME_MS)
         self._ask = ask
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -256,6 +261,7 @@ class PairingWindow:
             "id": engine.shown_id(newcomer.sig),
             "type": newcomer.type,
             "level": level,
+            "days": self._days if already is None and paper is None else None,
             "paper_key": paper is not None,
         }
         if already is None and self._ask is not None:
@@ -278,7 +284,8 @@ class PairingWindow:
                 engine, channel, newcomer, paper, lambda: self._next(channel, CODE_STEP_MS)
             )
         elif already is None and engine.mesh.registry.is_admin(us.sig_pk):
-            await engine.mesh.enroll(answer, newcomer.name, newcomer.type, self._level)
+            about = newcomer.name, newcomer.type, self._level
+            await engine.mesh.enroll(answer, *about, self._expires_ms())
         elif already is None:
             await self._ask_an_admin(answer, newcomer, device)
         genesis, keys, frames = await engine.mesh.welcome(newcomer.sig)
@@ -293,10 +300,13 @@ class PairingWindow:
         finally:
             self._events.put_nowait(None)
 
+    def _expires_ms(self) -> int | None:
+        return None if self._days is None else self._engine.clock.wall_ms() + self._days * DAY_MS
+
     async def _ask_an_admin(self, certificate: bytes, newcomer: Newcomer, device: Event) -> None:
         """We may not admit: carry the request, and wait a little for an admin who answers now."""
         engine = self._engine
-        await engine.requests.carry(certificate, newcomer, self._level)
+        await engine.requests.carry(certificate, newcomer, self._level, self._expires_ms())
         self._events.put_nowait({"event": "requested", "device": device})
 
         def is_member() -> bool:

@@ -16,6 +16,18 @@ class UsageError(CoveyError):
     exit_code = 2
 
 
+DAY_MS = 86_400_000
+DAYS_MAX = 3650
+
+
+def days(params: Json) -> int | None:
+    """For how many days a device is trusted, if not for good. Raises UsageError."""
+    value = params.get("days")
+    if value is not None and (type(value) is not int or not 0 < value <= DAYS_MAX):
+        raise UsageError(f"days: a number from 1 to {DAYS_MAX} was expected")
+    return value
+
+
 def text(params: Json, name: str) -> str:
     """A parameter that must be a text. Raises UsageError."""
     value = params.get(name)

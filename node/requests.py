@@ -15,6 +15,7 @@ from .. import CoveyError
 from ..crypto.identity import parse_shown_id, short_id, shown_id
 from ..sync.registry import LEVEL_ORDER, LEVELS, Request
 from .pairing_frames import Newcomer
+from .times import iso_time
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -32,17 +33,22 @@ class Requests:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
 
-    async def carry(self, certificate: bytes, newcomer: Newcomer, level: str) -> None:
+    async def carry(
+        self, certificate: bytes, newcomer: Newcomer, level: str, expires_ms: int | None
+    ) -> None:
         """Write the request of a device; once is enough. Durable when it returns."""
         for request in self._engine.mesh.registry.requests:
-            if (request.cert, request.level) == (certificate, level):
+            asked = (request.cert, request.level, request.expires_ms)
+            if asked == (certificate, level, expires_ms):
                 return
-        details = {
+        details: dict[str, Any] = {
             "cert": certificate,
             "name": newcomer.name,
             "type": newcomer.type,
             "level": level,
         }
+        if expires_ms is not None:
+            details["expires"] = expires_ms
         await self._engine.mesh.write([("request", details)])
 
     def rows(self) -> list[dict[str, Any]]:
@@ -58,25 +64,33 @@ class Requests:
                     "device_name": request.name,
                     "device_type": request.type,
                     "trust_level": request.level,
+                    "expires_at": None
+                    if request.expires_ms is None
+                    else iso_time(request.expires_ms),
                     "carried_by": "" if carrier is None else carrier.name,
                 }
             )
         return rows
 
-    async def approve(self, id: str, level: str | None) -> bytes:
+    async def approve(
+        self, id: str, level: str | None = None, expires_ms: int | None = None
+    ) -> bytes:
         """Admit a device that asked, named by its whole id; its `sig` key. Of several requests of
-        one device the newest counts. Without `level` it is the one asked for, of several the least:
-        a member may carry another one, with more in it, while the admin still thinks.
+        one device the newest counts. Level and expiry are those asked for, of several the least,
+        if the admin gives none: a member may carry another one, with more in it, while they think.
 
         Raises FormatError for anything but an id, NoSuchRequestError, NotAdminError, StorageError.
         """
         self._engine.mesh.require_admin()
         request = self._named(id)
-        asked = [r.level for r in self._engine.mesh.registry.requests if r.sig_pk == request.sig_pk]
-        level = level or min(asked, key=LEVEL_ORDER.index)
+        asked = [r for r in self._engine.mesh.registry.requests if r.sig_pk == request.sig_pk]
+        level = level or min((r.level for r in asked), key=LEVEL_ORDER.index)
         if level not in LEVELS:
             raise NoSuchRequestError(f"no level {level!r}: it is one of {', '.join(LEVELS)}")
-        await self._engine.mesh.enroll(request.cert, request.name, request.type, level)
+        if expires_ms is None:
+            asked_ms = (r.expires_ms for r in asked if r.expires_ms is not None)
+            expires_ms = min(asked_ms, default=None)
+        await self._engine.mesh.enroll(request.cert, request.name, request.type, level, expires_ms)
         return request.sig_pk
 
     def _named(self, id: str) -> Request:

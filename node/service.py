@@ -20,7 +20,7 @@ from .engine import Engine
 from .happenings import EventsLost, NodeEvent, RecordChanged
 from .joining import Joiner
 from .pairing import PairingWindow
-from .parameters import Json, UsageError, text
+from .parameters import Json, UsageError, days, text
 from .reader import Query
 from .trust_methods import TrustMethods
 from .verdict import EarlierHead, verdict
@@ -313,7 +313,8 @@ class Service:
     async def _pair(self, params: Json) -> AsyncIterator[Json]:
         timeout_ms = int(float(params.get("timeout_s") or 300) * 1000)
         ask = self._asker("pair") if params.get("ask", True) else None
-        window = PairingWindow(self._engine, params.get("level") or "full", timeout_ms, ask)
+        level = params.get("level") or "full"
+        window = PairingWindow(self._engine, level, timeout_ms, ask, days(params))
         async for event in window.run():
             yield event
 

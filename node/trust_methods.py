@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..crypto.identity import shown_id
 from ..sync.registry import Device
-from .parameters import Json, UsageError, text
+from .parameters import DAY_MS, Json, UsageError, days, text
 
 if TYPE_CHECKING:
     from .engine import Engine
-
-DAY_MS = 86_400_000
 
 
 class TrustMethods:
@@ -44,6 +42,10 @@ class TrustMethods:
         row = next(row for row in await directory.device_rows() if row["device_id"] == shown)
         return {**row, "addresses": await directory.addresses_of(device)}
 
+    def _expires_ms(self, params: Json) -> int | None:
+        given = days(params)
+        return None if given is None else self._engine.clock.wall_ms() + given * DAY_MS
+
     def _named(self, params: Json) -> Device:
         return self._engine.directory.find_device(text(params, "device"))
 
@@ -53,13 +55,9 @@ class TrustMethods:
         return await self.show(device)
 
     async def _level(self, params: Json) -> Json:
-        device, days = self._named(params).sig_pk, params.get("days")
-        expires_ms = None
-        if days is not None:
-            if not isinstance(days, int) or not 0 < days <= 3650:
-                raise UsageError("days: a number from 1 to 3650 was expected")
-            expires_ms = self._engine.clock.wall_ms() + days * DAY_MS
-        await self._engine.trust.set_level(device, text(params, "level"), expires_ms)
+        device = self._named(params).sig_pk
+        level, expires_ms = text(params, "level"), self._expires_ms(params)
+        await self._engine.trust.set_level(device, level, expires_ms)
         return await self.show(device)
 
     async def _role(self, params: Json) -> Json:
@@ -110,4 +108,6 @@ class TrustMethods:
         level = params.get("level")
         if level is not None and not isinstance(level, str):
             raise UsageError("level: a text was expected")
-        return await self.show(await self._engine.requests.approve(text(params, "id"), level))
+        expires_ms = self._expires_ms(params)
+        admitted = await self._engine.requests.approve(text(params, "id"), level, expires_ms)
+        return await self.show(admitted)

@@ -133,8 +133,12 @@ def _moved(detail: Detail) -> str:
 
 def _enrolled(detail: Detail) -> str:
     device = detail.get("device")
-    level = device.get("level") if isinstance(device, Mapping) else detail.get("level")
+    said = device if isinstance(device, Mapping) else detail
+    level, days = said.get("level"), said.get("days")
     told = f"admitted {_device(detail)}" + (f" with level {level}" if level else "")
+    told += f" for {days} days" if days else _until(detail)
+    if said.get("paper_key"):
+        return f"The paper key {told} through this device"
     return f"{_by(detail)} {told}" if detail.get("by") else f"This device {told}"
 
 
@@ -147,10 +151,13 @@ def _revoked(detail: Detail) -> str:
 
 
 def _level(detail: Detail) -> str:
-    expires = _field(detail, "expires", "")
-    until = f" until {expires}" if expires else ""
     level = _field(detail, "level", "another")
-    return f"{_device(detail)} has the level {level} now{until}"
+    return f"{_device(detail)} has the level {level} now{_until(detail)}"
+
+
+def _until(detail: Detail) -> str:
+    expires = _field(detail, "expires", "")
+    return f" until {expires}" if expires else ""
 
 
 def _renamed(detail: Detail) -> str:

@@ -219,7 +219,10 @@ class Fold:
             if made[node.author] <= REQUESTS_PER_DEVICE_MAX:
                 said = node.operation.details
                 asked = said["name"], said["type"], said["level"]
-                pending.append(Request(node.id, node.author, said["cert"], *keys, *asked))
+                expires_ms = said.get("expires")
+                pending.append(
+                    Request(node.id, node.author, said["cert"], *keys, *asked, expires_ms)
+                )
         return tuple(reversed(pending))
 
 

@@ -281,6 +281,7 @@ _FORMS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
 _OPTIONAL: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
     GENESIS: {"recovery": _is_recovery},
     ENROLL: {"expires": _is_moment},
+    REQUEST: {"expires": _is_moment},
     SET_LEVEL: {"expires": _is_moment},
 }
 

@@ -127,6 +127,8 @@ class Request:
     name: str
     type: str
     level: str
+    expires_ms: int | None = None
+    """Until when it asks to belong, if not for good."""
 
 
 class Recipient(Protocol):

@@ -168,6 +168,7 @@ class FakeService:
     def on_requests(self, d: dict[str, Any]) -> Any:
         named = {"device_id": PHONE["id"], "short_id": PHONE["id"][:9], "device_name": "new"}
         rest = {"device_type": "phone", "trust_level": "full", "carried_by": "tablet"}
+        rest["expires_at"] = "2026-01-01T10:00:00Z"
         return {"requests": [{**named, **rest}]}
 
     def on_request_approve(self, d: dict[str, Any]) -> Any:
@@ -370,6 +371,7 @@ def _row(device: dict[str, Any], is_self: bool) -> dict[str, Any]:
         "device_name": device["name"],
         "device_type": device["type"],
         "trust_level": "full",
+        "expires_at": None,
         "role": "admin",
         "last_seen": None,
         "status": "active",

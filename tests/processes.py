@@ -165,9 +165,11 @@ def says_words(text: str, words: list[str]) -> bool:
     return any(pair in neighbours for pair in itertools.pairwise(said))
 
 
-def pair(member: Device, joiner: Device, *, address: str | None = None) -> dict[str, Any]:
+def pair(
+    member: Device, joiner: Device, *options: str, address: str | None = None
+) -> dict[str, Any]:
     """Pair two devices by code through the real commands; the answer of `join`."""
-    window = member.start("pair", "--yes", "--json")
+    window = member.start("pair", "--yes", *options, "--json")
     assert window.stdout is not None
     code = json.loads(window.stdout.readline())
     assert code["event"] == "code", code

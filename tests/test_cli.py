@@ -28,9 +28,14 @@ from .fake_node import FakeNode, attempt, command, fake_node
 from .fake_service import HOSTILE, PHONE, PICTURE, FakeError
 
 TEA = {"text": "likes tea"}
-DEVICE_FIELDS = {"device_id", "short_id", "device_name", "device_type", "trust_level"} | {
-    *("role", "last_seen", "status", "sync_policy", "self")
-}
+DEVICE_FIELDS = {
+    "device_id",
+    "short_id",
+    "device_name",
+    "device_type",
+    "trust_level",
+    "expires_at",
+} | {*("role", "last_seen", "status", "sync_policy", "self")}
 
 CONFLICT_FIELDS = {"id", "database", "collection", "record", "field", "rule", "state"} | {
     *("because", "value", "candidates", "reembed")
@@ -93,7 +98,7 @@ JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("log",), {"time", "event", "device"}),
     (("log", "verify"), {"ok", "events", "from", "forgotten", "at", "head"}),
     (("log", "keep"), {"days", "events"}),
-    (("join", "amber-clock-river", "--yes"), {"mesh", "enrolled_by"}),
+    (("join", "amber-clock-river", "--yes"), {"mesh", "enrolled_by", "expires_at"}),
     (("backup", "b"), {"file", "bytes", "made_at"}),
     (("down",), {"stopped"}),
 ]
@@ -454,12 +459,15 @@ def test_sync_alone_in_the_mesh_says_what_is_missing(node: FakeNode) -> None:
 
 def test_pair_prints_the_code_and_then_who_came(node: FakeNode) -> None:
     """A script hands the code to the other device, so the first line must be it."""
-    result = node.run("pair", "--yes", "--level", "limited", "--timeout", "5", "--json")
+    result = node.run(
+        "pair", "--yes", "--level", "limited", "--days", "7", "--timeout", "5", "--json"
+    )
 
     code, enrolled = documents(result.stdout)
     assert (code["event"], code["code"], code["port"]) == ("code", "amber-clock-river", 7654)
     assert (enrolled["event"], enrolled["device"]["level"]) == ("enrolled", "limited")
-    assert node.asked("pair") == [{"level": "limited", "timeout_s": 5.0, "ask": False}]
+    asked = {"level": "limited", "days": 7, "timeout_s": 5.0, "ask": False}
+    assert node.asked("pair") == [asked]
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 3), ("\n", 3), ("", 3)])
@@ -502,7 +510,7 @@ def test_join_without_the_end_of_the_first_sync_is_no_success(node: FakeNode) ->
     node.service.first_sync_end = None
     result = node.run("join", "amber-clock-river", "--yes", "--json")
 
-    assert set(json.loads(result.stdout)) == {"mesh", "enrolled_by"}
+    assert set(json.loads(result.stdout)) == {"mesh", "enrolled_by", "expires_at"}
     assert result.exit_code == 1
     assert "covey sync --wait" in result.stderr
 

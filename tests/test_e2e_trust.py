@@ -5,6 +5,7 @@ Laptop, phone and tablet are homes and processes of their own that meet on loopb
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,30 @@ def test_a_member_lets_a_device_ask_and_the_admin_elsewhere_approves_it(
     assert joining.returncode == 0, errors
     window.communicate(timeout=60)
     assert phone.run("get", "memory", "facts", "tea") == {"name": "kukicha"}
+
+
+def test_a_guest_is_given_its_days_with_the_code(devices: list[Device]) -> None:
+    """To limit it afterwards is to give it everything first."""
+    laptop, phone, _ = devices
+    laptop.init()
+    phone.init("phone")
+    for days in ("0", "3651", "some"):
+        assert "--days" in laptop.attempt("pair", "--yes", "--days", days).stderr
+        laptop.run("pair", "--yes", "--days", days, code=2)
+    laptop.run("put", "memory", "facts", "mine", '{"a": 1}')
+    laptop.run("put", "memory", "facts", "open", '{"a": 2}', "--privacy", "public")
+    up(laptop)
+
+    joined = pair(laptop, phone, "--level", "guest", "--days", "2")
+
+    for device in (laptop, phone):
+        row = next(r for r in device.run("devices")["devices"] if r["device_name"] == "phone")
+        assert (row["trust_level"], row["status"]) == ("guest", "active")
+        assert row["expires_at"] == joined["expires_at"]
+        until = datetime.fromisoformat(row["expires_at"]) - datetime.fromisoformat(
+            row["enrolled_at"]
+        )
+        assert abs(until - timedelta(days=2)) <= timedelta(minutes=1)
+    assert phone.run("get", "memory", "facts", "open") == {"a": 2}
+    phone.run("get", "memory", "facts", "mine", code=1)
+    assert "with level guest for 2 days" in laptop.attempt("log").stdout

@@ -10,7 +10,11 @@ from covey.crypto.identity import short_id, shown_id
 from covey.node.mesh_view import NotAdminError
 from covey.node.pairing import PairingWindow
 from covey.node.pairing_frames import PairingRefusedError, Refusal
+from covey.node.parameters import DAY_MS, UsageError
 from covey.node.requests import NoSuchRequestError
+from covey.node.service import Service
+from covey.node.times import iso_time
+from covey.node.trust_methods import TrustMethods
 
 from .loopback import Device, Nodes, Window, in_sync, join, meet, nodes, until
 
@@ -97,6 +101,65 @@ async def test_the_least_that_was_asked_for_is_given_unless_the_admin_says_more(
         await window.ended()
 
         assert admin.engine.mesh.registry.devices[new.keys.sig_pk].level == "limited"
+
+
+async def test_a_request_carries_the_days_and_an_admin_may_give_others(tmp_path: Path) -> None:
+    """A guest whom a member lets in for a day must not stay because another device said yes."""
+    async with nodes(tmp_path) as made:
+        admin, member, new = await carrier_and_admin(made)
+        before_ms = member.engine.clock.wall_ms()
+        window = Window(PairingWindow(member.engine, "guest", MINUTE_MS, None, days=2))
+        code = await window.open()
+        joining = asyncio.create_task(join(new, code, member.address))
+        await until(lambda: admin.engine.mesh.registry.requests or joining.done())
+        (asked_for,) = admin.engine.mesh.registry.requests
+        assert asked_for.expires_ms is not None
+        assert 0 <= asked_for.expires_ms - before_ms - 2 * DAY_MS < MINUTE_MS
+        assert admin.engine.requests.rows()[0]["expires_at"] == iso_time(asked_for.expires_ms)
+        longer = {"cert": asked_for.cert, "name": "new", "type": "phone", "level": "guest"}
+        await member.engine.mesh.write([("request", longer)])
+        await until(lambda: len(admin.engine.requests.rows()) == 2)
+
+        await admin.engine.requests.approve(shown_id(new.keys.sig_pk))
+        told = await joining
+        await window.ended()
+
+        for device in (admin, member, new):
+            known = device.engine.mesh.registry.devices[new.keys.sig_pk]
+            assert (known.level, known.expires_ms) == ("guest", asked_for.expires_ms)
+        assert "joined" in [event["event"] for event in told]
+
+
+async def test_the_days_that_an_admin_gives_count_whatever_was_asked_for(tmp_path: Path) -> None:
+    """Fewer or more: the admin decides."""
+    async with nodes(tmp_path) as made:
+        admin, member, new = await carrier_and_admin(made)
+        window, joining = await asked(member, new)
+        await until(lambda: admin.engine.mesh.registry.requests)
+        params = {"id": shown_id(new.keys.sig_pk), "days": 3}
+
+        answer = await TrustMethods(admin.engine).table()["request_approve"](params)
+        await joining
+        await window.ended()
+
+        expires_ms = admin.engine.mesh.registry.devices[new.keys.sig_pk].expires_ms
+        assert expires_ms is not None and answer["expires_at"] == iso_time(expires_ms)
+        assert 0 <= admin.engine.clock.wall_ms() + 3 * DAY_MS - expires_ms < MINUTE_MS
+
+
+@pytest.mark.parametrize("days", [0, -1, 3651, 1.5, "2", True])
+async def test_days_that_are_none_admit_nobody(tmp_path: Path, days: object) -> None:
+    """The local API passes on what it was sent, and no days would mean for good."""
+    async with nodes(tmp_path) as made:
+        admin = await made.make("admin")
+        service = Service(admin.engine, lambda: None)
+
+        with pytest.raises(UsageError, match="1 to 3650"):
+            await anext(service.stream("pair", {"days": days, "ask": False}))
+        with pytest.raises(UsageError, match="1 to 3650"):
+            await service.call("request_approve", {"id": "x", "days": days})
+        with pytest.raises(UsageError, match="1 to 3650"):
+            await service.call("device_level", {"device": "admin", "level": "full", "days": days})
 
 
 async def test_only_an_admin_answers_and_only_to_a_whole_id(tmp_path: Path) -> None:

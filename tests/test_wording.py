@@ -165,6 +165,21 @@ def test_a_kind_is_a_literal_where_it_is_told() -> None:
             {"device": "Phone", "by": "Laptop", "entries": 2},
             "What Phone wrote was adopted from the shelf",
         ),
+        (
+            "enrolled",
+            {"device": {"name": "TV", "short_id": "9RTB-C400", "level": "guest", "days": 7}},
+            "This device admitted TV with level guest for 7 days",
+        ),
+        (
+            "enrolled",
+            {"name": "TV", "short_id": "9RTB-C400", "level": "full", "paper_key": True},
+            "The paper key admitted TV with level full through this device",
+        ),
+        (
+            "enrolled",
+            {"device": "TV", "by": "Laptop", "expires": "2026-01-01T10:00:00Z"},
+            "Laptop admitted TV until 2026-01-01T10:00:00Z",
+        ),
         ("expired", {"device": "Guest"}, "The time of Guest in the mesh is over"),
         ("request", {"name": "TV", "id": "1", "by": "Phone"}, "Phone asks to admit TV"),
         ("restored", {}, "This home was restored from a backup"),
