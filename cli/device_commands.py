@@ -227,6 +227,30 @@ def rotate_keys(settings: Settings) -> None:
         say(f"new keys for {result['scopes']} scopes")
 
 
+@devices.command("rekey")
+@json_option
+@pass_settings
+def rekey_device(settings: Settings) -> None:
+    """Renew the key with which this device receives all others, and then those.
+
+    For a device that is back in good hands. Whoever copied its whole home can go on as this device
+    all the same: then remove it (`covey devices revoke`) and pair a new home. Make a new backup
+    afterwards: from an older one this device reads nothing that is written from now on.
+    """
+    with open_node(settings) as node:
+        result = node.call("device_rekey", {})
+    if settings.json:
+        emit(result)
+        return
+    name, scopes = visible(result["device_name"]), result["scopes"]
+    if scopes is None:
+        say(f'"{name}" has a new key to receive with')
+        note("`covey devices rotate-keys` on a device of level full lets it count at once")
+    else:
+        say(f'"{name}" has a new key to receive with, and new keys for {scopes} scopes came by it')
+    note("make a new `covey backup`: an older one cannot read what is written from now on")
+
+
 def _do(settings: Settings, method: str, params: dict[str, Any]) -> None:
     with open_node(settings) as node:
         result = node.call(method, params)

@@ -97,6 +97,11 @@ def _show_status(settings: Settings, status: dict[str, Any]) -> None:
         say(f"on the shelf: {row['entries']} entries of {of} in {where}, from after its removal")
     if status.get("removed"):
         say("this device was removed from its mesh: what it has can be read and exported")
+    elif status.get("outdated_key"):
+        say(
+            "this home was put back to before the key of this device was renewed, and reads nothing"
+            " that was written since: export what only it has, and pair a new home"
+        )
     elif status.get("paper_key") is False:
         note("this mesh has no paper key: it is as durable as its last admin device")
     if status["peers"]:

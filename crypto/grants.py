@@ -17,6 +17,7 @@ Spec: docs/protocol.md, sections 1, 2, 4 and 10. Sizes are bytes; an epoch count
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 
 from nacl.bindings import (
@@ -81,15 +82,19 @@ def open_key(
 ) -> bytes:
     """Return the 32-byte key in a box that was sealed to us for exactly this use.
 
-    Raises: OpenError if it does not open with our `seal` key, was made for another mesh,
+    Raises: OpenError if it does not open with a `seal` key of ours, was made for another mesh,
     scope, epoch or device, or holds another key than `key_id` names.
     """
     if len(box) != BOX_BYTES or not 1 <= epoch <= EPOCH_MAX:
         raise OpenError(f"sealed key: {len(box)} bytes for epoch {epoch} is not a sealed key")
-    try:
-        plain = crypto_box_seal_open(box, keys.seal_pk, keys.seal_secret().reveal())
-    except SodiumCryptoError:
-        raise OpenError("sealed key: does not open with the key of this device") from None
+    plain = b""
+    for seal in keys.seal_secrets():
+        held = seal.reveal()
+        with suppress(SodiumCryptoError):
+            plain = crypto_box_seal_open(box, crypto_scalarmult_base(held), held)
+            break
+    else:
+        raise OpenError("sealed key: does not open with the key of this device")
     if plain[:84] != _context(mesh, scope, epoch, keys.sig_pk):
         raise OpenError("sealed key: was made for another mesh, scope, epoch or device")
     key = plain[84:]

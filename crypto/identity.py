@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -46,6 +46,7 @@ LABEL_CERTIFICATE = b"cvy-cert-v1\0"
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 DEVICE_KEYS_BYTES = 96
+FORMER_SEALS_MAX = 31
 CERTIFICATE_BYTES = 188
 CERTIFICATE_MAGIC = b"CVC1"
 _SIGNED_BYTES = 124
@@ -87,6 +88,7 @@ class DeviceKeys:
     _sig: Secret  # libsodium's 64 bytes, seed and public key: nothing is derived per signature
     _dh: Secret
     _seal: Secret
+    _former_seals: tuple[Secret, ...] = ()
 
     @classmethod
     def generate(cls, draw: Callable[[int], bytes]) -> DeviceKeys:
@@ -95,12 +97,18 @@ class DeviceKeys:
 
     @classmethod
     def decode(cls, data: bytes) -> DeviceKeys:
-        """Rebuild the keys from the 96 bytes of `encode`.
+        """Rebuild the keys from what `encode` gave.
 
-        Raises: FormatError if there are not 96.
+        Raises: FormatError if that is not 96 bytes, and 32 for each former `seal` key.
         """
-        if len(data) != DEVICE_KEYS_BYTES:
-            raise FormatError(f"device keys: {len(data)} bytes, must be {DEVICE_KEYS_BYTES}")
+        former = [
+            data[at : at + KEY_BYTES] for at in range(DEVICE_KEYS_BYTES, len(data), KEY_BYTES)
+        ]
+        if len(data) < DEVICE_KEYS_BYTES or len(data) % KEY_BYTES or len(former) > FORMER_SEALS_MAX:
+            raise FormatError(
+                f"device keys: {len(data)} bytes, must be {DEVICE_KEYS_BYTES}, and {KEY_BYTES} for"
+                f" each of at most {FORMER_SEALS_MAX} former keys"
+            )
         sig_pk, sig = crypto_sign_seed_keypair(data[:32])
         dh, seal = data[32:64], data[64:96]
         return cls(
@@ -110,11 +118,39 @@ class DeviceKeys:
             _sig=Secret(sig),
             _dh=Secret(dh),
             _seal=Secret(seal),
+            _former_seals=tuple(map(Secret, former)),
         )
 
     def encode(self) -> Secret:
-        """Return the 96 secret bytes: `sig` seed, `dh` and `seal` private keys."""
-        return Secret(self._sig.reveal()[:32] + self._dh.reveal() + self._seal.reveal())
+        """Return the 96 secret bytes: `sig` seed, `dh` and `seal` private keys; then the `seal`
+        keys before this one, newest first, 32 each.
+        """
+        seals = (self._seal, *self._former_seals)
+        secrets = (self._sig.reveal()[:32], self._dh.reveal(), *(seal.reveal() for seal in seals))
+        return Secret(b"".join(secrets))
+
+    def renewed(self, seal: Secret) -> DeviceKeys:
+        """Return these keys with another `seal` key, 32 bytes. What is sealed to one of the last 32
+        still opens: whoever has not heard of the new one goes on using it.
+        """
+        kept = (self._seal, *self._former_seals)[:FORMER_SEALS_MAX]
+        return replace(
+            self,
+            seal_pk=crypto_scalarmult_base(seal.reveal()),
+            _seal=seal,
+            _former_seals=kept,
+        )
+
+    def receiving_with(self, seal_pk: bytes) -> DeviceKeys | None:
+        """Return these keys with the `seal` key of this public half as the present one; None if it
+        is none of them.
+        """
+        seals = (self._seal, *self._former_seals)
+        for at, seal in enumerate(seals):
+            if crypto_scalarmult_base(seal.reveal()) == seal_pk:
+                others = seals[:at] + seals[at + 1 :]
+                return replace(self, seal_pk=seal_pk, _seal=seal, _former_seals=others)
+        return None
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte Ed25519 signature of `message`, which starts with its label."""
@@ -127,6 +163,10 @@ class DeviceKeys:
     def seal_secret(self) -> Secret:
         """Return the X25519 private key that opens sealed keys, 32 bytes."""
         return self._seal
+
+    def seal_secrets(self) -> tuple[Secret, ...]:
+        """Return every private key that opens what is sealed to this device, newest first."""
+        return (self._seal, *self._former_seals)
 
     def __repr__(self) -> str:
         return f"<DeviceKeys of {short_id(self.sig_pk)}>"

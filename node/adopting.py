@@ -88,7 +88,8 @@ def check_adoption(
     opened = open_welcome(keys, mesh, sponsor, welcome, frames)
     registry = opened.membership.registry
     us = registry.devices.get(keys.sig_pk)
-    if us is None or not us.active or (us.dh_pk, us.seal_pk) != (keys.dh_pk, keys.seal_pk):
+    ours = us is not None and us.dh_pk == keys.dh_pk and keys.receiving_with(us.seal_pk) is not None
+    if us is None or not us.active or not ours:
         raise PairingRefusedError(
             Refusal.MALFORMED, "our own enrolment is not in the membership log"
         )

@@ -51,6 +51,8 @@ def _of_device(known: Device, device: Device, registry: Registry) -> list[Told]:
         told.append(("level", {**named, **levels, **_until(device)}))
     if device.active and known.active and device.role != known.role:
         told.append(("role", {**named, "before": known.role, "role": device.role}))
+    if device.active and known.active and device.seal_pk != known.seal_pk:
+        told.append(("rekeyed", named))
     if device.name != known.name:
         told.append(("renamed", {**named, "before": known.name}))
     return told

@@ -58,6 +58,7 @@ from .ports import (
     Sighting,
     UnreachableError,
 )
+from .rekeying import current_keys
 from .ticket import is_ticket, read_ticket
 from .times import iso_time
 
@@ -318,7 +319,7 @@ class Joiner:
     async def _receive(self, channel: SecureChannel, offer: Offer) -> Adoption:
         """Steps 7 and 8, and every check before we believe them."""
         engine = self._engine
-        certificate = make_certificate(engine.keys, offer.mesh, engine.clock.wall_ms())
+        certificate = make_certificate(current_keys(engine), offer.mesh, engine.clock.wall_ms())
         await channel.send(bytes((TYPE_CERTIFICATE,)) + certificate)
         welcome = await self._welcome(channel, offer, certificate)
         frames = await self._log(channel, welcome)

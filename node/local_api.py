@@ -36,7 +36,7 @@ from .local_socket import (
 
 _DEVICE_CALLS = {"device", "devices", "device_show", "device_rename", "device_describe"}
 _TRUST_CALLS = {"device_level", "device_role", "device_revoke", "device_objectors", "device_adopt"}
-_KEY_CALLS = {"shelf", "keys_rotate", "requests", "request_approve"}
+_KEY_CALLS = {"shelf", "keys_rotate", "device_rekey", "requests", "request_approve"}
 _DATABASE_CALLS = {"databases", "database_create", "database_show"}
 _RECORD_CALLS = {"put", "put_many", "get", "delete", "list", "find"}
 _NODE_CALLS = {"sync", "fetch", "status", "backup", "down", "pair_answer", "join_answer"}

@@ -306,6 +306,10 @@ class Mesh(MeshView):
             await self.keep(fresh)
         return bool(fresh)
 
+    def receive_with(self, keys: DeviceKeys) -> None:
+        """From now on open what is sealed to any of these keys of ours."""
+        self._keys = keys
+
     async def keep(self, keys: Sequence[ScopeKey]) -> None:
         """Keep keys that were opened, and know them from the moment at which they are durable."""
         await self._database.write(
@@ -371,16 +375,20 @@ class Mesh(MeshView):
         scope = self._ledger.scope(CONTROL_SCOPE)
         assert scope is not None
         # The paper key may speak on two devices at once, so no chain of it is ever gone on with.
-        instance = self.instance if signer is self._keys else self._entropy.draw(INSTANCE_BYTES)
+        instance = (
+            self.instance
+            if signer.sig_pk == self._keys.sig_pk
+            else self._entropy.draw(INSTANCE_BYTES)
+        )
         log = self._ledger.log(CONTROL_SCOPE, instance)
         if log is None:
             log = await self.new_log(scope, instance, signer.sig_pk)
-        if signer is self._keys:
+        if signer.sig_pk == self._keys.sig_pk:
             self._require_active()
         # From here on nothing awaits: all of it is in one transaction, and no other comes between.
         first: Operations = ()
         if self.needs_key(scope) and (callable(operations) or not self._renews_control(operations)):
-            if signer is self._keys:
+            if signer.sig_pk == self._keys.sig_pk:
                 self._require_maker()
             first = self.new_epochs([CONTROL_SCOPE])
         staged, limits = [], False

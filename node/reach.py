@@ -353,7 +353,7 @@ class Reach:
             versions=engine.versions,
             features=engine.features,
         )
-        channel.is_introduction = keys is not engine.keys
+        channel.is_introduction = keys.sig_pk != engine.keys.sig_pk
         return channel
 
     def greeted(self, link: Link) -> None:

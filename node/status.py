@@ -16,6 +16,7 @@ from ..storage import event_rows, peer_rows
 from ..storage.peer_rows import Peer
 from ..sync.registry import Device
 from ..sync.session_standing import Condition, scope_standing
+from .rekeying import is_outdated
 from .times import iso_time
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ async def node_status(engine: "Engine") -> dict[str, Any]:
         "shelf": engine.directory.shelf_rows(),
         "paper_key": bool(engine.mesh.registry.recovery),
         "removed": not us.active,
+        "outdated_key": is_outdated(engine),
         "reachable_all_synced": bool(reachable) and all(row["proved"] for row in reachable),
     }
 

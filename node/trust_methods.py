@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..crypto.identity import shown_id
 from ..sync.registry import Device
 from .parameters import DAY_MS, Json, UsageError, days, text
+from .rekeying import rekey
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -31,6 +32,7 @@ class TrustMethods:
             "device_adopt": self._adopt,
             "shelf": self._shelf,
             "keys_rotate": self._rotate,
+            "device_rekey": self._rekey,
             "requests": self._requests,
             "request_approve": self._approve,
         }
@@ -100,6 +102,13 @@ class TrustMethods:
 
     async def _rotate(self, _: Json) -> Json:
         return {"scopes": await self._engine.trust.rotate()}
+
+    async def _rekey(self, _: Json) -> Json:
+        """Where we may, then make new keys for everything: the former key opens none of them."""
+        await rekey(self._engine)
+        us = self._engine.our_device()
+        scopes = await self._engine.trust.rotate() if us.level == "full" else None
+        return {**await self.show(us.sig_pk), "scopes": scopes}
 
     async def _requests(self, _: Json) -> Json:
         return {"requests": self._engine.requests.rows()}

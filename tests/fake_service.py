@@ -58,6 +58,7 @@ class FakeService:
     """What was found of the audit log."""
     human_step_over: bool = False
     """If set, nobody waits any more for what a person answers."""
+    rekeyed_scopes: int | None = 3
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     answers: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
     hold: asyncio.Event | None = None
@@ -176,6 +177,9 @@ class FakeService:
 
     def on_keys_rotate(self, d: dict[str, Any]) -> Any:
         return {"scopes": 3}
+
+    def on_device_rekey(self, d: dict[str, Any]) -> Any:
+        return _row(DEVICE, True) | {"scopes": self.rekeyed_scopes}
 
     def on_databases(self, d: dict[str, Any]) -> Any:
         names = sorted({database for database, _, _ in self.records})

@@ -66,6 +66,7 @@ JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("devices", "adopt", "phone"), DEVICE_FIELDS | {"adopted"}),
     (("devices", "shelf"), {"shelf"}),
     (("devices", "rotate-keys"), {"scopes"}),
+    (("devices", "rekey"), DEVICE_FIELDS | {"scopes"}),
     (("devices", "requests"), {"requests"}),
     (("devices", "approve", PHONE["id"]), DEVICE_FIELDS),
     (("db",), {"databases"}),
@@ -455,6 +456,19 @@ def test_sync_alone_in_the_mesh_says_what_is_missing(node: FakeNode) -> None:
 
     assert result.exit_code == 4
     assert "covey pair" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("scopes", "told"), [(3, "new keys for 3 scopes"), (None, "rotate-keys` on a device of level")]
+)
+def test_a_new_key_says_what_is_left_to_do(node: FakeNode, scopes: int | None, told: str) -> None:
+    """Until the next epoch the former key still opens everything, and old backups stay behind."""
+    node.service.rekeyed_scopes = scopes
+    result = node.run("devices", "rekey")
+
+    assert result.exit_code == 0
+    assert told in " ".join((result.stdout + result.stderr).split())
+    assert "covey backup" in result.stderr
 
 
 def test_pair_prints_the_code_and_then_who_came(node: FakeNode) -> None:

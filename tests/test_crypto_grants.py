@@ -24,6 +24,7 @@ from covey.crypto.grants import (
     tag_key,
 )
 from covey.crypto.identity import DeviceKeys
+from covey.crypto.secret import Secret
 
 KEYS = DeviceKeys.decode(bytes(range(96)))
 MESH = b"m" * 16
@@ -48,6 +49,17 @@ def test_libsodium_opens_what_we_seal() -> None:
     assert plain[16:48] == MESH + CONTROL_SCOPE
     assert plain[48:52] == (7).to_bytes(4, "big")
     assert plain[52:] == KEYS.sig_pk + KEY
+
+
+def test_a_box_for_a_former_key_opens_and_one_for_a_later_key_does_not() -> None:
+    """Others have not heard of the new key yet; and who has an old copy must not have it."""
+    renewed = KEYS.renewed(Secret(b"n" * 32))
+    box = seal_key(KEY, MESH, CONTROL_SCOPE, 7, renewed.sig_pk, renewed.seal_pk, draw)
+
+    assert open_key(sealed(), renewed, MESH, CONTROL_SCOPE, 7, KEY_ID) == KEY
+    assert open_key(box, renewed, MESH, CONTROL_SCOPE, 7, KEY_ID) == KEY
+    with pytest.raises(OpenError):
+        open_key(box, KEYS, MESH, CONTROL_SCOPE, 7, KEY_ID)
 
 
 def test_we_open_what_libsodium_seals() -> None:

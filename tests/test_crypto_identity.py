@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nacl.bindings import crypto_scalarmult_base
 
 from covey.crypto.errors import FormatError
 from covey.crypto.identity import (
@@ -24,6 +25,7 @@ from covey.crypto.identity import (
     shown_id,
     verify,
 )
+from covey.crypto.secret import Secret
 
 SECRET = bytes(range(96))
 KEYS = DeviceKeys.decode(SECRET)
@@ -48,11 +50,33 @@ def test_generate_draws_three_separate_keys() -> None:
     assert keys.seal_secret().reveal() == SECRET[64:]
 
 
-@pytest.mark.parametrize("size", [0, 95, 97])
+@pytest.mark.parametrize("size", [0, 95, 97, 64, 96 + 31, 96 + 32 * 32])
 def test_device_keys_of_another_size_are_refused(size: int) -> None:
     """A damaged store must not yield a device with other keys."""
     with pytest.raises(FormatError):
         DeviceKeys.decode(bytes(size))
+
+
+def test_former_seal_keys_are_kept_up_to_a_bound_and_any_can_be_the_present_one() -> None:
+    """Others seal to a former one until they have heard of the new one."""
+    keys, seals = KEYS, [KEYS.seal_pk]
+    for number in range(40):
+        keys = keys.renewed(Secret(bytes([100 + number]) * 32))
+        seals.insert(0, keys.seal_pk)
+    again = DeviceKeys.decode(keys.encode().reveal())
+
+    assert (again.sig_pk, again.dh_pk, again.seal_pk) == (KEYS.sig_pk, KEYS.dh_pk, seals[0])
+    assert [public_of(seal) for seal in again.seal_secrets()] == seals[:32]
+    chosen = again.receiving_with(seals[31])
+    assert chosen is not None and chosen.seal_pk == seals[31]
+    assert public_of(chosen.seal_secret()) == seals[31]
+    assert {public_of(seal) for seal in chosen.seal_secrets()} == set(seals[:32])
+    assert again.receiving_with(seals[32]) is None
+
+
+def public_of(seal: Secret) -> bytes:
+    public: bytes = crypto_scalarmult_base(seal.reveal())
+    return public
 
 
 def test_repr_of_device_keys_shows_the_short_id_and_no_secret() -> None:
