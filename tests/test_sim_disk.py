@@ -28,6 +28,7 @@ from covey.storage.connector import settings
 from covey.storage.errors import DiskFailedError, StoreDamagedError, StoreFullError
 from covey.storage.home import write_durably
 from covey.storage.store import Conn
+from covey.storage.text_rows import remove_texts
 
 from .simulated import a_disk, a_process, now_ms, virtually, wait_ms
 from .store_rows import setting, value_of
@@ -613,6 +614,37 @@ def test_foreign_keys_still_hold_after_a_commit_that_was_undone() -> None:
             )
 
     virtually(run())
+
+
+def test_the_full_text_index_goes_on_after_a_commit_that_was_undone() -> None:
+    """It keeps in memory what it has read: with another image under it a deletion ended Python."""
+
+    async def run() -> int:
+        running = Running(a_disk())
+        running.disk.doom_commit(1, Fate.UNSURE)
+        with pytest.raises(DiskFailedError):
+            await running.store.write(texts_of(range(3)))
+        await running.store.write(texts_of(range(50)))
+        await running.store.write(lambda conn: remove_texts(conn, list(range(50))))
+        return await running.store.read(texts_found)
+
+    assert virtually(run()) == 0
+
+
+def texts_of(numbers: Sequence[int]) -> Callable[[Conn], None]:
+    def insert(conn: Conn) -> None:
+        for number in numbers:
+            body = f"tea {number}"
+            conn.execute("INSERT INTO record_text (rowid, body) VALUES (?, ?)", (number, body))
+
+    return insert
+
+
+def texts_found(conn: Conn) -> int:
+    (count,) = conn.execute(
+        "SELECT count(*) FROM record_text WHERE record_text MATCH 'tea'"
+    ).fetchone()
+    return int(count)
 
 
 def test_a_store_that_rots_is_damaged_now_and_then_and_never_wrong() -> None:
