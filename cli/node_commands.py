@@ -74,6 +74,7 @@ def init(
     A paper key is offered on a terminal: 24 words that open the home when nothing else does. In a
     script one is made only with --paper-key-fd; the words are written before the home is made.
     """
+    from ..crypto.identity import check_name
     from ..node import main as node_main
     from .paper_key import check_words_fd, new_paper_key
     from .unlocking import unlock_new
@@ -82,8 +83,9 @@ def init(
         raise click.UsageError("--paper-key-fd and --no-paper-key: give one of them")
     if paper_key_fd is not None:
         check_words_fd(paper_key_fd, answer_on_stdout=settings.json)
+    chosen = socket.gethostname().partition(".")[0][:NAME_CHARACTERS_MAX] if name is None else name
+    check_name(chosen)  # Before a key file is made, or words are written down.
     way = unlock_new(settings, key_file, passphrase_fd, keyring)
-    chosen = name or socket.gethostname().partition(".")[0][:NAME_CHARACTERS_MAX]
     paper = None if no_paper_key else new_paper_key(settings, paper_key_fd, shares)
     made = node_main.create_home(Path(settings.home), chosen, device_type, way, paper)
     result = asyncio.run(_awaited(made)) if inspect.isawaitable(made) else made

@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -79,8 +80,7 @@ def create(
     old = _words(paper_fd).keys if replace else None
 
     async def act(engine: "Engine", recovering: "Recovering") -> Any:
-        if old is not None:
-            recovering.require(old)
+        recovering.require_right_to_create(old)
         fresh = _new_paper(new_paper_fd)
         await recovering.create(fresh, old)
         return fresh
@@ -244,8 +244,9 @@ def use(
     else:
         from ..node.recovering_home import NewDevice, recover_home
 
-        unlock = new_way(new_key_file, new_passphrase_fd, new_keyring, "--new-key-file PATH, …")
-        fresh = None if keep_paper_key else _new_paper(new_paper_fd)
+        options = "--new-key-file PATH, --new-passphrase-fd N, or --new-keyring"
+        unlock = new_way(new_key_file, new_passphrase_fd, new_keyring, options)
+        fresh = None if keep_paper_key else partial(_new_paper, new_paper_fd)
         new = NewDevice(str(name), kind, unlock, lost, fresh)
         place = Path(settings.home)
         answer = asyncio.run(recover_home(Path(os.path.abspath(file)), place, words, new))
@@ -336,7 +337,7 @@ def _use_here(
     async def act(engine: "Engine", recovering: "Recovering") -> Any:
         if joining is not None:
             await _join(engine, words.keys, joining, lost)
-        recovering.require(words.keys)
+        recovering.require_right_to_promote(words.keys)
         gone = recovering.others(lost)
         fresh = None if keep_paper_key else _new_paper(new_paper_fd)
         await recovering.promote(words.keys, gone, fresh)

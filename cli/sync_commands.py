@@ -107,7 +107,7 @@ def _show_status(settings: Settings, status: dict[str, Any]) -> None:
     if status["peers"]:
         headers = ("device", "short id", "reached", "database", "state", "missing", "proved")
         table(headers, (row for peer in status["peers"] for row in _rows(peer)))
-    else:
+    elif not status.get("removed"):
         note(_nobody(status))
 
 

@@ -257,7 +257,9 @@ class Joiner:
                     address, self._static, self._ticket, DIAL_TIMEOUT_MS
                 )
             except (UnreachableError, ConnectionLostError) as error:
-                last = error
+                last = UnreachableError(
+                    f"{error}: is `covey pair` still running there, and is that its address?"
+                )
             except ChannelRefused as error:
                 if error.reason is Handshake.NO_SHARED_VERSION:
                     # It does show a code, and another one would help as little.

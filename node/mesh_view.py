@@ -39,6 +39,9 @@ Said = tuple[str, dict[str, Any]]
 """What somebody says about the mesh: the kind and the details of a membership operation."""
 
 
+_REMOVED = "this device was removed from its mesh: what it has can be read and exported"
+
+
 class NotAdminError(CoveyError):
     """Only an admin device may admit, rename or limit others. Nothing was changed."""
 
@@ -80,9 +83,12 @@ class MeshView:
 
     def require_admin(self) -> None:
         """Raises NotAdminError unless this device may admit others."""
+        if not self.us().active:
+            raise NotAdminError(_REMOVED)
         if self.us().role != "admin":
             raise NotAdminError(
-                "this device is a member, not an admin: run this on the device that made the mesh"
+                "this device is a member, not an admin: run this on an admin, which `covey devices`"
+                " shows"
             )
 
     def control_key(self) -> tuple[int, bytes, bytes]:
@@ -257,9 +263,7 @@ class MeshView:
 
     def _require_active(self) -> None:
         if not self.us().active:
-            raise NotEntitledError(
-                "this device was removed from its mesh: what it has can be read and exported"
-            )
+            raise NotEntitledError(_REMOVED)
 
     def _is_maker(self) -> bool:
         us = self.us()

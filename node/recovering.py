@@ -81,10 +81,10 @@ class Recovering:
             " words belong to another mesh"
         )
 
-    async def create(self, paper: RecoveryKeys, old: RecoveryKeys | None) -> None:
-        """Give the mesh a paper key, or another one in place of `old`.
+    def require_right_to_create(self, old: RecoveryKeys | None) -> None:
+        """Raises RecoveryRefusedError unless this device may set a paper key, in place of `old`.
 
-        Raises RecoveryRefusedError.
+        To be asked before somebody writes new words down: words that count nowhere are a trap.
         """
         engine = self._engine
         registry = engine.mesh.registry
@@ -100,6 +100,14 @@ class Recovering:
             raise RecoveryRefusedError(
                 "only the oldest admin of a mesh may give it its first paper key: run this there"
             )
+
+    async def create(self, paper: RecoveryKeys, old: RecoveryKeys | None) -> None:
+        """Give the mesh a paper key, or another one in place of `old`.
+
+        Raises RecoveryRefusedError.
+        """
+        self.require_right_to_create(old)
+        engine = self._engine
         details = {"recovery": list(paper.public)}
         await engine.mesh.write([("recovery-replace", details)], with_grants=True, signer=old)
         if old is not None:
@@ -166,6 +174,15 @@ class Recovering:
         await self._speak(paper, fresh_paper or paper, said, lost)
         return keys
 
+    def require_right_to_promote(self, paper: DeviceKeys) -> None:
+        """Raises RecoveryRefusedError unless the paper key can make this device an admin."""
+        self.require(paper)
+        if not self._engine.our_device().active:
+            raise RecoveryRefusedError(
+                "this device was removed from the mesh: make a new one, from a backup (--backup) or"
+                " with a code of a device that is left (--code)"
+            )
+
     async def promote(
         self, paper: RecoveryKeys, lost: Collection[bytes], fresh_paper: RecoveryKeys | None
     ) -> None:
@@ -174,14 +191,9 @@ class Recovering:
         For a mesh of which no admin is left: this device can then admit others. It gets every key
         that the paper key has. Raises RecoveryRefusedError.
         """
-        self.require(paper)
+        self.require_right_to_promote(paper)
         engine = self._engine
-        us = engine.our_device()
-        if not us.active:
-            raise RecoveryRefusedError(
-                "this device was removed from the mesh: make a new one from a backup (--backup)"
-            )
-        mesh = engine.mesh
+        us, mesh = engine.our_device(), engine.mesh
         await mesh.keep(granted_keys(mesh.id, mesh.registry.grants, paper, mesh.held_keys(), _any))
         said: list[Said] = []
         if us.level != "full":

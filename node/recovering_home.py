@@ -10,7 +10,7 @@ ones' peers, when it is first in sync. An adapter, as backup.py is.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,9 @@ class NewDevice:
     unlock: Unlock
     lost: Sequence[str]
     """Names or ids of devices to remove at the same time."""
-    paper: RecoveryKeys | None
-    """The paper key that takes the place of the one that is used, if any."""
+    new_paper: Callable[[], RecoveryKeys] | None
+    """Makes the paper key that takes the place of the one that is used, if any. Called when all
+    else is known to be right: nobody is to write down words that count nowhere."""
     cost: Argon2Cost = COST_DEFAULT
 
 
@@ -77,10 +78,10 @@ async def recover_home(file: Path, place: Path, words: PaperWords, new: NewDevic
         extract_store(backup, backup_key(vault_key), fresh.store)
         old_key = store_key(vault_key).reveal()
         verified_store(fresh, old_key, backup)
-        device, mesh = await _take_over(fresh, old_key, words.keys, new)
+        device, mesh, paper = await _take_over(fresh, old_key, words.keys, new)
         id = entropy.draw(VAULT_ID_BYTES)
         ways = [make_vault_unlock(new.unlock, id, entropy.draw)]
-        ways.append(PaperLock((new.paper or words.keys).seal_pk))
+        ways.append(PaperLock(paper.seal_pk))
         header, fresh_key = await asyncio.to_thread(create_vault, id, ways, entropy.draw, new.cost)
         new_key = store_key(fresh_key).reveal()
         await asyncio.to_thread(rekey_store, fresh.store, old_key, new_key)
@@ -93,8 +94,11 @@ async def recover_home(file: Path, place: Path, words: PaperWords, new: NewDevic
 
 async def _take_over(
     home: Home, key: bytes, paper: RecoveryKeys, new: NewDevice
-) -> tuple[DeviceKeys, str]:
-    """Open the copy as the device that it was, and let the paper key make another one of it."""
+) -> tuple[DeviceKeys, str, RecoveryKeys]:
+    """Open the copy as the device that it was, and let the paper key make another one of it.
+
+    The keys of that one, the mesh, and the paper key that counts from now on.
+    """
     clock, entropy, counters = SystemClock(), SystemEntropy(), Counters()
     opened = await open_store(home, key, clock.wall_ms(), entropy.draw)
     async with opened.database as database:
@@ -116,7 +120,9 @@ async def _take_over(
             recovering = Recovering(engine)
             # The device that this copy is may be one of them: it is to be another one.
             lost = [engine.directory.find_device(name).sig_pk for name in new.lost]
-            keys = await recovering.take_over(paper, new.name, new.kind, lost, new.paper)
-            return keys, engine.mesh.id.hex()
+            recovering.require(paper)
+            fresh = None if new.new_paper is None else new.new_paper()
+            keys = await recovering.take_over(paper, new.name, new.kind, lost, fresh)
+            return keys, engine.mesh.id.hex(), fresh or paper
         finally:
             await engine.close()

@@ -12,6 +12,7 @@ Spec: docs/protocol.md, section 6, "Approval by an admin elsewhere".
 from typing import TYPE_CHECKING, Any
 
 from .. import CoveyError
+from ..crypto.errors import FormatError
 from ..crypto.identity import parse_shown_id, short_id, shown_id
 from ..sync.registry import LEVEL_ORDER, LEVELS, Request
 from .pairing_frames import Newcomer
@@ -94,7 +95,10 @@ class Requests:
         return request.sig_pk
 
     def _named(self, id: str) -> Request:
-        wanted = parse_shown_id(id)
+        try:
+            wanted = parse_shown_id(id)
+        except FormatError as error:
+            raise FormatError(f"{error}; give the whole id that the new device shows") from None
         for request in reversed(self._engine.mesh.registry.requests):
             if shown_id(request.sig_pk) == wanted:
                 return request

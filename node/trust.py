@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 from .. import CoveyError
 from ..crypto.entry import CONTROL_SCOPE
 from ..crypto.identity import DeviceKeys, check_name
+from ..sync.operations import Operation, is_well_formed
 from ..sync.policy import Value, is_for_admins, is_setting
 from ..sync.registry import LEVEL_ORDER, LEVELS, ROLES, Device, Registry, may_hold
-from ..sync.session_limits import CUT_ROWS_MAX
+from ..sync.session_limits import CAPABILITIES_MAX, CUT_ROWS_MAX, WORD_BYTES_MAX
 from .announcing import Told, told_of
 from .mesh_view import Said
+from .parameters import UsageError
 from .rotation import aged_scopes
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ class Trust:
     async def describe(self, device: bytes, **what: Any) -> None:
         """Say what a device is for. `relationship`, `use`, `capabilities`; others stay as they are.
 
-        Raises NotAdminError for somebody else's device, TrustRefusedError.
+        Raises NotAdminError for somebody else's device, TrustRefusedError, UsageError.
         """
         self._require_right(device)
         known = self._member(device)
@@ -71,6 +73,11 @@ class Trust:
             "use": what.get("use", known.use),
             "capabilities": sorted(set(what.get("capabilities", known.capabilities))),
         }
+        if not is_well_formed(Operation("describe", (), 0, details)):
+            raise UsageError(
+                f"capabilities: at most {CAPABILITIES_MAX} words of 1 to {WORD_BYTES_MAX} bytes"
+                f" were expected, got {len(details['capabilities'])}"
+            )
         await self._engine.mesh.write([("describe", details)])
 
     async def set_policy(
@@ -106,7 +113,7 @@ class Trust:
         lowers = LEVEL_ORDER.index(level) < LEVEL_ORDER.index(known.level)
         if not (lowers and device == self._us):
             self._engine.mesh.require_admin()
-        if level != "full":
+        if level != "full" or expires_ms is not None:
             self._refuse_without_admin(device)
         mesh = self._engine.mesh
         details: dict[str, Any] = {"device": device, "level": level}
@@ -258,7 +265,12 @@ class Trust:
         """There must be somebody left who may admit and remove."""
         registry = self._engine.mesh.registry
         left = [d for d in registry.active() if d.sig_pk != device]
-        if left and not any(d.role == "admin" for d in left):
+        if not left:
+            raise TrustRefusedError(
+                "this device is alone in its mesh, and nobody could ever give it back what it gave"
+                " up: pair another device first, and make it an admin"
+            )
+        if not any(d.role == "admin" for d in left):
             raise TrustRefusedError(
                 "this is the only admin, and nobody could admit or remove devices any more: make"
                 " another device admin first (`covey devices role NAME admin`)"

@@ -253,3 +253,23 @@ def shown(member: Device, use: Callable[[tuple[str, ...]], Any]) -> tuple[int, s
     use(("recovery", "use", "--code", code["code"], "--address", f"127.0.0.1:{code['port']}"))
     _, errors = window.communicate(timeout=COMMAND_SECONDS_MAX)
     return window.returncode, errors
+
+
+def test_words_that_would_count_nowhere_are_not_written(
+    devices: list[Device], tmp_path: Path
+) -> None:
+    """Whoever has them on paper takes them for the paper key, and finds out on the worst day."""
+    laptop, phone, _ = devices
+    words = Words(tmp_path)
+    paper = with_paper_key(words, laptop, phone)
+    fresh = ("--paper-key-fd", "9")
+    use = ("recovery", "use", *fresh, "--words-fd", "0", "--new-key-file", str(tmp_path / "k"))
+    nowhere = ("--backup", str(tmp_path / "nothing"), "--name", "new")
+
+    words.run(laptop, "recovery", "create", *fresh, code=3)
+    assert words.written == ""
+    words.run(without_key(tmp_path, "new"), *use, *nowhere, typed=paper, code=1)
+    assert words.written == ""
+    words.run(laptop, *use[:6], "--remove", "laptop", typed=paper, code=3)
+    assert words.written == ""
+    words.run(laptop, "recovery", "drill", "--words-fd", "0", typed=paper)

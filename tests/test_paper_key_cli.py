@@ -143,6 +143,23 @@ def test_no_paper_key_is_made_for_a_home_that_is_there(
     assert new_paper_key(Settings(str(tmp_path)), None) is None
 
 
+@pytest.mark.parametrize("name", ["", "x\x1b[2J", "y" * 41])
+def test_a_name_that_is_none_is_refused_before_anything_is_made(tmp_path: Path, name: str) -> None:
+    """Not a key file, and no words that somebody writes down. An empty name is no host name."""
+    home, key, words = tmp_path / "h", tmp_path / "k", tmp_path / "words"
+    with words.open("w") as out:
+        result = CliRunner().invoke(
+            covey,
+            [
+                *("--home", str(home), "init", "--name", name),
+                *("--key-file", str(key), "--paper-key-fd", str(out.fileno())),
+            ],
+        )
+
+    assert (result.exit_code, result.stderr[:12]) == (2, "covey: name:")
+    assert not home.exists() and not key.exists() and words.read_text() == ""
+
+
 def test_a_descriptor_that_cannot_take_the_words_is_refused_first(tmp_path: Path) -> None:
     """After the home was made it would be too late: a paper key that nobody has."""
     with open(tmp_path / "f", "wb") as file:

@@ -6,6 +6,7 @@ import pytest
 
 from covey.crypto.entry import CONTROL_SCOPE
 from covey.node.mesh_view import NotAdminError, NotEntitledError
+from covey.node.parameters import UsageError
 from covey.node.trust import TrustRefusedError
 from covey.storage import event_rows, log_rows
 from covey.storage.errors import StorageError
@@ -290,6 +291,48 @@ async def test_a_guest_whose_time_is_over_is_removed() -> None:
         await laptop.engine.trust.look_after()
 
         assert not laptop.engine.mesh.registry.devices[phone.id].active
+
+
+async def test_a_device_that_is_alone_gives_nothing_up() -> None:
+    """Nobody could ever give it back: one slip, and its own data would be out of its reach."""
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        trust, expires_ms = laptop.engine.trust, world.clock.wall_ms() + 1
+        for giving_up in (
+            trust.set_level(laptop.id, "guest"),
+            trust.set_level(laptop.id, "full", expires_ms),
+            trust.set_role(laptop.id, "member"),
+            trust.revoke(laptop.id),
+        ):
+            with pytest.raises(TrustRefusedError, match="alone in its mesh"):
+                await giving_up
+
+        us = laptop.engine.our_device()
+        assert (us.level, us.role, us.active, us.expires_ms) == ("full", "admin", True, None)
+
+
+@pytest.mark.parametrize("words", [[""], ["y" * 33], [f"w{n}" for n in range(17)]])
+async def test_a_description_that_would_count_for_nothing_is_refused(words: list[str]) -> None:
+    """It was written, meant nothing to any device, and looked as if it had worked."""
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        before = laptop.engine.mesh.registry.heads
+
+        with pytest.raises(UsageError, match="1 to 32 bytes"):
+            await laptop.engine.trust.describe(laptop.id, use="mobile", capabilities=words)
+
+        assert laptop.engine.mesh.registry.heads == before
+
+
+async def test_a_removed_device_is_told_so_and_not_sent_to_an_admin() -> None:
+    """On its own screen it looks like a member."""
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await laptop.engine.trust.revoke(phone.id)
+        await carry(laptop, phone)
+
+        with pytest.raises(NotAdminError, match="removed from its mesh"):
+            await phone.engine.trust.adopt(tablet.id)
 
 
 async def test_a_device_that_left_keeps_nobody_from_changing_what_is_there() -> None:
