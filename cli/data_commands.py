@@ -30,8 +30,9 @@ from .output import emit, note, on_terminal, pretty, say, visible
 @click.option(
     "--privacy",
     type=click.Choice(PRIVACY_LEVELS),
-    help="Who may hold it; decided when the record is born. Else private.",
+    help="Who may hold it; decided when the record is born. Else as its tags say, or private.",
 )
+@click.option("--tag", "tags", multiple=True, metavar="T", help="Add a tag to it. May be repeated.")
 @click.option(
     "--merge/--replace",
     default=True,
@@ -45,12 +46,16 @@ def put(
     collection: str,
     rest: tuple[str, ...],
     privacy: str | None,
+    tags: tuple[str, ...],
     merge: bool,
 ) -> None:
     """Write one record. Without ID, one is made.
 
     The record is a JSON object, given as the last argument or, if that is missing or `-`, on
     standard input. A single argument after COLLECTION that is a JSON object is the record.
+
+    The tags of a record are the texts in its field "tags". A rule of the mesh may name the least
+    private level of a tag (`covey policy`): to write it to a wider one is refused with exit code 3.
     """
     record_id, text = _id_and_text(rest)
     value = parse_record(_standard_input() if text is None else text)
@@ -61,6 +66,7 @@ def put(
         "value": value,
         "privacy": privacy,
         "replace": not merge,
+        "tags": list(tags),
     }
     with open_node(settings) as node:
         result = node.call("put", params)

@@ -29,8 +29,10 @@ from ..storage.store import Conn
 from ..sync.errors import DecodeError
 from ..sync.membership import Membership, Operation, decode_operation
 from ..sync.messages import Run, decode_batch
+from ..sync.tagging import strictest, tags_of
 from ..sync.values import from_json
 from .background import AGAIN_MS
+from .birth import rules_for
 from .founding import MESH_ID
 from .ledger import PRIVACY_NAMES, Log, Scope
 from .mesh import INSTANCE_BYTES
@@ -254,21 +256,24 @@ async def _take_later(engine: "Engine") -> None:
 async def _take_carried(engine: "Engine") -> None:
     """Raises StorageError; what was written until then is not written again.
 
-    What this device is not entitled to write at the level it had is kept on this device only.
+    What this device is not entitled to write at the level it had, or that its tags allow in this
+    mesh, is kept on this device only.
     """
     while rows := await engine.database.read(
         lambda conn: carried_rows.next_carried(conn, CARRIED_PER_WRITE)
     ):
         by_database: dict[str, list[Put]] = {}
         for row in rows:
-            level = row.privacy
+            value = from_json(json.loads(row.value))
+            rule = strictest(tags_of(value), rules_for(engine.mesh.registry, row.database))
+            level = row.privacy if rule is None else min(row.privacy, rule.level)
             if not engine.mesh.can_open(row.database, level):
                 level = 0
             by_database.setdefault(row.database, []).append(
                 Put(
                     row.collection,
                     row.id,
-                    from_json(json.loads(row.value)),
+                    value,
                     PRIVACY_NAMES[level],
                     False,
                     is_late=True,

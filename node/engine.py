@@ -377,7 +377,8 @@ class Engine:
 
     async def create_database(self, name: str, policy: str | None) -> None:
         """Make a database before its first record; harmless if it is there."""
-        from .writer import DATABASE_NAME_BYTES_MAX, privacy_level
+        from .birth import privacy_level
+        from .writer import DATABASE_NAME_BYTES_MAX
         from .writer import check_name as check_text
 
         if policy not in (None, "full"):

@@ -126,6 +126,7 @@ class Service:
             _record(params.get("value")),
             params.get("privacy"),
             bool(params.get("replace")),
+            tags=_tags(params.get("tags")),
         )
         results = await self._engine.writer.write(text(params, "database"), [put])
         return _written(results[0])
@@ -367,6 +368,14 @@ def _record(value: Any) -> dict[str, Any]:
     record = from_json(value)
     assert isinstance(record, dict)
     return record
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+        raise UsageError("tags: an array of texts was expected")
+    return tuple(value)
 
 
 def _written(result: Written) -> Json:

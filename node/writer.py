@@ -2,7 +2,8 @@
 
 Given the writes of one transaction it finds the records, lets the CRDT compute the smallest
 change for each, and stages one entry for each scope touched. All of them are committed in one
-transaction of the store, or none is. A record stays in the scope it was born into.
+transaction of the store, or none is. A record stays in the scope it was born into. What its tags
+say of that scope (`covey.sync.tagging`) holds for every write of this device.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from ..sync.errors import BadValueError
 from ..sync.hlc import tick
 from ..sync.limits import COLLECTION_NAME_BYTES_MAX, RECORD_ID_BYTES_MAX
 from ..sync.record_state import RecordState, past_of
+from ..sync.tagging import TagRules
+from .birth import birth_level, by_tags, require_fit, rules_for, tagged_value
 from .committer import Committer, Outlet, Staged
 from .happenings import Board, RecordChanged
 from .ledger import PRIVACY_NAMES, Ledger, Scope
@@ -53,6 +56,10 @@ class Put:
     """Fields to be written even if they are so already, which settles a conflict."""
     is_late: bool = False
     """It was written long ago, and carried over: what our instance has written since stands."""
+    tags: tuple[str, ...] = ()
+    """To be added to those that the record has."""
+    widest: int | None = None
+    """The widest level that the rules of its tags allow; None if they have none. The writer's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,7 @@ class _Draft:
     """The newest state of each record touched; later requests build on it."""
     pinned: list[Shelved] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    rules: TagRules = field(default_factory=dict)
 
 
 class Writer:
@@ -112,7 +120,8 @@ class Writer:
     async def write(self, database: str, requests: Sequence[Put | Delete]) -> list[Written]:
         """Carry out the requests as one transaction; durable when it returns.
 
-        Raises BadValueError, PrivacyFixedError or a StorageError; then nothing was written.
+        Raises BadValueError, PrivacyFixedError, TagRefusedError or a StorageError; then nothing
+        was written.
         """
         requests = self._check(database, requests)
         prepared = None
@@ -140,9 +149,11 @@ class Writer:
                 if any(self._mesh.needs_key(s) and self._mesh.can_make_key(s) for s in scopes):
                     continue  # Somebody was removed meanwhile: the next key comes first.
                 # From here to the end of the block nothing awaits: no other write comes between.
-                closed = self._closed_level(scopes, requests)
+                rules = rules_for(self._mesh.registry, database)
+                judged = [by_tags(request, rules) for request in requests]
+                closed = self._closed_level(scopes, judged)
                 if closed is None:
-                    results, drafts = self._draft(scopes, requests)
+                    results, drafts = self._draft(scopes, judged, rules)
                     return results, self._stage(drafts)
             await self._open(database, closed)
 
@@ -197,21 +208,30 @@ class Writer:
             if isinstance(request, Delete):
                 dead.add(name)
                 continue
-            level = privacy_level(request.privacy)
-            if level not in levels:
-                assert request.id is not None
-                keys = [(scope.number, request.collection, request.id) for scope in scopes]
-                states = [state for key in keys if (state := self._shelf.state(key)) is not None]
-                if request.privacy is None:  # A deleted record lives again where it was.
-                    stays = name in held or bool(states)
-                else:
-                    living = any(not state.deleted for state in states)
-                    stays = name not in dead and (name in held or living)
-                if not stays:
-                    return level
+            level = birth_level(request)
+            if level not in levels and not self._stays(scopes, request, name in held, name in dead):
+                return level
             held.add(name)
             dead.discard(name)
         return None
+
+    def _stays(self, scopes: Sequence[Scope], request: Put, is_held: bool, is_dead: bool) -> bool:
+        """Whether a record is written where it is, and not born.
+
+        `is_held`: these requests put it before; `is_dead`: and deleted it.
+        """
+        assert request.id is not None
+        found = [
+            (state, request.widest is None or scope.privacy <= request.widest)
+            for scope in scopes
+            if (state := self._shelf.state((scope.number, request.collection, request.id)))
+        ]
+        living = any(not state.deleted for state, _ in found)
+        if request.privacy is None and any(fits for _, fits in found):
+            return True  # A deleted record lives again where it was.
+        if request.privacy is None and request.widest is None:
+            return is_held
+        return not is_dead and (is_held or living)
 
     async def _open(self, database: str, level: int) -> None:
         """Make the scope. Raises NotEntitledError."""
@@ -222,12 +242,14 @@ class Writer:
             await self._mesh.outlet(scope)
 
     def _draft(
-        self, scopes: list[Scope], requests: Sequence[Put | Delete]
+        self, scopes: list[Scope], requests: Sequence[Put | Delete], rules: TagRules
     ) -> tuple[list[Written], list[_Draft]]:
         """Compute every change without touching shared state: an error here leaves no trace."""
         mesh = self._mesh
         drafts = {
-            scope.number: _Draft(scope, None if mesh.needs_key(scope) else mesh.outlet_now(scope))
+            scope.number: _Draft(
+                scope, None if mesh.needs_key(scope) else mesh.outlet_now(scope), rules=rules
+            )
             for scope in scopes
         }
         results = [self._change(drafts, request) for request in requests]
@@ -249,9 +271,13 @@ class Writer:
         if isinstance(request, Delete):
             change = None if current is None else crdt.delete(current, actor, **stamp)
         elif current is None:
-            change = crdt.create(actor, dict(request.value), **stamp)
+            change = crdt.create(actor, tagged_value(request, None), **stamp)
         else:
-            value = _late(request, current, actor) if request.is_late else dict(request.value)
+            value = (
+                _late(request, current, actor)
+                if request.is_late
+                else tagged_value(request, current)
+            )
             # An edit without fields would bring a deleted record back.
             change = None
             if value or not request.is_late:
@@ -265,6 +291,8 @@ class Writer:
                 )
         if change is None:
             return Written(request.id, "" if current is None else version(current), False)
+        if isinstance(request, Put) and not request.is_late:
+            require_fit(request, change.state, draft.scope.privacy, rules=draft.rules)
         # A second change of one record in one change set has the past of the first one.
         shelved = self._shelf.state(key)
         draft.changes.append(
@@ -298,10 +326,12 @@ class Writer:
                 continue
             level_name = PRIVACY_NAMES[draft.scope.privacy]
             wanted = request.privacy if isinstance(request, Put) else None
+            widest = request.widest if isinstance(request, Put) else None
             fits = wanted in (None, level_name)
             if state.deleted:
                 # It may live at another level: two devices can have made it at the same time.
-                if fits and dead is None:
+                allowed = widest is None or draft.scope.privacy <= widest
+                if fits and allowed and dead is None:
                     dead = draft, key, state
             elif fits:
                 return draft, key, state
@@ -314,7 +344,7 @@ class Writer:
             return dead
         if isinstance(request, Delete):
             return None, (0, "", ""), None
-        level = privacy_level(request.privacy)
+        level = birth_level(request)
         born = next(d for d in drafts.values() if d.scope.privacy == level)
         return born, (born.scope.number, request.collection, request.id), None
 
@@ -369,15 +399,6 @@ def _late(request: Put, current: RecordState, instance: bytes) -> dict[str, Any]
         return value
     standing = value if current.value is None else current.value
     return {name: value[name] for name in value if name not in standing}
-
-
-def privacy_level(name: str | None) -> int:
-    """The privacy byte for a level's name; private where none is given. Raises BadValueError."""
-    if name is None:
-        return PRIVACY_NAMES.index("private")
-    if name not in PRIVACY_NAMES:
-        raise BadValueError(f"privacy {name!r} is not one of {', '.join(PRIVACY_NAMES)}")
-    return PRIVACY_NAMES.index(name)
 
 
 def check_name(what: str, text: str, bytes_max: int) -> None:
