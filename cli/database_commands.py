@@ -37,7 +37,7 @@ def list_databases(settings: Settings) -> None:
 
 @db.command("create")
 @click.argument("name")
-@click.option("--policy", metavar="P", help="What this device holds of it.")
+@click.option("--policy", metavar="P", help="Its mode, as in `covey policy set`, on all devices.")
 @json_option
 @pass_settings
 def create_database(settings: Settings, name: str, policy: str | None) -> None:

@@ -39,6 +39,7 @@ COMMANDS = {
     "fetch": "sync_commands",
     "status": "sync_commands",
     "conflicts": "conflict_commands",
+    "policy": "policy_commands",
     "log": "log_commands",
     "simulate": "simulate_commands",
     "demo": "node_commands",

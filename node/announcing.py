@@ -7,6 +7,8 @@ whoever listens. Every device does so for itself, so a change of trust shows eve
 from typing import Any
 
 from ..crypto.identity import short_id
+from ..sync.policy import KEYS
+from ..sync.policy_text import shown_key, shown_value
 from ..sync.registry import Device, Registry
 from .times import iso_time
 
@@ -29,6 +31,7 @@ def told_of(before: Registry, after: Registry, us: bytes) -> list[Told]:
         if id not in after.devices and device.active:
             told.append(("revoked", {**_named(device), "by": "", "void": True}))
     told += _of_keys(before, after)
+    told += _of_policies(before, after)
     for request in after.requests:
         if all(known.id != request.id for known in before.requests):
             by = _name(after, request.by)
@@ -74,6 +77,30 @@ def _of_keys(before: Registry, after: Registry) -> list[Told]:
         if device is not None and was_out and old is not None and cut != old:
             told.append(("adopted", _named(device)))
     return told
+
+
+def _of_policies(before: Registry, after: Registry) -> list[Told]:
+    """What is said of databases and devices now: one event for each place and author."""
+    told: list[Told] = []
+    for place in sorted({*before.settings, *after.settings}):
+        known, said = before.settings.get(place, {}), after.settings.get(place, {})
+        by: dict[bytes, dict[str, str]] = {}
+        for key in sorted(dict.fromkeys((*known, *said)), key=_in_order):
+            if known.get(key) != said.get(key):
+                author = after.said_by.get(place, {}).get(key, b"")
+                by.setdefault(author, {})[shown_key(key)] = shown_value(key, said.get(key))
+        device, database = place
+        for author, settings in sorted(by.items()):
+            detail = {"by": _name(after, author), "database": database, "set": settings}
+            if device:
+                detail["device"] = _name(after, device)
+            told.append(("policy", {**detail}))
+    return told
+
+
+def _in_order(key: str) -> tuple[int, str]:
+    """As `covey policy` shows them, then tags."""
+    return (KEYS.index(key) if key in KEYS else len(KEYS), key)
 
 
 def _named(device: Device) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class Directory:
                     "role": device.role,
                     "last_seen": None if seen is None else _time(seen.last_seen_ms),
                     "status": "active" if device.active else "revoked",
-                    "sync_policy": "full",
+                    "sync_policy": self._engine.policies.summary(device.sig_pk),
                     "use": device.use,
                     "relationship": device.relationship,
                     "capabilities": list(device.capabilities),
@@ -137,7 +137,14 @@ class Directory:
     async def database_rows(self) -> list[dict[str, Any]]:
         counts = await self._engine.reader.count()
         names = sorted({scope.database for scope in self._engine.ledger.scopes()})
-        return [{"name": name, "policy": "full", "records": counts.get(name, 0)} for name in names]
+        return [
+            {
+                "name": name,
+                "policy": self._engine.policies.in_short(name),
+                "records": counts.get(name, 0),
+            }
+            for name in names
+        ]
 
     async def addresses_of(self, device: bytes) -> list[str]:
         await self._engine.notes.flush()

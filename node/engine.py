@@ -46,6 +46,7 @@ from .narrowing import Narrowing
 from .notes import Notes
 from .pairing import PairingWindow
 from .patience import Patience
+from .policies import Policies
 from .ports import (
     Address,
     Clock,
@@ -120,6 +121,7 @@ class Engine:
         self.inbox = Inbox(self)
         self.own_rules: dict[str, Rule] = {}
         self.trust = Trust(self)
+        self.policies = Policies(self)
         self.requests = Requests(self)
 
     # Starting and stopping ---------------------------------------------------------------------
@@ -373,20 +375,6 @@ class Engine:
         await take_carried(self)
         self.tell("joined", {"mesh": self.mesh.id.hex()})
 
-    # Doing what a person asks ------------------------------------------------------------------
-
-    async def create_database(self, name: str, policy: str | None) -> None:
-        """Make a database before its first record; harmless if it is there."""
-        from .birth import privacy_level
-        from .writer import DATABASE_NAME_BYTES_MAX
-        from .writer import check_name as check_text
-
-        if policy not in (None, "full"):
-            raise PolicyError(f"policy {policy!r}: this version syncs every database in full")
-        check_text("database", name, DATABASE_NAME_BYTES_MAX)
-        if self.ledger.scope_named(name, privacy_level(None)) is None:
-            await self.mesh.open_scope(name, privacy_level(None))
-
     # Telling -----------------------------------------------------------------------------------
 
     def tell(self, kind: str, detail: dict[str, Any]) -> None:
@@ -442,9 +430,3 @@ class Engine:
     def attempts_changed(self) -> None:
         """An attempt to reach somebody ended: whoever waits for links looks again."""
         self.patience.look_again()
-
-
-class PolicyError(CoveyError):
-    """A sync policy that this version does not have. Nothing was changed."""
-
-    exit_code = 2

@@ -41,11 +41,12 @@ _DATABASE_CALLS = {"databases", "database_create", "database_show"}
 _RECORD_CALLS = {"put", "put_many", "get", "delete", "list", "find"}
 _NODE_CALLS = {"sync", "fetch", "status", "backup", "down", "pair_answer", "join_answer"}
 _LOG_CALLS = {"log_verify", "log_keep"}
+_POLICY_CALLS = {"policy_show", "policy_set", "policy_explain"}
 _CONFLICT_CALLS = {"conflicts", "conflict_show", "conflict_resolve", "conflict_resolve_all"}
 _RULE_CALLS = {"conflict_undo", "rules", "rule_set"}
 CALLS = frozenset().union(
     *(_DEVICE_CALLS, _TRUST_CALLS, _KEY_CALLS, _DATABASE_CALLS, _RECORD_CALLS),
-    *(_NODE_CALLS, _LOG_CALLS, _CONFLICT_CALLS, _RULE_CALLS),
+    *(_NODE_CALLS, _LOG_CALLS, _CONFLICT_CALLS, _RULE_CALLS, _POLICY_CALLS),
 )
 STREAMS = frozenset({"watch", "export", "log", "events", "pair", "join"})
 WAITING_CALLS = frozenset({"sync", "fetch", "get"})

@@ -21,6 +21,7 @@ from .happenings import EventsLost, NodeEvent, RecordChanged
 from .joining import Joiner
 from .pairing import PairingWindow
 from .parameters import Json, UsageError, days, text
+from .policy_methods import PolicyMethods
 from .reader import Query
 from .trust_methods import TrustMethods
 from .verdict import EarlierHead, verdict
@@ -68,6 +69,7 @@ class Service:
             **self._trust.table(),
             **self._demand.table(),
             **self._conflicts.table(),
+            **PolicyMethods(engine).table(),
         }
         self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
             "watch": self._watch,
@@ -109,7 +111,8 @@ class Service:
 
     async def _database_create(self, params: Json) -> Json:
         name = text(params, "name")
-        await self._engine.create_database(name, params.get("policy"))
+        policy = None if params.get("policy") is None else text(params, "policy")
+        await self._engine.policies.create_database(name, policy)
         return await self._database_show({"name": name})
 
     async def _database_show(self, params: Json) -> Json:

@@ -10,6 +10,8 @@ A device in a detail is a name, or a dict with `name` and `short_id`, or a short
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .policy_sentences import policy_sentence
+
 Detail = Mapping[str, Any]
 _SIZE_STEP = 1024
 
@@ -262,6 +264,7 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
     "role": lambda d: f"{_device(d)} is {_field(d, 'role', 'something else')} of the mesh now",
     "renamed": _renamed,
     "described": lambda d: f"{_by(d)} described {_device(d)} anew",
+    "policy": policy_sentence,
     "rekeyed": lambda d: f"{_device(d)} has a new key to receive with",
     "rotated": lambda d: f"New keys for {_count(d, 'scopes', 'scope')}{_why(d)}",
     "shelved": lambda d: (

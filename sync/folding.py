@@ -50,6 +50,7 @@ class Fold:
         self._cuts: dict[bytes, dict[tuple[bytes, bytes], tuple[int, bytes]]] = {}
         self._requests: list[Node] = []
         self._settings: dict[tuple[bytes, str], dict[str, Value]] = {}
+        self._said_by: dict[tuple[bytes, str], dict[str, bytes]] = {}
         self._grants: list[Grant] = []
         self._kinds: set[str] = set()
         self._ignored: dict[bytes, Ignored] = {}
@@ -83,6 +84,7 @@ class Fold:
             self._pending(devices),
             self._ranks(),
             self._settings,
+            self._said_by,
         )
 
     def _take(self, node: Node) -> None:
@@ -107,16 +109,20 @@ class Fold:
             case "request":
                 self._requests.append(node)
             case "policy":
-                self._set(details["device"], details["database"], details["set"])
+                self._set((details["device"], details["database"]), details["set"], node.author)
 
-    def _set(self, device: bytes, database: str, said: Mapping[str, Any]) -> None:
+    def _set(self, place: tuple[bytes, str], said: Mapping[str, Any], author: bytes) -> None:
         """Key by key the last word counts. What this version does not know changes nothing."""
-        settings = self._settings.setdefault((device, database), {})
+        settings = self._settings.setdefault(place, {})
+        authors = self._said_by.setdefault(place, {})
         for key, value in said.items():
             if value is None:
                 settings.pop(key, None)
             elif is_setting(key, value):
                 settings[key] = value
+            else:
+                continue
+            authors[key] = author
 
     def _device(self, device: bytes, first: Node) -> Device:
         authority, verdict = self._authority, self._verdict

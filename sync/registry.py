@@ -201,6 +201,8 @@ class Registry:
         default_factory=dict
     )
     """(device or b"" for every one, database or "" for every one) to what was said (policy.py)."""
+    said_by: Mapping[tuple[bytes, str], Mapping[str, bytes]] = field(default_factory=dict)
+    """The same places, to whose word on a key was the last, also where it took back another."""
 
     def active(self) -> tuple[Device, ...]:
         """The devices that belong now, in order of their ids."""

@@ -38,7 +38,8 @@ def tag_rules(said: Said, profile: Said, database: str) -> TagRules:
     """The rules that count in a database; the nearest word first, people before the profile."""
     rules: dict[str, TagRule] = {}
     for source, whose in ((said, ""), (profile, "the profile, of ")):
-        for name, what in ((database, f"database {database}"), ("", "everything")):
+        for name in dict.fromkeys((database, "")):
+            what = f"database {name}" if name else "everything"
             for tag, rule in _rules_in(source.get((b"", name), {}), whose + what).items():
                 rules.setdefault(tag, rule)
     return rules

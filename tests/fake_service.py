@@ -181,6 +181,59 @@ class FakeService:
     def on_device_rekey(self, d: dict[str, Any]) -> Any:
         return _row(DEVICE, True) | {"scopes": self.rekeyed_scopes}
 
+    def on_policy_show(self, d: dict[str, Any]) -> Any:
+        settings = {
+            "mode": {"value": "full", "from": "the default"},
+            "blobs": {"value": "thumbnail", "from": HOSTILE},
+        }
+        named = {"device_id": PHONE["id"], "device_name": HOSTILE}
+        row = {"database": d["database"] or "media", **named, "policy": "full"}
+        tag = {"database": "*", "tag": HOSTILE, "level": "private", "from": "everything"}
+        return {"policies": [{**row, "settings": settings}], "tags": [tag]}
+
+    def on_policy_set(self, d: dict[str, Any]) -> Any:
+        said = dict(pair.split("=") for pair in d["settings"])
+        nothing = {"records": 0, "entries": 0, "bytes": 0}
+        stops = {"records": 3, "entries": 4, "bytes": 2048}
+        amounts = {"starts": nothing, "stops": stops}
+        change = {"database": d["database"], "device": d["device"], "set": said}
+        return {
+            "changes": [{**change, "text": " ".join(d["settings"])}],
+            "changed": not d["dry_run"],
+            "dry_run": d["dry_run"],
+            "warnings": [f"odd: {HOSTILE}"],
+            "preview": {
+                "devices": [{"device": HOSTILE, **amounts}],
+                **amounts,
+                "narrows": said.get("mode") == "on-demand",
+            },
+        }
+
+    def on_policy_explain(self, d: dict[str, Any]) -> Any:
+        decision = {"allowed": False, "rule": "on-demand", "because": "it takes it when it asks"}
+        return {
+            **decision,
+            "device": {"id": PHONE["id"], "name": HOSTILE, "level": "full"},
+            "back": {"allowed": True, "rule": "full", "because": "nothing stands against it"},
+            "record": {
+                "privacy": "private",
+                "bucket": 0,
+                "author": HOSTILE,
+                "authors": [HOSTILE, "laptop"],
+                "tags": [HOSTILE],
+                "tag_rule": {"tag": HOSTILE, "level": "device", "from": "everything"},
+                "too_wide": True,
+            },
+            "others": [{"author": HOSTILE, **decision}],
+            "settings": [
+                {"device": HOSTILE, "key": "mode", "value": "on-demand", "from": HOSTILE},
+                {"device": "laptop", "key": "mode", "value": "full", "from": "the default"},
+            ],
+            "conditions": [{"device": HOSTILE, "key": "charging", "value": "yes"}],
+            "proved": True,
+            "proved_at": "2026-01-01T10:00:00Z",
+        }
+
     def on_databases(self, d: dict[str, Any]) -> Any:
         names = sorted({database for database, _, _ in self.records})
         return {"databases": [{"name": n, "policy": "full", "records": 1} for n in names]}
@@ -379,7 +432,7 @@ def _row(device: dict[str, Any], is_self: bool) -> dict[str, Any]:
         "role": "admin",
         "last_seen": None,
         "status": "active",
-        "sync_policy": {},
+        "sync_policy": "full",
         "self": is_self,
     }
 

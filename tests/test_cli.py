@@ -54,6 +54,10 @@ def documents(text: str) -> list[Any]:
 
 
 CODE = "amber-clock-river"
+CHANGE_FIELDS = {"changes", "changed", "dry_run", "warnings", "preview"}
+EXPLAIN_FIELDS = {"allowed", "rule", "because", "device", "back", "record", "others"} | {
+    *("settings", "conditions", "proved", "proved_at")
+}
 JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("devices",), {"devices"}),
     (("devices", "list"), {"devices"}),
@@ -73,7 +77,13 @@ JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("db", "list"), {"databases"}),
     (("db", "create", "notes"), {"name", "policy", "records"}),
     (("db", "show", "memory"), {"name", "policy", "records"}),
+    (("policy",), {"policies", "tags"}),
+    (("policy", "show", "media", "phone"), {"policies", "tags"}),
+    (("policy", "set", "media", "phone", "mode=full"), CHANGE_FIELDS),
+    (("policy", "set", "*", "mode=full", "--dry-run"), CHANGE_FIELDS),
+    (("policy", "explain", "media", "photos", "tea", "phone"), EXPLAIN_FIELDS),
     (("put", "memory", "facts", "tea", '{"a": 1}'), {"id", "version"}),
+    (("put", "memory", "facts", '{"a": 1}', "--tag", "a", "--tag", "b"), {"id", "version"}),
     (("get", "memory", "facts", "tea"), {"text"}),
     (("get", "memory", "facts", "tea", "--meta"), {"text", "_meta"}),
     (("delete", "memory", "facts", "tea"), {"id", "deleted"}),
