@@ -41,6 +41,10 @@ TAG_BYTES_MAX = WORD_BYTES_MAX - len(TAG)
 ECHO_CHARACTERS_MAX = 32
 """How much of what cannot be read is repeated: it may be something that was not meant for here."""
 
+_WORD = re.compile(r"\b[a-z]{3,8}\b")
+_WORDS_OF_A_SECRET = 12
+_RUN = re.compile(r"[A-Za-z0-9+/=_]{24,}")
+"""Longer than any word, and without the dashes of a device id."""
 _SIZE_UNITS = ("B", "KiB", "MiB", "GiB")
 _SIZE = re.compile(r"([0-9]{1,13})(B|KiB|MiB|GiB)")
 _DAYS = re.compile(r"([0-9]{1,6})d")
@@ -133,8 +137,23 @@ def shown_policy(policy: Policy) -> dict[str, str]:
     return {name: form.show(getattr(policy, form.key)) for name, form in _FORMS.items()}
 
 
+def looks_secret(text: str) -> bool:
+    """Whether a text may be a password, a key or the words of a paper key. A guess, never a proof.
+
+    It keeps such a text out of files, logs and sentences where nobody would look for it.
+    """
+    if len(_WORD.findall(text)) >= _WORDS_OF_A_SECRET:
+        return True
+    return any(
+        any(c.isdigit() for c in run) and any(c.isalpha() for c in run)
+        for run in _RUN.findall(text)
+    )
+
+
 def echo(text: str) -> str:
     """What somebody wrote, quoted and cut short, for a sentence that refuses it."""
+    if looks_secret(text):
+        return "what stands there"
     cut = text if len(text) <= ECHO_CHARACTERS_MAX else text[:ECHO_CHARACTERS_MAX] + "…"
     return repr(cut)
 
