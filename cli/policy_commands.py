@@ -9,11 +9,13 @@ from typing import Any
 import click
 
 from ..node.wording import size_text
-from .errors import DeclinedError
+from .errors import DeclinedError, NotSoError
 from .options import Settings, json_option, open_node, pass_settings, person_present
 from .output import emit, note, say, table, visible
 
 ALL = "*"
+PROFILE_BYTES_MAX = 65_536
+"""As the node has it (`covey.sync.profile_text`); a larger file is not even read."""
 
 
 @click.group(invoke_without_command=True)
@@ -86,15 +88,41 @@ def set_policy(
     device = rest[0] if "=" not in rest[0] else None
     pairs = rest if device is None else rest[1:]
     params = {"database": database, "device": device, "settings": list(pairs)}
+    _change(settings, "policy_set", params, dry_run, yes)
+
+
+@policy.group("profile")
+def profile() -> None:
+    """Show all policies as a TOML file, or load one."""
+
+
+@profile.command("show")
+@json_option
+@pass_settings
+def show_profile(settings: Settings) -> None:
+    """Show what counts as a file: the default profile, and over it what was said."""
     with open_node(settings) as node:
-        result = node.call("policy_set", {**params, "dry_run": True})
-        if not dry_run:
-            if result["preview"]["narrows"] and not yes and person_present():
-                _show_preview(result)
-                if not click.confirm("Change it?", err=True):
-                    raise DeclinedError("nothing was changed")
-            result = node.call("policy_set", {**params, "dry_run": False})
-    tell_change(settings, result)
+        result = node.call("policy_profile", {})
+    if settings.json:
+        emit(result)
+    else:
+        for line in result["toml"].splitlines():
+            say(visible(line))
+
+
+@profile.command("load")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.option("--dry-run", is_flag=True, help="Only show what would start or stop to travel.")
+@click.option("--yes", is_flag=True, help="Do not ask, also if something stops travelling.")
+@json_option
+@pass_settings
+def load_profile(settings: Settings, file: str, dry_run: bool, yes: bool) -> None:
+    """Set all that a TOML file says: everything, or nothing if one line of it is wrong.
+
+    What the file does not name stays as it is. `covey policy profile show` prints one.
+    """
+    params = {"file": file, "text": _file_text(file)}
+    _change(settings, "policy_load", params, dry_run, yes)
 
 
 @policy.command("explain")
@@ -120,7 +148,35 @@ def explain_policy(
         _show_explanation(result, f"{visible(collection)}/{visible(record_id)}")
 
 
-def tell_change(settings: Settings, result: dict[str, Any]) -> None:
+def _change(
+    settings: Settings, method: str, params: dict[str, Any], dry_run: bool, yes: bool
+) -> None:
+    """Look at a change first, ask a person if it stops something, and make it."""
+    with open_node(settings) as node:
+        result = node.call(method, {**params, "dry_run": True})
+        if not dry_run:
+            if result["preview"]["narrows"] and not yes and person_present():
+                _show_preview(result)
+                if not click.confirm("Change it?", err=True):
+                    raise DeclinedError("nothing was changed")
+            result = node.call(method, {**params, "dry_run": False})
+    _tell_change(settings, result)
+
+
+def _file_text(file: str) -> str:
+    """A file that should be a profile. Raises NotSoError; a larger one is not read."""
+    with open(file, "rb") as opened:
+        data = opened.read(PROFILE_BYTES_MAX + 1)
+    if len(data) > PROFILE_BYTES_MAX:
+        raise NotSoError(f"{file}: larger than {size_text(PROFILE_BYTES_MAX)}, so it is no profile")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise NotSoError(f"{file}:{line}: it is not UTF-8 text") from None
+
+
+def _tell_change(settings: Settings, result: dict[str, Any]) -> None:
     """What was changed, or would be."""
     if settings.json:
         emit(result)

@@ -100,23 +100,21 @@ class Policies:
 
     # Changing ----------------------------------------------------------------------------------
 
-    async def propose(self, changes: Sequence[Change]) -> Proposal:
+    async def propose(self, changes: Sequence[Change], places: Sequence[str] = ()) -> Proposal:
         """What these changes would do. Nothing is written.
 
+        `places`: where each was written, for the errors about it.
         Raises NotAdminError, TrustRefusedError, SaysNothingError, UsageError.
         """
-        for change in changes:
-            self._require_sense_of_target(change)
-            self._require_right(change)
         after = said_with(self.said, changes)
         warnings: list[str] = []
-        for change in changes:
-            outcomes = list(self._outcomes(change, after))
-            idle = idle_setting(change.settings, outcomes)
-            if idle is not None:
-                raise SaysNothingError(idle)
-            is_everything = not (change.device or change.database)
-            warnings += odd_settings(change.settings, outcomes, is_everything)
+        for number, change in enumerate(changes):
+            try:
+                warnings += self._check(change, after)
+            except (NotAdminError, SaysNothingError, TrustRefusedError) as error:
+                if not places:
+                    raise
+                raise type(error)(f"{places[number]}: {error}") from None
         fresh = tuple(
             change._replace(settings=new)
             for change in changes
@@ -162,6 +160,17 @@ class Policies:
             await mesh.open_scope(name, privacy_level(None))
 
     # Parts of these ----------------------------------------------------------------------------
+
+    def _check(self, change: Change, after: Said) -> list[str]:
+        """What is odd about a change. Raises where it makes no sense, or is not ours to make."""
+        self._require_sense_of_target(change)
+        self._require_right(change)
+        outcomes = list(self._outcomes(change, after))
+        idle = idle_setting(change.settings, outcomes)
+        if idle is not None:
+            raise SaysNothingError(idle)
+        is_everything = not (change.device or change.database)
+        return list(odd_settings(change.settings, outcomes, is_everything))
 
     def _require_sense_of_target(self, change: Change) -> None:
         if change.database:

@@ -3,15 +3,19 @@
 JSON in, JSON out, like every method of the service; the decisions themselves are in `policies.py`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..crypto.identity import shown_id
+from ..sync.policy import Value
 from ..sync.policy_change import Change
 from ..sync.policy_text import parse_settings
+from ..sync.profile import COMPANION
+from ..sync.profile_text import ProfileError, parse_profile, profile_text
 from ..sync.registry import Device
 from ..sync.tagging import TagRule
 from .birth import rules_for
+from .directory import UnknownDeviceError
 from .ledger import PRIVACY_NAMES
 from .parameters import Json, UsageError, text
 from .policy_explaining import explain
@@ -35,6 +39,8 @@ class PolicyMethods:
             "policy_show": self._show,
             "policy_set": self._set,
             "policy_explain": self._explain,
+            "policy_profile": self._profile,
+            "policy_load": self._load,
         }
 
     async def _show(self, params: Json) -> Json:
@@ -86,9 +92,56 @@ class PolicyMethods:
         )
         return await self.change([change], bool(params.get("dry_run")))
 
-    async def change(self, changes: Sequence[Change], dry_run: bool) -> Json:
+    async def _profile(self, _: Json) -> Json:
+        """What counts, as a file that can be loaded: the profile, and over it what people said."""
+        members = self._engine.policies.members()
+        names = [device.name for device in members]
+        named = {
+            d.sig_pk: d.name if names.count(d.name) == 1 else shown_id(d.sig_pk) for d in members
+        }
+        return {"toml": profile_text(self._engine.policies.said, COMPANION, named)}
+
+    async def _load(self, params: Json) -> Json:
+        """Say all that a profile says, in one transaction; or only tell what that would do."""
+        file = text(params, "file")
+        changes, places = [], []
+        seen: dict[tuple[bytes, str, str], None] = {}
+        for part in parse_profile(text(params, "text"), file):
+            place = f"{file}:{part.line}"
+            device = b""
+            if part.device:
+                try:
+                    device = self._engine.directory.find_device(part.device).sig_pk
+                except UnknownDeviceError as error:
+                    raise UnknownDeviceError(f"{place}: {error}") from None
+            for key in part.settings:
+                if (device, part.database, key) in seen:
+                    raise ProfileError(
+                        f"{place}: {part.device!r} is a device that was named before"
+                    )
+                seen[device, part.database, key] = None
+            settings = self._without_profile((device, part.database), part.settings)
+            if settings:
+                changes.append(Change(device, part.database, settings))
+                places.append(place)
+        return await self.change(changes, bool(params.get("dry_run")), places)
+
+    def _without_profile(
+        self, place: tuple[bytes, str], settings: Mapping[str, Value | None]
+    ) -> dict[str, Value | None]:
+        """The same without what the profile of the program says where people said nothing."""
+        known, ours = self._engine.policies.said.get(place, {}), COMPANION.get(place, {})
+        return {
+            key: value
+            for key, value in settings.items()
+            if key in known or value is None or ours.get(key) != value
+        }
+
+    async def change(
+        self, changes: Sequence[Change], dry_run: bool, places: Sequence[str] = ()
+    ) -> Json:
         """What these changes do; they are made unless it is a dry run."""
-        proposal = await self._engine.policies.propose(changes)
+        proposal = await self._engine.policies.propose(changes, places)
         registry = self._engine.mesh.registry
         answer = {
             "changes": [change_row(registry, change) for change in proposal.changes],

@@ -209,6 +209,15 @@ class FakeService:
             },
         }
 
+    def on_policy_profile(self, d: dict[str, Any]) -> Any:
+        return {"toml": f"# {HOSTILE}\n[tags]\n"}
+
+    def on_policy_load(self, d: dict[str, Any]) -> Any:
+        settings = [line for line in d["text"].splitlines() if "=" in line]
+        return self.on_policy_set(
+            {"database": "media", "device": None, "settings": settings, "dry_run": d["dry_run"]}
+        )
+
     def on_policy_explain(self, d: dict[str, Any]) -> Any:
         decision = {"allowed": False, "rule": "on-demand", "because": "it takes it when it asks"}
         return {

@@ -81,6 +81,7 @@ JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("policy", "show", "media", "phone"), {"policies", "tags"}),
     (("policy", "set", "media", "phone", "mode=full"), CHANGE_FIELDS),
     (("policy", "set", "*", "mode=full", "--dry-run"), CHANGE_FIELDS),
+    (("policy", "profile", "show"), {"toml"}),
     (("policy", "explain", "media", "photos", "tea", "phone"), EXPLAIN_FIELDS),
     (("put", "memory", "facts", "tea", '{"a": 1}'), {"id", "version"}),
     (("put", "memory", "facts", '{"a": 1}', "--tag", "a", "--tag", "b"), {"id", "version"}),

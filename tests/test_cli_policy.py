@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from covey.cli import policy_commands
+from covey.sync import profile_text
 
 from .fake_node import FakeNode, fake_node
 
@@ -98,3 +99,48 @@ def test_put_hands_tags_on(node: FakeNode) -> None:
     node.run("put", "memory", "facts", "x", '{"a": 1}', "--tag", "a", "--tag", "b")
 
     assert node.asked("put")[0]["tags"] == ["a", "b"]
+
+
+def test_a_profile_is_read_here_and_loaded_by_the_node(node: FakeNode, tmp_path: Path) -> None:
+    """All of it in one call, so that it is one transaction."""
+    file = tmp_path / "my profile.toml"
+    file.write_text('[databases.media]\nmode="full"\n')
+    result = node.run("policy", "profile", "load", str(file), "--json")
+
+    assert result.exit_code == 0, result.output
+    assert [asked["dry_run"] for asked in node.asked("policy_load")] == [True, False]
+    (asked, _) = node.asked("policy_load")
+    assert (asked["file"], asked["text"]) == (str(file), file.read_text())
+
+
+@pytest.mark.usefixtures("somebody")
+def test_a_profile_that_narrows_is_asked_about(node: FakeNode, tmp_path: Path) -> None:
+    """As for one setting."""
+    file = tmp_path / "p.toml"
+    file.write_text("mode=on-demand")
+    refused = node.run("policy", "profile", "load", str(file), stdin="n\n")
+    looked = node.run("policy", "profile", "load", str(file), "--dry-run")
+
+    assert (refused.exit_code, looked.exit_code) == (3, 0)
+    assert [asked["dry_run"] for asked in node.asked("policy_load")] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"), [(b"x" * 65_537, "larger than 64.0 KiB"), (b"a\n\xff", ":2: it is not UTF-8")]
+)
+def test_a_file_that_can_be_no_profile_is_not_sent(
+    node: FakeNode, tmp_path: Path, data: bytes, told: str
+) -> None:
+    """A wrong name on the command line may name a large and private file."""
+    file = tmp_path / "p.toml"
+    file.write_bytes(data)
+    result = node.run("policy", "profile", "load", str(file))
+
+    assert result.exit_code == 1
+    assert told in result.stderr
+    assert node.asked("policy_load") == []
+
+
+def test_both_ends_agree_on_how_large_a_profile_is() -> None:
+    """The number stands in two places, because the command line loads nothing slow."""
+    assert policy_commands.PROFILE_BYTES_MAX == profile_text.PROFILE_BYTES_MAX

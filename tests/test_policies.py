@@ -1,9 +1,11 @@
 """What people see of policies: tables, previews, refusals and reasons, on devices in memory."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from covey import CoveyError
 from covey.crypto.identity import shown_id
 from covey.node.happenings import NodeEvent
 from covey.node.mesh_view import NotAdminError
@@ -13,6 +15,7 @@ from covey.node.policy_explaining import NoRecordError
 from covey.node.service import Service
 from covey.node.trust import TrustRefusedError
 from covey.node.wording import words
+from covey.storage.errors import StoreFullError
 from covey.sync.errors import BadValueError
 from covey.sync.policy_text import PolicyTextError
 
@@ -427,3 +430,121 @@ async def test_a_record_that_is_not_here_is_not_explained() -> None:
                     device="laptop",
                 )
             assert refused.value.exit_code == 1
+
+
+# Profiles ----------------------------------------------------------------------------------------
+
+PROFILE = """\
+[tags]
+work = "private"
+[databases.media]
+mode = "summary"
+[devices.phone.databases.media]
+charging = true
+"""
+
+
+async def load(device: Device, text: str, **more: Any) -> Any:
+    return await ask(device, "policy_load", text=text, file="p.toml", **more)
+
+
+async def test_a_profile_is_loaded_as_a_whole_and_again_without_effect() -> None:
+    """One transaction; and a file that is loaded daily costs the log nothing."""
+    async with World() as world:
+        laptop, _ = await two(world)
+        looked = await load(laptop, PROFILE, dry_run=True)
+        before, writes = names(laptop), laptop.gate.writes
+        done = await load(laptop, PROFILE)
+        committed = laptop.gate.writes - writes
+        heads = laptop.engine.mesh.registry.heads
+        again = await load(laptop, PROFILE)
+
+        assert before == {} and not looked["changed"]
+        assert looked["changes"] == done["changes"]
+        assert names(laptop) == {
+            "* *": "{'tag.work': 'private'}",
+            "media *": "{'mode': 'summary'}",
+            "media phone": "{'charging': True}",
+        }
+        assert committed == 1
+        assert (again["changes"], laptop.engine.mesh.registry.heads) == ([], heads)
+
+
+async def test_what_the_profile_shows_can_be_loaded_and_changes_nothing() -> None:
+    """What is printed is true, and what is said already is not said again."""
+    async with World() as world:
+        laptop, _ = await two(world)
+        await load(laptop, PROFILE)
+        shown = (await ask(laptop, "policy_profile"))["toml"]
+        again = await load(laptop, shown)
+        fresh = await world.founder("fresh")
+        await world.member(fresh, "phone")
+        carried = await load(fresh, shown)
+
+        assert again["changes"] == []
+        assert len(carried["changes"]) == 3
+        assert names(fresh) == names(laptop)
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "code"),
+    [
+        (PROFILE + '[devices.fone]\nmode = "full"', "p.toml:7: no device 'fone'", 1),
+        (PROFILE + '[databases.x]\nwindow = "9d"', "p.toml:7: window=9d says nothing", 2),
+        (PROFILE + '[databases.x]\nmode = "fulll"', "p.toml:8: mode='fulll'", 2),
+        (PROFILE + '[devices.phone]\nmode = "full"\nmode = "full"', "p.toml:9: it is no TOML", 2),
+        (PROFILE + '[devices."ID".databases.media]\ncharging = false', "was named before", 2),
+        (PROFILE + '[devices.box]\npriority = "low"', "p.toml:7: box is a mailbox", 2),
+    ],
+)
+async def test_one_wrong_line_and_nothing_of_a_profile_is_said(
+    text: str, told: str, code: int
+) -> None:
+    """Half a profile is a policy that nobody wrote."""
+    async with World() as world:
+        laptop, phone = await two(world)
+        await world.member(laptop, "box", "mailbox")
+        with pytest.raises(CoveyError) as refused:
+            await load(laptop, text.replace("ID", shown_id(phone.id)))
+
+        assert told in str(refused.value)
+        assert refused.value.exit_code == code
+        assert names(laptop) == {}
+
+
+async def test_a_full_disk_leaves_nothing_of_a_profile() -> None:
+    """All or none, also when the store decides."""
+    async with World() as world:
+        laptop, _ = await two(world)
+        laptop.gate.fail = StoreFullError(Path("memory"))
+        with pytest.raises(StoreFullError):
+            await load(laptop, PROFILE)
+        laptop.gate.fail = None
+
+        assert names(laptop) == {}
+        await load(laptop, PROFILE)
+        assert len(names(laptop)) == 3
+
+
+async def test_a_member_loads_what_is_about_itself() -> None:
+    """And is told in which line it is not."""
+    async with World() as world:
+        _, phone = await two(world)
+        with pytest.raises(NotAdminError, match=r"p\.toml:1: .*do it on laptop"):
+            await load(phone, PROFILE)
+        shown = (await ask(phone, "policy_profile"))["toml"]
+        assert (await load(phone, shown))["changes"] == []
+        await load(phone, '[devices.phone]\nunmetered = "yes"')
+
+        assert names(phone) == {"* phone": "{'unmetered': True}"}
+
+
+async def test_the_example_profile_loads() -> None:
+    """It is what people copy from."""
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        example = Path(__file__).parent.parent / "examples" / "profile.toml"
+        done = await load(laptop, example.read_text(encoding="utf-8"))
+
+        assert len(done["changes"]) >= 5
+        assert done["warnings"] == []
