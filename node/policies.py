@@ -32,6 +32,7 @@ from ..sync.profile import COMPANION
 from ..sync.registry import Device
 from .birth import privacy_level
 from .mesh_view import NotAdminError
+from .narrowing import days_taken
 from .parameters import UsageError
 from .trust import TrustRefusedError
 from .writer import DATABASE_NAME_BYTES_MAX, check_name
@@ -123,6 +124,7 @@ class Policies:
         if len(fresh) > OPERATIONS_MAX:
             raise UsageError(f"{len(fresh)} changes at once, {OPERATIONS_MAX} allowed: split them")
         found = await self._difference(fresh, after)
+        warnings += self._removals(fresh, after)
         return Proposal(fresh, found, tuple(dict.fromkeys(warnings)))
 
     async def write(self, proposal: Proposal) -> None:
@@ -218,6 +220,21 @@ class Policies:
         for device in devices:
             for database in databases:
                 yield policy_with_origins(after, COMPANION, device, database)[0]
+
+    def _removals(self, changes: Sequence[Change], after: Said) -> Iterator[str]:
+        """Which copies would be taken away by these changes (`narrowing.py`), in words."""
+        named = {change.database for change in changes}
+        for name in sorted(self._engine.ledger.databases()):
+            if not named & {name, ""}:
+                continue
+            for device in self.members():
+                will = policy_with_origins(after, COMPANION, device.sig_pk, name)[0]
+                was = self._engine.mesh.policy(device.sig_pk, name)
+                if will.narrowed == "remove" and days_taken(will) < days_taken(was):
+                    yield (
+                        f"{device.name} removes its copy of {name}, if another device is proved to"
+                        " have all of it (narrowed=remove)"
+                    )
 
     async def _difference(self, changes: Sequence[Change], after: Said) -> Difference:
         named = {change.database for change in changes}

@@ -178,6 +178,23 @@ async def test_a_dry_run_counts_what_would_start_and_stop_and_changes_nothing() 
         assert not back["preview"]["narrows"]
 
 
+async def test_copies_that_would_be_removed_are_named_before() -> None:
+    """It is the one change that takes something away from a device."""
+    async with World() as world:
+        laptop, _ = await two(world)
+        await laptop.collection().put({"a": 1})
+        await put_policy(laptop, "*", "narrowed=remove", on="phone")
+        narrower = {"database": "memory", "settings": ["mode=on-demand"], "dry_run": True}
+        phones = await ask(laptop, "policy_set", **narrower)
+        laptops = await ask(laptop, "policy_set", device="laptop", **narrower)
+        wider = {**narrower, "settings": ["mode=full"]}
+
+        (warning,) = phones["warnings"]
+        assert warning.startswith("phone removes its copy of memory")
+        assert laptops["warnings"] == []
+        assert (await ask(laptop, "policy_set", **wider))["warnings"] == []
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
