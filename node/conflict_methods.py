@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..storage.conflict_rows import ConflictState, Found
 from ..sync.limits import COLLECTION_NAME_BYTES_MAX
 from ..sync.policy import RULE, is_rule
-from ..sync.rules import LAST_WRITER_WINS, RULE_NAMES
+from ..sync.rules import DELETION_RULES, LAST_WRITER_WINS, RULE_NAMES
 from ..sync.session_limits import SETTING_KEY_BYTES_MAX
 from ..sync.values import from_json
 from .inbox import PAGE_MAX, NotACandidateError, Take, Value, rule_key
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 DELETED = "$deleted"
-DELETION_RULES = ("edit-wins", "delete-wins", "manual")
 BULK_MAX = 100_000
 STANDING = (ConflictState.OPEN, ConflictState.SETTLED)
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from ..sync.change import DELETED_KEY
 from ..sync.policy import RULE
 from ..sync.record_state import RecordState
-from ..sync.resolution import EDIT_WINS, Resolution, Resolver, RuleOf, resolve
-from ..sync.rules import LAST_WRITER_WINS, Rule
+from ..sync.resolution import Resolution, Resolver, RuleOf, resolve
+from ..sync.rules import EDIT_WINS, LAST_WRITER_WINS, Rule
 from .ledger import Ledger
 from .mesh_view import MeshView
 

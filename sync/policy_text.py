@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
+from .change import DELETED_KEY
 from .errors import BadValueError
 from .policy import (
     BANDWIDTH_MAX,
@@ -29,9 +30,11 @@ from .policy import (
     WINDOW_DAYS_MAX,
     Policy,
     Value,
+    is_rule,
     is_setting,
 )
-from .session_limits import SETTINGS_MAX, WORD_BYTES_MAX
+from .rules import DELETION_RULES, RULE_NAMES
+from .session_limits import SETTING_KEY_BYTES_MAX, SETTINGS_MAX, WORD_BYTES_MAX
 
 DEFAULT = "default"
 OFF = "off"
@@ -73,11 +76,13 @@ def parse_setting(name: str, text: str) -> tuple[str, Value | None]:
     """
     if name.startswith(TAG):
         return _parse_tag(name, text)
+    if is_rule(name):
+        return _parse_rule(name, text)
     form = _FORMS.get(name)
     if form is None:
         raise PolicyTextError(
             f"no setting {echo(name)}{_meant(name, (*_FORMS, 'tag.NAME'))}; there are"
-            f" {', '.join(_FORMS)} and tag.NAME"
+            f" {', '.join(_FORMS)}, tag.NAME and rule.COLLECTION.FIELD"
         )
     if text == DEFAULT:
         return form.key, None
@@ -179,6 +184,21 @@ def _parse_tag(name: str, text: str) -> tuple[str, Value | None]:
             f" {_either(TAG_PRIVACIES)}, or {DEFAULT}"
         )
     return TAG + tag, text
+
+
+def _parse_rule(name: str, text: str) -> tuple[str, Value | None]:
+    if text == DEFAULT:
+        return name, None
+    known = DELETION_RULES if name.endswith(f".{DELETED_KEY}") else RULE_NAMES
+    if text not in known:
+        raise PolicyTextError(
+            f"{echo(name)}={echo(text)} is not understood{_meant(text, known)}; allowed:"
+            f" {_either(known)}, or {DEFAULT}; a rule that an application brought is said with"
+            " `covey conflicts rule`"
+        )
+    if len(name.encode("utf-8", "surrogatepass")) > SETTING_KEY_BYTES_MAX:
+        raise PolicyTextError(f"{echo(name)}: this is too long for the rule of a field")
+    return name, text
 
 
 def _meant(text: str, words: Sequence[str]) -> str:

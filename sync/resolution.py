@@ -20,12 +20,11 @@ from . import crdt
 from .change import DELETED_KEY, Change, OpId
 from .record_state import RecordState
 from .registers import Contest, Place
-from .rules import LAST_WRITER_WINS, Candidate, Outcome, Rule, settle
+from .rules import DELETE_WINS, EDIT_WINS, LAST_WRITER_WINS, Candidate, Outcome, Rule, settle
 from .values import from_plain, to_plain
 
 CONFLICT_LABEL = b"cvy-conflict-id1"
 CONFLICT_ID_BYTES = 10
-DELETE_WINS, EDIT_WINS = "delete-wins", "edit-wins"
 
 Stamp = Callable[[bytes, int], tuple[int, bytes]]
 """An instance and the seq of a change of it, to its time (HLC) and device."""

@@ -172,6 +172,9 @@ RULES: Mapping[str, Rule] = {
     "vector": _last,
 }
 RULE_NAMES = (*RULES, MANUAL)
+EDIT_WINS, DELETE_WINS = "edit-wins", "delete-wins"
+DELETION_RULES = (EDIT_WINS, DELETE_WINS, MANUAL)
+"""For records that one device deleted and another edited."""
 
 
 def _differ(candidates: Sequence[Candidate]) -> bool:

@@ -178,3 +178,15 @@ def test_what_was_not_meant_for_here_is_not_repeated_whole() -> None:
 def test_tags_are_one_in_whatever_case() -> None:
     """Whoever writes Confidential means confidential."""
     assert fold_tag(" Confidential ") == fold_tag("confidential")
+
+
+def test_rules_of_conflicts_are_settings_like_others() -> None:
+    """A profile that is shown can be loaded again."""
+    assert parse_setting("rule.facts.mood", "max") == ("rule.facts.mood", "max")
+    assert parse_setting("rule", "default") == ("rule", None)
+    assert parse_setting("rule.facts.$deleted", "delete-wins")[1] == "delete-wins"
+    for name, text in (("rule.facts", "maxx"), ("rule.facts.$deleted", "max"), ("ruler", "max")):
+        with pytest.raises(PolicyTextError):
+            parse_setting(name, text)
+    with pytest.raises(PolicyTextError, match="too long"):
+        parse_setting("rule." + "x" * 400, "max")
