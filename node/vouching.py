@@ -30,6 +30,7 @@ from ..sync.changeset import RecordChange, decode_change_set
 from ..sync.chunk import decode_tail
 from ..sync.errors import DecodeError
 from ..sync.record_state import RecordState
+from ..sync.resolution import Resolution
 from .applying import WHY_SHELVED, Applier
 from .audit import Audit
 from .happenings import RecordChanged
@@ -236,6 +237,8 @@ class Vouching:
             else:
                 log, seq, hlc, item = last
                 resolution = self._shelf.judge.resolution(key, state)
+                if resolution is None:  # What was in dispute before is not any more.
+                    resolution = Resolution(state.value, ())
                 verdict.states[key] = state
                 verdict.rows.append(project(log, seq, hlc, key, item, state, resolution))
 

@@ -15,7 +15,7 @@ from covey.sync.rules import DoesNotFitError
 from .loopback import Device as LinkedDevice
 from .loopback import in_sync, nodes
 from .loopback import meet as link
-from .memory_world import Device, World, meet
+from .memory_world import Device, World, carry, meet, settle_tasks
 
 R = "memory/facts/r"
 EVERY = tuple(ConflictState)
@@ -340,3 +340,23 @@ async def test_conflicts_are_told_live_and_summed_up_in_the_log(tmp_path: Path) 
         await laptop.node.resolve(row["id"], "said")
         await in_sync(laptop, phone)
         assert (await phone.facts.get("r")) == {"mood": "said"}
+
+
+async def test_a_conflict_with_what_a_removed_device_wrote_unseen_goes_with_it() -> None:
+    """The record is built again without it, and so is what was in dispute (seed 9 of `trust`)."""
+    async with World() as world:
+        laptop, phone = await two(world)
+        tablet = await world.member(laptop, "tablet")
+        await meet(laptop, phone, tablet)
+        await phone.collection().put({"mood": "stolen"}, id="r")
+        await laptop.collection().put({"mood": "calm again"}, id="r")
+        await carry(phone, tablet)
+        await carry(laptop, tablet)
+        assert len(await inbox(tablet)) == 1
+        await laptop.engine.trust.revoke(phone.id)
+        await settle_tasks(laptop)
+        await meet(laptop, tablet)
+        await settle_tasks(tablet)
+
+        assert await inbox(tablet, everything=True) == await inbox(laptop, everything=True) == []
+        assert (await tablet.values())[R]["mood"] == "calm again"

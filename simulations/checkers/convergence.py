@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ...crypto.entry import CONTROL_SCOPE
+from ...node.inbox import PAGE_MAX
 from ...node.ledger import PRIVACY_NAMES
+from ...storage.conflict_rows import ConflictState
 from ...sync.sharing import NOTHING, Sharing
 from ..run import Run
 from ..sim_device import SimDevice
@@ -25,7 +27,7 @@ class ConvergenceChecker(Checker):
     """Equal sets of entries are equal records, equal members, equal keys."""
 
     claims: ClassVar[dict[str, str]] = {
-        "I1": "devices that hold the same entries have the same records, members and digests",
+        "I1": "with the same entries go the same records, conflicts, members and digests",
         "I2": "after the last fault everything converges in time, and then nobody says anything",
     }
 
@@ -99,11 +101,19 @@ class ConvergenceChecker(Checker):
 
 
 async def records(device: SimDevice) -> dict[Any, tuple[int, Any]]:
-    """Everything an application could read: (database, collection, id) -> (privacy, fields)."""
-    return {
+    """Everything an application could read: (database, collection, id) -> (privacy, fields).
+
+    Conflicts as well, those that were resolved included: by their record, field and id.
+    """
+    read: dict[Any, tuple[int, Any]] = {
         (database, found.collection, found.id, found.privacy): (found.privacy, found.value)
         async for database, found in device.engine.reader.export(None)
     }
+    for found in await device.engine.inbox.page(tuple(ConflictState), limit=PAGE_MAX):
+        name = (found.database, found.collection, found.id, found.privacy)
+        dispute = (found.state, found.hlc, found.rule, found.body)
+        read[(*name, found.field, found.conflict_id)] = (found.privacy, dispute)
+    return read
 
 
 def _of_level(found: dict[Any, tuple[int, Any]], level: int) -> dict[Any, Any]:

@@ -42,7 +42,7 @@ class ShelfChecker(Checker):
 
     claims: ClassVar[dict[str, str]] = {
         "I3": "no acknowledged write is lost, and none that was surely replaced comes back",
-        "I1": "devices that hold the same entries have the same records, members and digests",
+        "I1": "with the same entries go the same records, conflicts, members and digests",
     }
 
     async def at_rest(self) -> None:
