@@ -1,4 +1,4 @@
-"""Records: put, get, delete, ls, find, watch.
+"""Records: put, get, delete, move, ls, find, watch.
 
 A record comes as a JSON object from an argument or from standard input; what does not parse is
 refused here with the place of the fault and without its content. Reading and writing is the
@@ -30,7 +30,8 @@ from .output import emit, note, on_terminal, pretty, say, visible
 @click.option(
     "--privacy",
     type=click.Choice(PRIVACY_LEVELS),
-    help="Who may hold it; decided when the record is born. Else as its tags say, or private.",
+    help="Who may hold it; decided when it is born, and changed by `move`. Else as its tags say, or"
+    " private.",
 )
 @click.option("--tag", "tags", multiple=True, metavar="T", help="Add a tag to it. May be repeated.")
 @click.option(
@@ -80,7 +81,11 @@ def put(
 @click.argument("database", metavar="DB")
 @click.argument("collection")
 @click.argument("record_id", metavar="ID")
-@click.option("--meta", is_flag=True, help="Add who wrote it and when, its privacy, conflicts.")
+@click.option(
+    "--meta",
+    is_flag=True,
+    help="Add who wrote it and when, its privacy, the 30 days of its birth, conflicts.",
+)
 @click.option(
     "--timeout",
     "timeout_s",
@@ -140,6 +145,36 @@ def delete(settings: Settings, database: str, collection: str, record_id: str) -
         emit(result)
     else:
         note(f"deleted {visible(collection)}/{visible(record_id)}")
+
+
+@click.command()
+@click.argument("database", metavar="DB")
+@click.argument("collection")
+@click.argument("record_id", metavar="ID")
+@click.option(
+    "--privacy", required=True, type=click.Choice(PRIVACY_LEVELS), help="Who may hold it from now."
+)
+@json_option
+@pass_settings
+def move(settings: Settings, database: str, collection: str, record_id: str, privacy: str) -> None:
+    """Move one record to another privacy level. Exit code 1 if there is none.
+
+    It is deleted where it was and written anew, in one transaction here. What it was before stays
+    on the devices that had it, which may keep copies under the keys of the old level. Somebody who
+    edits it there before the news arrives keeps it alive there: then there are two.
+    """
+    params = {"database": database, "collection": collection, "id": record_id, "privacy": privacy}
+    with open_node(settings) as node:
+        result = node.call("move", params)
+    if settings.json:
+        emit(result)
+        return
+    name = f"{visible(collection)}/{visible(record_id)}"
+    if not result["moved"]:
+        note(f"{name} is {visible(privacy)} already")
+        return
+    note(f"moved {name} from {visible(result['from'])} to {visible(privacy)}")
+    note(visible(result["remains"]))
 
 
 @click.command()

@@ -30,6 +30,7 @@ COMMANDS = {
     "put": "data_commands",
     "get": "data_commands",
     "delete": "data_commands",
+    "move": "data_commands",
     "ls": "data_commands",
     "find": "data_commands",
     "watch": "data_commands",

@@ -24,7 +24,7 @@ from itertools import pairwise
 
 from .aead import TAG_BYTES, decrypt, encrypt
 from .errors import BodyTooLargeError, FormatError
-from .hashing import DIGEST_BYTES, digest
+from .hashing import CONTEXT_BYTES, DIGEST_BYTES, derive, digest
 from .identity import DeviceKeys, verify
 from .padding import LENGTH_BYTES, PADDED_BYTES_MIN, pad, padme, unpad
 
@@ -34,6 +34,7 @@ LABEL_NONCE = b"covey-nonce-v1--"
 LABEL_ENTRY_SIG = b"covey-entry-sig-v1\0"
 LABEL_KEY_ID = b"covey-keyid-v1--"
 LABEL_AUTH_REF = b"covey-auth-ref--"
+LABEL_BUCKET_KEY = b"cvy-bucket-key-1"
 
 MAGIC = b"CVE1"
 KIND_CHANGE_SET = 1
@@ -46,6 +47,7 @@ HEADER_BYTES = 252
 AD_BYTES = 220
 SEQ_MAX = 2**64 - 1
 CT_BYTES_MAX = 1_048_576
+BUCKET_BYTES = 4
 
 ZERO_ID = bytes(ID_BYTES)
 CONTROL_SCOPE = bytes(TAG16_BYTES)
@@ -118,11 +120,18 @@ class Header:
 
 
 def seal(
-    heading: Heading, key: bytes, seq: int, prev: bytes, salt: bytes, body: bytes
+    heading: Heading,
+    key: bytes,
+    seq: int,
+    prev: bytes,
+    salt: bytes,
+    body: bytes,
+    bucket: int = 0,
 ) -> tuple[bytes, bytes]:
     """Seal `body` as entry `seq` after `prev`, and return its ciphertext and entry id.
 
-    `key` is the 32-byte scope key that `heading.key_id` names, `salt` 8 fresh random bytes.
+    `key` is the 32-byte scope key that `heading.key_id` names, `salt` 8 fresh random bytes. In a
+    time bucket it is sealed under what `bucket_key` makes of that key.
 
     Raises: BodyTooLargeError beyond `BODY_BYTES_MAX`.
     """
@@ -134,7 +143,7 @@ def seal(
     assert heading.key_id == key_id(key), "the heading names another key"
     plain = pad(body)
     front = _front(heading, seq, prev, salt, len(plain) + TAG_BYTES)
-    ct = encrypt(key, front[192:216], plain, front)
+    ct = encrypt(bucket_key(key, bucket), front[192:216], plain, front)
     return ct, _identify(front, ct)
 
 
@@ -151,7 +160,8 @@ def entry_id(
 
 
 def open_sealed(key: bytes, ad: bytes, nonce: bytes, ct: bytes) -> bytes:
-    """Return the body of an entry. `ad` and `nonce` are those that `entry_id` returned.
+    """Return the body of an entry. `ad` and `nonce` are those that `entry_id` returned, `key` is
+    the scope key, or that of the entry's time bucket (`bucket_key`).
 
     Raises: OpenError if the key or any byte of the header or the ciphertext is another one;
     FormatError if the author padded the body wrongly, which no key cures.
@@ -196,6 +206,18 @@ def key_id(key: bytes) -> bytes:
     """Return the 32-byte id of a 32-byte scope key. It commits to the key and reveals nothing."""
     assert len(key) == 32, "a scope key is 32 bytes"
     return digest(LABEL_KEY_ID, key)
+
+
+def bucket_key(key: bytes, bucket: int) -> bytes:
+    """Return the key that entries of a time bucket are sealed under; of bucket 0 the scope key.
+
+    Nobody grants it: who holds the scope key makes it. Who is given one bucket's key can make
+    neither the scope key nor another bucket's.
+    """
+    if not bucket:
+        return key
+    context = bucket.to_bytes(BUCKET_BYTES, "big").ljust(CONTEXT_BYTES, b"\0")
+    return derive(key, LABEL_BUCKET_KEY, context)
 
 
 def auth_ref(heads: Sequence[bytes]) -> bytes:

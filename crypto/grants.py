@@ -28,6 +28,7 @@ from nacl.bindings import (
 )
 from nacl.exceptions import CryptoError as SodiumCryptoError
 
+from .entry import BUCKET_BYTES
 from .entry import CONTROL_SCOPE as CONTROL_SCOPE
 from .entry import key_id as compute_key_id
 from .errors import FormatError, OpenError
@@ -119,14 +120,18 @@ def tag_key(control_key: bytes) -> bytes:
     return derive(control_key, LABEL_TAG_KEY)
 
 
-def scope_tag(tag_key: bytes, database: str, privacy: int) -> bytes:
-    """Return the 16-byte tag of a scope: a database at one privacy level (0 to 3).
+def scope_tag(tag_key: bytes, database: str, privacy: int, bucket: int = 0) -> bytes:
+    """Return the 16-byte tag of a scope: a database at one privacy level (0 to 3), in a bucket.
+
+    Bucket 0 is none, and stands in no tag: scopes are named as they were before there were buckets.
 
     Raises: FormatError for a database name that is not 1 to 255 bytes of UTF-8.
     """
     assert 0 <= privacy <= PRIVACY_MAX
     name = _database_bytes(database)
     scope = bytes((len(name),)) + name + bytes((privacy,))
+    if bucket:
+        scope += bucket.to_bytes(BUCKET_BYTES, "big")
     return mac(tag_key, LABEL_SCOPE_TAG, scope)[:_TAG_BYTES]
 
 

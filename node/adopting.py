@@ -38,7 +38,7 @@ from .ledger import PRIVACY_NAMES, Log, Scope
 from .mesh import INSTANCE_BYTES
 from .pairing_frames import PairingRefusedError, Refusal, Welcome
 from .receiving import Arrived, Fresh, check_run
-from .writer import PrivacyFixedError, Put
+from .record_requests import PrivacyFixedError, Put
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -277,6 +277,7 @@ async def _take_carried(engine: "Engine") -> None:
                     PRIVACY_NAMES[level],
                     False,
                     is_late=True,
+                    bucket=row.bucket,
                 )
             )
         for database, puts in by_database.items():

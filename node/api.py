@@ -23,9 +23,10 @@ from .conflict_methods import STANDING
 from .engine import Engine
 from .happenings import EventsLost, LaggingError, RecordChanged
 from .inbox import Value as Settled
+from .moving import move
 from .own_rules import register
 from .reader import Found, Query
-from .writer import Delete, Put, Written
+from .record_requests import Delete, Put, Written
 
 Value = Mapping[str, Any]
 
@@ -61,7 +62,7 @@ class Collection:
         """Write one record: the fields given replace those of the record; others stay.
 
         `replace` drops the others. Without `id` a new time-ordered one is made. `privacy` (device,
-        private, family, public; private if not said) is decided at birth and cannot change. A put
+        private, family, public; private if not said) is decided at birth; `move` changes it. A put
         that changes nothing writes nothing. Durable when it returns.
 
         Raises BadValueError, PrivacyFixedError, StorageError.
@@ -85,6 +86,16 @@ class Collection:
         """Delete the record on all devices; False if there was none. Durable when it returns."""
         results = await self._engine.writer.write(self.database, [Delete(self.name, id)])
         return results[0].changed
+
+    async def move(self, id: str, *, privacy: str) -> bool:
+        """Delete the record at its privacy level and write it anew at another, in one transaction.
+
+        False if there was none, or it has that level already. Devices that held it at its old level
+        may keep copies of what it was. Durable when it returns.
+
+        Raises BadValueError, MoveRefusedError, NotEntitledError, StorageError.
+        """
+        return (await move(self._engine, self.database, self.name, id, privacy)).changed
 
     async def find(
         self,

@@ -17,7 +17,7 @@ from ..sync.tagging import TAGS_FIELD, TagRule, TagRules, strictest, tag_rules, 
 from .ledger import PRIVACY_NAMES
 
 if TYPE_CHECKING:
-    from .writer import Delete, Put
+    from .record_requests import Move, Put, Request
 
 
 class TagRefusedError(CoveyError):
@@ -34,7 +34,7 @@ def rules_for(registry: Registry, database: str) -> TagRules:
     return tag_rules(registry.settings, COMPANION, database)
 
 
-def by_tags(request: "Put | Delete", rules: TagRules) -> "Put | Delete":
+def by_tags(request: "Request", rules: TagRules) -> "Request":
     """A put with what the rules of its tags allow. Raises TagRefusedError if it asks for more.
 
     What is carried over from another mesh is narrowed: nobody is there to ask for less.
@@ -68,6 +68,17 @@ def require_fit(put: "Put", state: RecordState, privacy: int, *, rules: TagRules
         raise TagRefusedError(
             f"{put.collection}/{put.id} was born {wide}, which is too wide for its tag"
             f" {_said(rule)}: `covey move` it to {narrow} first, or leave the tag out"
+        )
+
+
+def require_move(move: "Move", state: RecordState, privacy: int, rules: TagRules) -> None:
+    """Raises TagRefusedError if a record is to be moved to a level too wide for one of its tags."""
+    tags = tags_of(state.value)
+    rule = strictest(tags, rules) if tags else None
+    if rule is not None and rule.level < privacy:
+        raise TagRefusedError(
+            f"{move.collection}/{move.id}: privacy {move.privacy} is too wide for its tag"
+            f" {_said(rule)}"
         )
 
 

@@ -34,7 +34,7 @@ HLC_RESERVE_MIN = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """Everything needed to write to a scope: our log there, the header fields, the key."""
+    """Everything needed to write to a scope: our log there, the header fields, the scope key."""
 
     log: Log
     heading: Heading
@@ -110,7 +110,9 @@ class Committer:
         self._turn_away(log)
         seq, prev = log.tail_seq + 1, log.tail_id
         salt = self.entropy.draw(SALT_BYTES)
-        ciphertext, entry_id = seal(outlet.heading, outlet.key, seq, prev, salt, body)
+        ciphertext, entry_id = seal(
+            outlet.heading, outlet.key, seq, prev, salt, body, outlet.scope.bucket
+        )
         signature = sign_entry(outlet.signer or self.keys, entry_id)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         staged = Staged(

@@ -14,7 +14,7 @@ from ..sync.session_limits import SETTING_KEY_BYTES_MAX
 from ..sync.values import from_json
 from .inbox import PAGE_MAX, NotACandidateError, Take, Value, rule_key
 from .parameters import Json, UsageError, text
-from .writer import DATABASE_NAME_BYTES_MAX, check_name
+from .record_requests import DATABASE_NAME_BYTES_MAX, check_name
 
 if TYPE_CHECKING:
     from .engine import Engine

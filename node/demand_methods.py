@@ -13,8 +13,8 @@ from ..sync.hlc import wall_ms_of
 from .demands import NobodyNearError, Reply, newest
 from .ledger import PRIVACY_NAMES
 from .parameters import Json, UsageError, text
+from .record_requests import DATABASE_NAME_BYTES_MAX, check_name
 from .times import iso_time
-from .writer import DATABASE_NAME_BYTES_MAX, check_name
 
 if TYPE_CHECKING:
     from .engine import Engine

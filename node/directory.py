@@ -12,6 +12,7 @@ from .. import CoveyError
 from ..crypto.identity import short_id, shown_id
 from ..storage import event_rows, peer_rows
 from ..sync.hlc import wall_ms_of
+from ..sync.policy import bucket_start_ms
 from ..sync.registry import Device, Registry
 from .ledger import PRIVACY_NAMES
 from .ports import Address
@@ -158,6 +159,7 @@ class Directory:
             "device": shown_id(log.author),
             "time": iso_time(wall_ms_of(found.hlc)),
             "privacy": PRIVACY_NAMES[found.privacy],
+            "born": iso_time(bucket_start_ms(found.bucket))[:10] if found.bucket else None,
             "conflicts": list(disputed),
         }
 

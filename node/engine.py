@@ -173,6 +173,7 @@ class Engine:
             self.entropy,
             Membership(read_certificate, mesh_id, mesh),
             self._membership_changed,
+            self.switchboard.scopes_known,
         )
         self.shelf = Shelf(self.database, self.ledger, self.mesh, self.place, self.own_rules)
         self.committer = Committer(
@@ -229,7 +230,7 @@ class Engine:
         self.mesh.load([(o.op_id, o.author, o.body) for o in operations], keys)
         for row in scopes:
             if row.tag != CONTROL_SCOPE:
-                self.mesh.add_scope(Scope(row.scope_no, row.tag, row.database, row.privacy))
+                self.mesh.load_scope(row)
         self.mesh.load((), keys)
         for head in logs:
             log = Log(

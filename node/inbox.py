@@ -23,8 +23,8 @@ from ..sync.record_state import RecordState
 from ..sync.resolution import CONFLICT_ID_BYTES, Conflict, Index, chosen
 from ..sync.values import from_json
 from .projection import Key, project, upsert
+from .record_requests import Delete, Put
 from .times import iso_time
-from .writer import Delete, Put
 
 if TYPE_CHECKING:
     from .engine import Engine

@@ -287,7 +287,7 @@ class Ingest:
 
     def _open(self, opened: Opened, heading: Heading, fresh_keys: set[Key]) -> None:
         arrived = opened.arrived
-        key = self._mesh.key(heading.key_id)
+        key = self._mesh.opening_key(opened.log.scope, heading.key_id)
         if key is None:
             opened.state, opened.why = PENDING, "its key has not arrived"
             return

@@ -9,7 +9,7 @@ Spec: docs/protocol.md, section 7.
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, assert_never
@@ -45,6 +45,7 @@ from ..sync.session_events import (
 )
 from ..sync.session_state import SessionState
 from ..sync.vectors import CONTROL_SCOPE, Holdings
+from .buckets import Floors, unknown_scopes
 from .channel import SecureChannel
 from .ingest import BatchRefusedError
 from .ingest_rows import Prepared
@@ -91,6 +92,11 @@ class Office:
     def greeted(self, link: "Link", greeting: DeclareGreeting) -> None:
         raise NotImplementedError
 
+    async def know_scopes(
+        self, link: "Link", database: bytes | None, tags: Sequence[bytes]
+    ) -> None:
+        raise NotImplementedError
+
     def vectors_told(self, link: "Link", scope: bytes) -> None:
         raise NotImplementedError
 
@@ -116,6 +122,8 @@ class Link:
     short_id: str = ""
     """Of the device, for people."""
     state: SessionState = field(default_factory=SessionState)
+    floors: Floors = ()
+    """The oldest time buckets that we take, as we told the peer."""
     remote_state: dict[str, Any] = field(default_factory=dict)
     traffic: LinkTraffic = field(default_factory=LinkTraffic)
     round: Round = field(default_factory=Round)
@@ -227,9 +235,21 @@ class Link:
         while not self._ending.is_set():
             frame = await self.channel.receive()
             self.traffic.received(frame)
+            named = unknown_scopes(frame, self.office.holdings)
+            if named is not None and not await self._know(*named):
+                return
             self.deliver(FrameReceived(frame))
             if frame[:1] == VECTOR_TYPE:
                 self.office.vectors_told(self, frame[VECTOR_SCOPE])
+
+    async def _know(self, database: bytes | None, tags: Sequence[bytes]) -> bool:
+        """Find out what the peer names; False if the disk refuses it, and so the link ends."""
+        try:
+            await self.office.know_scopes(self, database, tags)
+        except StorageError:
+            self.deliver(CloseRequested(Reason.DONE, "the other device cannot write"))
+            return False
+        return True
 
     async def _store_loop(self) -> None:
         """Store batches in order; the next is verified while the disk has the one before."""

@@ -27,6 +27,7 @@ from ..sync.errors import DecodeError
 from ..sync.hlc import tick
 from ..sync.membership import Membership, Operation, decode_operation, encode_operation
 from ..sync.registry import Recipient
+from .buckets import Buckets
 from .committer import Committer, Outlet, Staged
 from .granting import (
     control_keys,
@@ -61,12 +62,15 @@ class Mesh(MeshView):
         entropy: Entropy,
         membership: Membership,
         changed: Callable[[], None],
+        scopes_known: Callable[[], None],
     ) -> None:
+        """`changed` is told of a changed membership, `scopes_known` of new time buckets."""
         super().__init__(ledger, keys, membership)
         self._database = database
         self._clock = clock
         self._entropy = entropy
         self._changed = changed
+        self.buckets = Buckets(database, ledger, self, clock, scopes_known)
         self._granting = False
         self._owes_grants = False
         self._is_behind = False
@@ -83,9 +87,13 @@ class Mesh(MeshView):
         """
         if self._ledger.log(scope.tag, self.instance) is None:
             await self.new_log(scope, self.instance, self._keys.sig_pk)
+        await self.renew_key(scope)
+        return self.outlet_now(scope)
+
+    async def renew_key(self, scope: Scope) -> None:
+        """Make the next key of a scope if none is left to write under, and this device may."""
         while self.needs_key(scope) and self.us().level == "full":
             await self.rotate([scope])
-        return self.outlet_now(scope)
 
     async def rotate(self, scopes: Sequence[Scope]) -> int:
         """Begin a new epoch for these scopes; how many. Durable when it returns.
@@ -93,8 +101,9 @@ class Mesh(MeshView):
         Raises NotEntitledError unless this device is of level full.
         """
         self._require_maker()
-        await self.write(self.new_epochs([s.tag for s in scopes]))
-        return len(scopes)
+        tags = list(dict.fromkeys(s.key_tag for s in scopes))
+        await self.write(self.new_epochs(tags))
+        return len(tags)
 
     async def rotate_stale(self) -> None:
         """Begin a new epoch wherever somebody holds the key who may not any more."""
@@ -153,7 +162,7 @@ class Mesh(MeshView):
             return await self._make_scope(database, privacy) if scope is None else scope
 
     async def _make_scope(self, database: str, privacy: int) -> Scope:
-        tag = scope_tag(self._tag_key(), database, privacy)
+        tag = scope_tag(self.tag_key(), database, privacy)
         if not self._may_make(privacy):
             raise NotEntitledError(
                 f"{database}: this device may not open a database at privacy"
@@ -328,8 +337,13 @@ class Mesh(MeshView):
             self.add_scope(scope)
         return scope
 
+    def load_scope(self, row: log_rows.Scope) -> None:
+        """A scope of the store; that of a bucket comes after the one that has its keys."""
+        base = self._ledger.scope_named(row.database, row.privacy) if row.bucket else None
+        self.add_scope(Scope(*row, b"" if base is None else base.tag))
+
     def add_scope(self, scope: Scope) -> None:
-        self._ledger.add_scope(scope, database_tag(self._tag_key(), scope.database))
+        self._ledger.add_scope(scope, database_tag(self.tag_key(), scope.database))
 
     async def _grant_missing(self) -> None:
         """Devices that became entitled after a key was made get it from whoever made it.

@@ -15,6 +15,7 @@ from ..crypto.entry import (
     KIND_MEMBERSHIP,
     Heading,
     auth_ref,
+    bucket_key,
     entry_id,
     key_id,
     open_sealed,
@@ -65,6 +66,9 @@ class MeshView:
         self._device_scope_keys: dict[bytes, bytes] = {}
         self._headings: dict[tuple[bytes, ...], Heading] = {}
         self._outlets: dict[bytes, Outlet] = {}
+        self._bucket_keys: dict[tuple[bytes, int], bytes] = {}
+        self._writers: dict[bytes, tuple[int, bytes] | None] = {}
+        self._writers_of: tuple[Registry, int] | None = None
 
     @property
     def registry(self) -> Registry:
@@ -77,6 +81,29 @@ class MeshView:
     def key(self, id: bytes) -> bytes | None:
         """The scope key of this id, if it was granted to us."""
         return self._scope_keys.get(id)
+
+    def opening_key(self, scope: Scope, id: bytes) -> bytes | None:
+        """What opens entries of a scope that name this key; None if it was not granted to us."""
+        key = self._scope_keys.get(id)
+        if key is None or not scope.bucket:
+            return key
+        name = (id, scope.bucket)
+        derived = self._bucket_keys.get(name)
+        if derived is None:
+            if len(self._bucket_keys) >= OUTLETS_KEPT_MAX:
+                self._bucket_keys.clear()
+            derived = self._bucket_keys[name] = bucket_key(key, scope.bucket)
+        return derived
+
+    def is_bucketed(self, database: str) -> bool:
+        """Whether new records of a database are born into time buckets: some device takes only
+        what is new of it, by what people said of it or by the profile.
+        """
+        return any(
+            name in (database, "") and said.get("mode") == "window"
+            for source in (self.registry.settings, COMPANION)
+            for (_, name), said in source.items()
+        )
 
     def us(self) -> Device:
         return self.registry.devices[self._keys.sig_pk]
@@ -133,7 +160,7 @@ class MeshView:
 
     def database_tag(self, database: str) -> bytes:
         """The tag by which members speak of a database."""
-        return database_tag(self._tag_key(), database)
+        return database_tag(self.tag_key(), database)
 
     def policy(self, device: bytes, database: str) -> Policy:
         """What a device wants of a database, by what people said and the profile."""
@@ -202,7 +229,7 @@ class MeshView:
     def open_entry(self, log: Log, stored: StoredEntry) -> bytes | None:
         """Decrypt a stored entry; None while its key is missing. Raises CryptoError."""
         row, key_id = stored.entry, stored.key_id
-        key = self._scope_keys.get(key_id)
+        key = self.opening_key(log.scope, key_id)
         if key is None:
             return None
         shared = self.heading(log.scope.tag, log.author, log.instance, key_id, stored.heads)
@@ -216,7 +243,19 @@ class MeshView:
         made = self._outlets.get(scope.tag)
         if made is not None and made.heads == self.registry.heads:
             return False
-        return self.registry.writer_key(scope.tag, self._scope_keys) is None
+        return self._writer(scope) is None
+
+    def _writer(self, scope: Scope) -> tuple[int, bytes] | None:
+        """`Registry.writer_key` of a scope, worked out once for all its buckets."""
+        registry, held = self.registry, len(self._scope_keys)
+        known = self._writers_of
+        if known is None or known[0] is not registry or known[1] != held:
+            self._writers.clear()
+            self._writers_of = (registry, held)
+        if scope.key_tag not in self._writers:
+            found = registry.writer_key(scope.key_tag, self._scope_keys)
+            self._writers[scope.key_tag] = found
+        return self._writers[scope.key_tag]
 
     def can_make_key(self, scope: Scope) -> bool:
         """Whether this device may begin the next epoch of a scope."""
@@ -246,7 +285,7 @@ class MeshView:
         if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
             return True
         return may_hold(self.us().level, scope.tag, scope.privacy) and any(
-            grant.scope == scope.tag and grant.key_id in self._scope_keys
+            grant.scope == scope.key_tag and grant.key_id in self._scope_keys
             for grant in self.registry.grants
         )
 
@@ -278,8 +317,8 @@ class MeshView:
 
     def _writer_key_id(self, scope: Scope) -> bytes:
         if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
-            return key_id(self._device_scope_keys[scope.tag])
-        current = self.registry.writer_key(scope.tag, self._scope_keys)
+            return key_id(self._device_scope_keys[scope.key_tag])
+        current = self._writer(scope)
         if current is not None:
             return current[1]
         self._require_active()
@@ -317,9 +356,10 @@ class MeshView:
         """Whether the scope tag is that of the database and privacy: members might lie here."""
         if grant.scope == CONTROL_SCOPE:
             return True
-        return grant.scope == scope_tag(self._tag_key(), grant.database, grant.privacy)
+        return grant.scope == scope_tag(self.tag_key(), grant.database, grant.privacy)
 
-    def _tag_key(self) -> bytes:
+    def tag_key(self) -> bytes:
+        """The key of all tags of this mesh."""
         # Grants come in the order of the fold, so this is the founder's, whoever made more.
         first = next(grant for grant in self.registry.grants if grant.scope == CONTROL_SCOPE)
         return tag_key(self._scope_keys[first.key_id])

@@ -34,8 +34,8 @@ from .birth import privacy_level
 from .mesh_view import NotAdminError
 from .narrowing import days_taken
 from .parameters import UsageError
+from .record_requests import DATABASE_NAME_BYTES_MAX, check_name
 from .trust import TrustRefusedError
-from .writer import DATABASE_NAME_BYTES_MAX, check_name
 
 if TYPE_CHECKING:
     from .engine import Engine

@@ -60,7 +60,7 @@ async def explain(
     place = await _find(engine, database, collection, id)
     us = engine.our_device()
     ours, theirs = (_party(engine, each, database) for each in (us, device))
-    item = Item(place.scope.privacy, place.authors[0], _bucket(place.scope))
+    item = Item(place.scope.privacy, place.authors[0], place.scope.bucket)
     if device.sig_pk == us.sig_pk:
         there = Decision(True, "here", "it is on the device that you are on")
         back = there
@@ -104,11 +104,6 @@ def _party(engine: "Engine", device: Device, database: str) -> Party:
     return party._replace(floor=floor_at(party.policy, engine.clock.wall_ms()))
 
 
-def _bucket(scope: Scope) -> int:
-    """The time bucket of a scope; a database without buckets has none."""
-    return int(getattr(scope, "bucket", 0))
-
-
 def _shown_record(engine: "Engine", place: _Place, database: str) -> dict[str, Any]:
     assert place.record.value is not None
     tags = tags_of(from_json(json.loads(place.record.value)))
@@ -119,7 +114,7 @@ def _shown_record(engine: "Engine", place: _Place, database: str) -> dict[str, A
         tag_rule = {"tag": rule.tag, "level": PRIVACY_NAMES[rule.level], "from": rule.origin}
     return {
         "privacy": level,
-        "bucket": _bucket(place.scope),
+        "bucket": place.scope.bucket,
         "author": _name(engine, place.authors[0]),
         "authors": [_name(engine, author) for author in place.authors],
         "tags": tags,

@@ -20,7 +20,7 @@ from .ledger import PRIVACY_NAMES
 from .parameters import Json, UsageError, text
 from .policy_explaining import explain
 from .policy_words import EVERY_DATABASE, change_row, difference_row, policy_row
-from .writer import DATABASE_NAME_BYTES_MAX, check_name
+from .record_requests import DATABASE_NAME_BYTES_MAX, check_name
 
 if TYPE_CHECKING:
     from .engine import Engine

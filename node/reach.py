@@ -379,6 +379,10 @@ class Reach:
     def opening(self, link: Link, sharing: Sharing) -> Opened:
         """How a session begins: what we tell of ourselves to a member."""
         state = {"instance": self._engine.instance, "port": self.port or 0, "run": self._run}
+        link.floors = self._engine.mesh.buckets.floors()
+        if link.floors:
+            state["floors"] = link.floors
+        sharing = sharing.with_floors(link.floors)
         return Opened(link.key, sharing, state, link.channel.features, link.channel.version)
 
     def path_of(self, address: Address) -> str:

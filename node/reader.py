@@ -32,7 +32,9 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One record in JSON form; `hlc`, `log`, `privacy` tell when, by whom and for whom."""
+    """One record in JSON form; `hlc`, `log`, `privacy` tell when, by whom and for whom, `bucket` in
+    which time bucket it was born.
+    """
 
     collection: str
     id: str
@@ -40,6 +42,7 @@ class Found:
     hlc: int
     log: int
     privacy: int
+    bucket: int
 
 
 class Reader:
@@ -55,7 +58,7 @@ class Reader:
             return None
         scope = self._ledger.log_numbered(row.log_no).scope
         value = json.loads(row.value)
-        return Found(collection, row.id, value, row.hlc, row.log_no, scope.privacy)
+        return Found(collection, row.id, value, row.hlc, row.log_no, scope.privacy, scope.bucket)
 
     async def page(self, database: str, collection: str | None, limit: int) -> list[Found]:
         """Records of a collection, or of all, in order of collection and id."""
@@ -101,7 +104,8 @@ class Reader:
                     yield name, _found(row)
                 if len(rows) < EXPORT_PAGE_RECORDS:
                     break
-                after = Position(rows[-1].collection, rows[-1].id, rows[-1].privacy)
+                last = rows[-1]
+                after = Position(last.collection, last.id, last.privacy, last.bucket)
 
     async def count(self) -> dict[str, int]:
         """Records that exist (deleted ones do not count), by database."""
@@ -111,4 +115,4 @@ class Reader:
 
 def _found(row: record_queries.Found) -> Found:
     value = json.loads(row.value)
-    return Found(row.collection, row.id, value, row.hlc, row.log_no, row.privacy)
+    return Found(row.collection, row.id, value, row.hlc, row.log_no, row.privacy, row.bucket)

@@ -19,13 +19,14 @@ from .directory import shown_device
 from .engine import Engine
 from .happenings import EventsLost, NodeEvent, RecordChanged
 from .joining import Joiner
+from .moving import REMAINS, move
 from .pairing import PairingWindow
 from .parameters import Json, UsageError, days, text
 from .policy_methods import PolicyMethods
 from .reader import Query
+from .record_requests import Delete, Put, Written
 from .trust_methods import TrustMethods
 from .verdict import EarlierHead, verdict
-from .writer import Delete, Put, Written
 
 LIST_LIMIT_DEFAULT = 100
 LIST_LIMIT_MAX = 10_000
@@ -56,6 +57,7 @@ class Service:
             "put_many": self._put_many,
             "get": self._get,
             "delete": self._delete,
+            "move": self._move,
             "list": self._list,
             "find": self._find,
             "sync": self._sync,
@@ -172,6 +174,15 @@ class Service:
         if not results[0].changed:
             raise NotFoundError(f"no record {request.collection}/{request.id} in {database}")
         return {"id": request.id, "deleted": True}
+
+    async def _move(self, params: Json) -> Json:
+        collection, id = text(params, "collection"), text(params, "id")
+        database, privacy = text(params, "database"), text(params, "privacy")
+        result = await move(self._engine, database, collection, id, privacy)
+        if result.was is None:
+            raise NotFoundError(f"no record {collection}/{id} in {database}")
+        told = {"id": id, "moved": result.changed, "from": result.was, "to": privacy}
+        return {**told, "remains": REMAINS} if result.changed else told
 
     async def _list(self, params: Json) -> Json:
         found = await self._engine.reader.page(

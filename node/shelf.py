@@ -176,13 +176,15 @@ class Shelf:
 
 
 def _read(conn: Conn, scopes: Sequence[int], wanted: dict[str, dict[str, None]]) -> list[Found]:
-    found: list[Found] = []
+    scope_of: dict[int, int] = {}
+    numbers: dict[str, list[int]] = {}
     for number, scope, collection in record_rows.collections(conn):
-        if scope not in scopes or collection not in wanted:
-            continue
-        for id, row in record_rows.existing(conn, number, list(wanted[collection])).items():
-            entry = None
-            if row.doc is None:
-                entry = stored_entry(conn, row.log_no, row.seq)
-            found.append(((scope, collection, id), row, entry))
+        if scope in scopes and collection in wanted:
+            scope_of[number] = scope
+            numbers.setdefault(collection, []).append(number)
+    found: list[Found] = []
+    for collection, of_scopes in numbers.items():
+        for row in record_rows.existing_in(conn, of_scopes, list(wanted[collection])):
+            entry = stored_entry(conn, row.log_no, row.seq) if row.doc is None else None
+            found.append(((scope_of[row.coll_no], collection, row.id), row, entry))
     return found

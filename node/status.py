@@ -157,7 +157,7 @@ def _remembered(
     engine: "Engine", device: Device, seen: Peer | None, name: str, tags: list[bytes]
 ) -> dict[str, Any]:
     """Before the first session of this run: what the last proof of an earlier run still says."""
-    sharing = engine.mesh.sharing_with(device.sig_pk)
+    sharing = engine.mesh.sharing_with(device.sig_pk).with_floors(engine.mesh.buckets.floors())
     if not any(engine.ledger.holdings.is_shared(tag, sharing) for tag in tags):
         state = Condition.NOT_SHARED
     elif seen is not None and seen.proof_root == engine.ledger.holdings.root(sharing):

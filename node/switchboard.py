@@ -7,6 +7,7 @@ others. Spec: docs/protocol.md, section 7.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..crypto.identity import short_id
@@ -151,18 +152,35 @@ class Switchboard(Office):
 
     def membership_changed(self) -> None:
         """Links of those who may not be here any more end; the others may share other scopes."""
-        mesh = self._engine.mesh
+        mesh, floors = self._engine.mesh, None
         for link in list(self.links.values()):
             device = mesh.registry.devices.get(link.device)
+            floors = mesh.buckets.floors() if floors is None else floors
             if device is None or not device.active:
                 link.deliver(CloseRequested(Reason.REMOVED))
+            elif floors != link.floors:
+                # What we take is told in the greeting; the next one tells it anew.
+                link.deliver(CloseRequested(Reason.DONE))
             else:
                 link.deliver(SharedScopesChanged(self.sharing_on(link)))
 
     def sharing_on(self, link: Link) -> Sharing:
         """What is shared on a link, with what either side takes on demand now."""
         asked = self._engine.demands.asked
-        return self._engine.mesh.sharing_with(link.device, asked, link.asks)
+        return self._engine.mesh.sharing_with(link.device, asked, link.asks).with_floors(
+            link.floors
+        )
+
+    def scopes_known(self) -> None:
+        """There are new scopes that follow from no operation: time buckets."""
+        for link in list(self.links.values()):
+            device = self._engine.mesh.registry.devices.get(link.device)
+            if device is not None and device.active:
+                link.deliver(SharedScopesChanged(link.state.sharing))
+
+    async def know_scopes(self, link: Link, database: bytes | None, tags: Sequence[bytes]) -> None:
+        """A peer names scopes that we do not know. Raises StorageError."""
+        await self._engine.mesh.buckets.know_named(database, tags, link.state.sharing)
 
     def hang_up(self) -> None:
         """Say goodbye on every link."""

@@ -194,7 +194,7 @@ class Trust:
         control = self._engine.ledger.scope(CONTROL_SCOPE)
         assert control is not None
         mesh, ledger = self._engine.mesh, self._engine.ledger
-        scopes = [s for s in ledger.scopes() if s.privacy and mesh.can_write(s)]
+        scopes = [s for s in ledger.scopes() if s.privacy and not s.bucket and mesh.can_write(s)]
         return await mesh.rotate([control, *scopes])
 
     def objectors(self, device: bytes) -> list[Device]:

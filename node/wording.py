@@ -242,6 +242,11 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
     "exported": lambda d: (
         f"{_count(d, 'records', 'record')} exported from {_field(d, 'database', 'a database')}"
     ),
+    "moved": lambda d: (
+        f"A record in {_field(d, 'database', 'a database')} was moved from"
+        f" {_field(d, 'from', 'its level')} to {_field(d, 'to', 'another one')};"
+        " devices that had it may keep copies"
+    ),
     "carried_renamed": lambda d: (
         f"A record in {_field(d, 'database', 'a database')}/{_field(d, 'collection', '')}"
         " came along under a new id, as its own was taken"

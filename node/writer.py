@@ -2,8 +2,10 @@
 
 Given the writes of one transaction it finds the records, lets the CRDT compute the smallest
 change for each, and stages one entry for each scope touched. All of them are committed in one
-transaction of the store, or none is. A record stays in the scope it was born into. What its tags
-say of that scope (`covey.sync.tagging`) holds for every write of this device.
+transaction of the store, or none is. A record stays in the scope it was born into, which is that
+of its privacy level and, where some device takes only what is new, of the time it was born at
+(`buckets.py`); only `Move` takes it to another level. What its tags say of that level
+(`covey.sync.tagging`) holds for every write of this device.
 """
 
 import asyncio
@@ -13,68 +15,54 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from .. import CoveyError
 from ..sync import crdt
 from ..sync.changeset import RecordChange, encode_change_set
 from ..sync.errors import BadValueError
 from ..sync.hlc import tick
 from ..sync.limits import COLLECTION_NAME_BYTES_MAX, RECORD_ID_BYTES_MAX
-from ..sync.record_state import RecordState, past_of
+from ..sync.record_state import NewChange, RecordState, past_of
 from ..sync.tagging import TagRules
-from .birth import birth_level, by_tags, require_fit, rules_for, tagged_value
+from .birth import (
+    birth_level,
+    by_tags,
+    privacy_level,
+    require_fit,
+    require_move,
+    rules_for,
+    tagged_value,
+)
 from .committer import Committer, Outlet, Staged
 from .happenings import Board, RecordChanged
-from .ledger import PRIVACY_NAMES, Ledger, Scope
+from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
 from .mesh import Mesh
+from .mesh_view import DEVICE_PRIVACY
 from .ports import Clock, Entropy
 from .projection import Key, Row, project
+from .record_requests import (
+    DATABASE_NAME_BYTES_MAX,
+    Delete,
+    Move,
+    MoveRefusedError,
+    PrivacyFixedError,
+    Put,
+    Request,
+    Written,
+    check_name,
+)
 from .shelf import Shelf, Shelved
 from .turns import Turns
 
 CHANGES_PER_TRANSACTION_MAX = 5_000
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-DATABASE_NAME_BYTES_MAX = 64
 
 
-class PrivacyFixedError(CoveyError):
-    """A put names another privacy level than the record was born with. Nothing was written.
+class _NotOpenError(Exception):
+    """A record is to be changed, or born, where this instance has no log yet. Never leaves here."""
 
-    Moving a record would leave copies under the old level's keys; delete it and write a new one.
-    """
-
-    exit_code = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    collection: str
-    id: str | None
-    value: Mapping[str, Any]
-    privacy: str | None
-    replace: bool
-    rewrite: tuple[str, ...] = ()
-    """Fields to be written even if they are so already, which settles a conflict."""
-    is_late: bool = False
-    """It was written long ago, and carried over: what our instance has written since stands."""
-    tags: tuple[str, ...] = ()
-    """To be added to those that the record has."""
-    widest: int | None = None
-    """The widest level that the rules of its tags allow; None if they have none. The writer's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    collection: str
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What became of one write. `version` names the record's state: equal states, equal names."""
-
-    id: str
-    version: str
-    changed: bool
+    def __init__(self, privacy: int, bucket: int) -> None:
+        super().__init__(privacy, bucket)
+        self.privacy = privacy
+        self.bucket = bucket
 
 
 @dataclass(slots=True)
@@ -82,8 +70,8 @@ class _Draft:
     """The change set under construction for one scope."""
 
     scope: Scope
-    outlet: Outlet | None
-    """None where this device has records and no key to change them under (`Mesh.needs_key`)."""
+    outlet: Outlet | None = None
+    """None as long as nothing is to be changed there."""
     hlc: int = 0
     """The time of its entry, once there is a change."""
     changes: list[RecordChange] = field(default_factory=list)
@@ -117,11 +105,11 @@ class Writer:
         self.successor: Writer | None = None
         """Set when the store was changed under us: whoever comes later is sent there."""
 
-    async def write(self, database: str, requests: Sequence[Put | Delete]) -> list[Written]:
+    async def write(self, database: str, requests: Sequence[Request]) -> list[Written]:
         """Carry out the requests as one transaction; durable when it returns.
 
-        Raises BadValueError, PrivacyFixedError, TagRefusedError or a StorageError; then nothing
-        was written.
+        Raises BadValueError, PrivacyFixedError, TagRefusedError, MoveRefusedError, NotEntitledError
+        or a StorageError; then nothing was written.
         """
         requests = self._check(database, requests)
         prepared = None
@@ -138,7 +126,7 @@ class Writer:
         return results
 
     async def _prepare(
-        self, database: str, requests: Sequence[Put | Delete]
+        self, database: str, requests: Sequence[Request]
     ) -> tuple[list[Written], list[Staged]]:
         """Compute and stage; what is staged is not durable yet."""
         names = [(r.collection, r.id) for r in requests if r.id is not None]
@@ -151,13 +139,15 @@ class Writer:
                 # From here to the end of the block nothing awaits: no other write comes between.
                 rules = rules_for(self._mesh.registry, database)
                 judged = [by_tags(request, rules) for request in requests]
-                closed = self._closed_level(scopes, judged)
-                if closed is None:
-                    results, drafts = self._draft(scopes, judged, rules)
+                try:
+                    results, drafts = self._draft(database, scopes, judged, rules)
+                except _NotOpenError as error:
+                    closed = error.privacy, error.bucket
+                else:
                     return results, self._stage(drafts)
-            await self._open(database, closed)
+            await self._open(database, *closed)
 
-    def _check(self, database: str, requests: Sequence[Put | Delete]) -> Sequence[Put | Delete]:
+    def _check(self, database: str, requests: Sequence[Request]) -> Sequence[Request]:
         check_name("database", database, DATABASE_NAME_BYTES_MAX)
         if len(requests) > CHANGES_PER_TRANSACTION_MAX:
             raise BadValueError(
@@ -188,86 +178,65 @@ class Writer:
 
     async def _scopes(self, database: str) -> list[Scope]:
         """The scopes of a database that this device may write to, most private first."""
-        known = [self._ledger.scope_named(database, level) for level in range(len(PRIVACY_NAMES))]
         # A scope that is not for this device holds no record of it; only to ask for it is wrong.
-        scopes = [scope for scope in known if scope is not None and self._mesh.can_write(scope)]
+        mesh = self._mesh
+        known = self._ledger.scopes_of(database)
+        usable = {scope.key_tag for scope in known if not scope.bucket and mesh.can_write(scope)}
+        scopes = [scope for scope in known if scope.key_tag in usable]
         for scope in scopes:
-            if not self._mesh.needs_key(scope) or self._mesh.can_make_key(scope):
-                await self._mesh.outlet(scope)
+            if mesh.needs_key(scope) and mesh.can_make_key(scope):
+                await mesh.renew_key(scope)
         return scopes
 
-    def _closed_level(
-        self, scopes: Sequence[Scope], requests: Sequence[Put | Delete]
-    ) -> int | None:
-        """A privacy level at which a record will be born, and which is not among the scopes."""
-        levels = {scope.privacy for scope in scopes}
-        held: set[tuple[str, str | None]] = set()
-        dead: set[tuple[str, str | None]] = set()
-        for request in requests:
-            name = (request.collection, request.id)
-            if isinstance(request, Delete):
-                dead.add(name)
-                continue
-            level = birth_level(request)
-            if level not in levels and not self._stays(scopes, request, name in held, name in dead):
-                return level
-            held.add(name)
-            dead.discard(name)
-        return None
-
-    def _stays(self, scopes: Sequence[Scope], request: Put, is_held: bool, is_dead: bool) -> bool:
-        """Whether a record is written where it is, and not born.
-
-        `is_held`: these requests put it before; `is_dead`: and deleted it.
-        """
-        assert request.id is not None
-        found = [
-            (state, request.widest is None or scope.privacy <= request.widest)
-            for scope in scopes
-            if (state := self._shelf.state((scope.number, request.collection, request.id)))
-        ]
-        living = any(not state.deleted for state, _ in found)
-        if request.privacy is None and any(fits for _, fits in found):
-            return True  # A deleted record lives again where it was.
-        if request.privacy is None and request.widest is None:
-            return is_held
-        return not is_dead and (is_held or living)
-
-    async def _open(self, database: str, level: int) -> None:
-        """Make the scope. Raises NotEntitledError."""
+    async def _open(self, database: str, level: int, bucket: int) -> None:
+        """Make the scope, and our log in it. Raises NotEntitledError."""
         scope = self._ledger.scope_named(database, level)
         if scope is None:
-            await self._mesh.open_scope(database, level)
-        else:
-            await self._mesh.outlet(scope)
+            scope = await self._mesh.open_scope(database, level)
+        if bucket:
+            scope = await self._mesh.buckets.open(scope, bucket)
+        await self._mesh.outlet(scope)
 
     def _draft(
-        self, scopes: list[Scope], requests: Sequence[Put | Delete], rules: TagRules
+        self, database: str, scopes: list[Scope], requests: Sequence[Request], rules: TagRules
     ) -> tuple[list[Written], list[_Draft]]:
         """Compute every change without touching shared state: an error here leaves no trace."""
-        mesh = self._mesh
-        drafts = {
-            scope.number: _Draft(
-                scope, None if mesh.needs_key(scope) else mesh.outlet_now(scope), rules=rules
-            )
-            for scope in scopes
-        }
-        results = [self._change(drafts, request) for request in requests]
+        drafts = {scope.number: _Draft(scope, rules=rules) for scope in scopes}
+        results = [
+            self._move(database, drafts, request)
+            if isinstance(request, Move)
+            else self._change(database, drafts, request)
+            for request in requests
+        ]
         return results, [draft for draft in drafts.values() if draft.changes]
 
-    def _change(self, drafts: dict[int, _Draft], request: Put | Delete) -> Written:
-        assert request.id is not None
-        draft, key, current = self._locate(drafts, request)
-        if draft is None:
-            return Written(request.id, "", False)
+    def _log_for(self, draft: _Draft) -> Log:
+        """Our log in the scope of a draft, which from now on has an outlet.
+
+        Raises NotEntitledError where this device has records and no key to change them under.
+        """
         if draft.outlet is None:
-            self._mesh.require_key(draft.scope)
-        assert draft.outlet is not None
-        log = draft.outlet.log
-        actor = log.instance
+            scope = draft.scope
+            if self._mesh.needs_key(scope):
+                self._mesh.require_key(scope)
+            if self._ledger.log(scope.tag, self._mesh.instance) is None:
+                raise _NotOpenError(scope.privacy, scope.bucket)
+            draft.outlet = self._mesh.outlet_now(scope)
+        return draft.outlet.log
+
+    def _stamp(self, draft: _Draft) -> tuple[bytes, dict[str, int]]:
+        """As whom, at which place of our log and when a change of a draft is made."""
+        log = self._log_for(draft)
         if not draft.hlc:
             draft.hlc = self._committer.hlc = tick(self._committer.hlc, self._clock.wall_ms())
-        stamp: dict[str, int] = {"entry_seq": log.tail_seq + 1, "hlc": draft.hlc}
+        return log.instance, {"entry_seq": log.tail_seq + 1, "hlc": draft.hlc}
+
+    def _change(self, database: str, drafts: dict[int, _Draft], request: Put | Delete) -> Written:
+        assert request.id is not None
+        draft, key, current = self._locate(database, drafts, request)
+        if draft is None:
+            return Written(request.id, "", False)
+        actor, stamp = self._stamp(draft)
         if isinstance(request, Delete):
             change = None if current is None else crdt.delete(current, actor, **stamp)
         elif current is None:
@@ -293,15 +262,84 @@ class Writer:
             return Written(request.id, "" if current is None else version(current), False)
         if isinstance(request, Put) and not request.is_late:
             require_fit(request, change.state, draft.scope.privacy, rules=draft.rules)
+        return self._add(draft, key, change)
+
+    def _add(self, draft: _Draft, key: Key, change: NewChange) -> Written:
+        """One more change in the change set of a scope."""
         # A second change of one record in one change set has the past of the first one.
-        shelved = self._shelf.state(key)
-        draft.changes.append(
-            RecordChange(
-                request.collection, request.id, past_of(shelved), change.tail, change.fields
-            )
-        )
+        past = past_of(self._shelf.state(key))
+        draft.changes.append(RecordChange(*key[1:], past, change.tail, change.fields))
         draft.states[key] = change.state
-        return Written(request.id, version(change.state), True)
+        return Written(key[2], version(change.state), True)
+
+    def _move(self, database: str, drafts: dict[int, _Draft], move: Move) -> Written:
+        """Delete a record where it lives, and write it anew at another level.
+
+        It stays in its time bucket: that tells when it was born, and moving does not make it new.
+        """
+        level = privacy_level(move.privacy)
+        found = self._found(drafts, move.collection, move.id)
+        living = [one for one in found if not one[2].deleted]
+        if not living:
+            return Written(move.id, "", False)
+        draft, key, state = living[0]
+        was = PRIVACY_NAMES[draft.scope.privacy]
+        if draft.scope.privacy == level:
+            return Written(move.id, version(state), False, was)
+        if any(one[0].scope.privacy == level for one in living):
+            raise MoveRefusedError(
+                f"{move.collection}/{move.id} exists {was} and {move.privacy}: two devices made it"
+                f" apart. Delete one first; `covey delete` takes the one that is {was}"
+            )
+        at_level = [one for one in found if one[0].scope.privacy == level]
+        if at_level:  # It was deleted there once, and lives again.
+            new, new_key, dead = at_level[0]
+        else:
+            bucket = draft.scope.bucket if draft.scope.privacy else None
+            new, dead = self._birthplace(database, drafts, level, bucket), None
+            new_key = (new.scope.number, move.collection, move.id)
+        require_move(move, state, level, draft.rules)
+        value = dict(state.value or {})
+        actor, stamp = self._stamp(draft)
+        gone = crdt.delete(state, actor, **stamp)
+        actor, stamp = self._stamp(new)
+        born: NewChange | None
+        if dead is None:
+            born = crdt.create(actor, value, **stamp)
+        else:
+            born = crdt.edit(dead, actor, value, replace=True, rewrite=(), **stamp)
+        assert gone is not None and born is not None, "a living record and a dead one change"
+        self._add(draft, key, gone)
+        return replace(self._add(new, new_key, born), was=was)
+
+    def _found(
+        self, drafts: dict[int, _Draft], collection: str, id: str
+    ) -> list[tuple[_Draft, Key, RecordState]]:
+        """The records with this id, deleted ones too, where they are looked for first first."""
+        found = []
+        for number, draft in drafts.items():
+            key = (number, collection, id)
+            state = draft.states.get(key) or self._shelf.state(key)
+            if state is not None:
+                found.append((draft, key, state))
+        return found
+
+    def _birthplace(
+        self, database: str, drafts: dict[int, _Draft], level: int, bucket: int | None
+    ) -> _Draft:
+        """The draft of the scope that a new record is born into. Raises `_NotOpenError`.
+
+        What never leaves this device needs no bucket: nobody else's window reaches to it.
+        """
+        if level == DEVICE_PRIVACY:
+            bucket = 0
+        elif bucket is None:
+            bucket = self._mesh.buckets.current() if self._mesh.is_bucketed(database) else 0
+        places = (d for d in drafts.values() if d.scope.bucket == bucket)
+        born = next((d for d in places if d.scope.privacy == level), None)
+        if born is None:
+            raise _NotOpenError(level, bucket)
+        return born
 
     def _disputed(self, key: Key, current: RecordState, value: Mapping[str, Any]) -> list[str]:
         """The fields of a put that are in dispute: to write what is shown settles them as well."""
@@ -312,18 +350,12 @@ class Writer:
         return [name for name in sorted(value) if name in standing]
 
     def _locate(
-        self, drafts: dict[int, _Draft], request: Put | Delete
+        self, database: str, drafts: dict[int, _Draft], request: Put | Delete
     ) -> tuple[_Draft | None, Key, RecordState | None]:
         """The scope in which the record lives, or would be born, and its newest state."""
         assert request.id is not None
         dead: tuple[_Draft, Key, RecordState] | None = None
-        for number, draft in drafts.items():
-            key = (number, request.collection, request.id)
-            state = draft.states.get(key)
-            if state is None:
-                state = self._shelf.state(key)
-            if state is None:
-                continue
+        for draft, key, state in self._found(drafts, request.collection, request.id):
             level_name = PRIVACY_NAMES[draft.scope.privacy]
             wanted = request.privacy if isinstance(request, Put) else None
             widest = request.widest if isinstance(request, Put) else None
@@ -337,15 +369,16 @@ class Writer:
                 return draft, key, state
             else:
                 raise PrivacyFixedError(
-                    f"{request.collection}/{request.id} was born {level_name} and"
-                    f" cannot become {wanted}: delete it and write it anew"
+                    f"{request.collection}/{request.id} was born {level_name} and a put does not"
+                    f" make it {wanted}: `covey move {database} {request.collection} {request.id}"
+                    f" --privacy {wanted}` does, and says what remains"
                 )
         if dead is not None:
             return dead
         if isinstance(request, Delete):
             return None, (0, "", ""), None
         level = birth_level(request)
-        born = next(d for d in drafts.values() if d.scope.privacy == level)
+        born = self._birthplace(database, drafts, level, request.bucket)
         return born, (born.scope.number, request.collection, request.id), None
 
     def _stage(self, drafts: Sequence[_Draft]) -> list[Staged]:
@@ -399,17 +432,6 @@ def _late(request: Put, current: RecordState, instance: bytes) -> dict[str, Any]
         return value
     standing = value if current.value is None else current.value
     return {name: value[name] for name in value if name not in standing}
-
-
-def check_name(what: str, text: str, bytes_max: int) -> None:
-    """Names and ids: 1 to `bytes_max` bytes of UTF-8 that print. Raises BadValueError."""
-    if not isinstance(text, str):
-        raise BadValueError(f"{what}: a text is needed, not {type(text).__name__}")
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if not 1 <= size <= bytes_max:
-        raise BadValueError(f"{what}: {size} bytes, 1 to {bytes_max} allowed")
-    if not text.isprintable():
-        raise BadValueError(f"{what}: contains a character that cannot be printed")
 
 
 def version(state: RecordState) -> str:

@@ -41,7 +41,8 @@ def execute_rows(
 
 
 @lru_cache(maxsize=64)
-def _marks(count: int) -> str:
+def marks(count: int) -> str:
+    """`?,?,…`: as many parameters."""
     return ",".join("?" * count)
 
 
@@ -59,7 +60,7 @@ def select_in(
         while size < len(chunk):
             size <<= 1
         chunk += chunk[-1:] * (size - len(chunk))
-        found += conn.execute(f"{head} IN ({_marks(size)}) {tail}", [*fixed, *chunk]).fetchall()
+        found += conn.execute(f"{head} IN ({marks(size)}) {tail}", [*fixed, *chunk]).fetchall()
     return found
 
 

@@ -11,7 +11,7 @@ from .store import Conn
 
 
 class Carried(NamedTuple):
-    """`value` is the record's JSON; `privacy` the level it was born with."""
+    """`value` is the record's JSON; `privacy` and `bucket` are those it was born with."""
 
     carried_no: int
     database: str
@@ -19,11 +19,12 @@ class Carried(NamedTuple):
     id: str
     value: str
     privacy: int
+    bucket: int
 
 
 _LIVE = (
-    "INSERT INTO carried (database, collection, id, value, privacy)"
-    " SELECT s.database, c.name, r.id, r.value, s.privacy FROM scopes s"
+    "INSERT INTO carried (database, collection, id, value, privacy, bucket)"
+    " SELECT s.database, c.name, r.id, r.value, s.privacy, s.bucket FROM scopes s"
     " CROSS JOIN collections c ON c.scope_no = s.scope_no"
     " CROSS JOIN records r ON r.coll_no = c.coll_no WHERE r.value IS NOT NULL"
 )
@@ -51,7 +52,7 @@ def apply_again(conn: Conn, scope_no: int) -> None:
 def next_carried(conn: Conn, limit: int) -> list[Carried]:
     """The first rows of the line."""
     rows = conn.execute(
-        "SELECT carried_no, database, collection, id, value, privacy FROM carried"
+        "SELECT carried_no, database, collection, id, value, privacy, bucket FROM carried"
         " ORDER BY carried_no LIMIT ?",
         (limit,),
     )

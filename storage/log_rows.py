@@ -36,6 +36,8 @@ class Scope(NamedTuple):
     tag: bytes
     database: str
     privacy: int
+    bucket: int = 0
+    """Its time bucket; 0 for none."""
 
 
 class LogHead(NamedTuple):
@@ -102,18 +104,23 @@ _ENTRY_COLUMNS = (
 )
 
 
-def ensure_scope(conn: Conn, tag: bytes, database: str, privacy: int) -> int:
+def ensure_scope(conn: Conn, tag: bytes, database: str, privacy: int, bucket: int = 0) -> int:
     """The number of a scope, made if it is new."""
     return ensure_row(
         conn,
         ("SELECT scope_no FROM scopes WHERE tag = ?", (tag,)),
-        ("INSERT INTO scopes (tag, database, privacy) VALUES (?, ?, ?)", (tag, database, privacy)),
+        (
+            "INSERT INTO scopes (tag, database, privacy, bucket) VALUES (?, ?, ?, ?)",
+            (tag, database, privacy, bucket),
+        ),
     )
 
 
 def scopes(conn: Conn) -> list[Scope]:
     """All scopes, by number."""
-    rows = conn.execute("SELECT scope_no, tag, database, privacy FROM scopes ORDER BY scope_no")
+    rows = conn.execute(
+        "SELECT scope_no, tag, database, privacy, bucket FROM scopes ORDER BY scope_no"
+    )
     return [Scope(*row) for row in rows.fetchall()]
 
 

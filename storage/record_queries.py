@@ -12,7 +12,7 @@ ensure_ascii=False)` writes it.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from heapq import merge
 from itertools import islice
 from typing import NamedTuple
@@ -33,6 +33,7 @@ class Found(NamedTuple):
     record_no: int
     collection: str
     privacy: int
+    bucket: int
     id: str
     value: str
     hlc: int
@@ -46,6 +47,7 @@ class Position(NamedTuple):
     collection: str
     id: str
     privacy: int
+    bucket: int
 
 
 class _Part(NamedTuple):
@@ -54,6 +56,12 @@ class _Part(NamedTuple):
     coll_no: int
     name: str
     privacy: int
+    bucket: int
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Twins of one id are in this order: as `record_rows.locate` finds them."""
+        return self.privacy, -self.bucket
 
 
 class _Query(NamedTuple):
@@ -85,7 +93,8 @@ _COLUMNS = "r.record_no, r.coll_no, r.id, r.value, r.hlc, r.log_no, r.seq"
 def list_records(
     conn: Conn, database: str, collection: str | None, after: Position | None, limit: int
 ) -> list[Found]:
-    """A page of records in order of (collection, id, privacy), from `after` (exclusive).
+    """A page of records in order of (collection, id, privacy, newest bucket first), from `after`
+    (exclusive).
 
     `collection` None means all of them. Going on until a page is shorter than `limit` visits every
     record once (export); each page is a seek, however far it lies.
@@ -99,7 +108,7 @@ def list_records(
             continue
         start = after if after is not None and name == after.collection else None
         runs = [_run(conn, part, start, limit - len(page)) for part in parts[name]]
-        page += islice(merge(*runs, key=lambda found: (found.id, found.privacy)), limit - len(page))
+        page += islice(merge(*runs, key=_in_order), limit - len(page))
         if len(page) >= limit:
             break
     return page
@@ -205,18 +214,21 @@ def _find_text(conn: Conn, query: _Query, text: str) -> list[Found]:
 
 def _parts(conn: Conn, database: str, collection: str | None) -> list[_Part]:
     rows = conn.execute(
-        "SELECT c.coll_no, c.name, s.privacy FROM scopes s"
+        "SELECT c.coll_no, c.name, s.privacy, s.bucket FROM scopes s"
         " CROSS JOIN collections c ON c.scope_no = s.scope_no"
-        " WHERE s.database = ? AND c.name = ifnull(?, c.name) ORDER BY s.privacy",
+        " WHERE s.database = ? AND c.name = ifnull(?, c.name) ORDER BY s.privacy, s.bucket DESC",
         (database, collection),
     )
     return [_Part(*row) for row in rows.fetchall()]
 
 
-def _run(conn: Conn, part: _Part, after: Position | None, limit: int) -> list[Found]:
-    """Live records of one part in order of id, after a position in its collection."""
-    # A twin of the last record, in a less private scope, has the same id and comes after it.
-    beyond = ">=" if after is not None and part.privacy > after.privacy else ">"
+def _run(conn: Conn, part: _Part, after: Position | None, limit: int) -> Iterator[Found]:
+    """Live records of one part in order of id, after a position in its collection.
+
+    Read as far as somebody goes on: of many parts (time buckets) each gives a few to a page.
+    """
+    # A twin of the last record, in a scope that comes later, has the same id and comes after it.
+    beyond = ">=" if after is not None and part.place > (after.privacy, -after.bucket) else ">"
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM records r WHERE r.coll_no = ? AND r.value IS NOT NULL"
         + (f" AND r.id {beyond} ?" if after is not None else "")
@@ -224,12 +236,17 @@ def _run(conn: Conn, part: _Part, after: Position | None, limit: int) -> list[Fo
         [part.coll_no, *(() if after is None else (after.id,)), limit],
     )
     parts = {part.coll_no: part}
-    return [_found(row, parts) for row in rows.fetchall()]
+    for row in rows:
+        yield _found(row, parts)
+
+
+def _in_order(found: Found) -> tuple[str, int, int]:
+    return found.id, found.privacy, -found.bucket
 
 
 def _found(row: tuple[int, int, str, str, int, int, int], parts: Mapping[int, _Part]) -> Found:
     part = parts[row[1]]
-    return Found(row[0], part.name, part.privacy, *row[2:])
+    return Found(row[0], part.name, part.privacy, part.bucket, *row[2:])
 
 
 def _field(name: str) -> tuple[str, str, str]:

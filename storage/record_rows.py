@@ -2,7 +2,8 @@
 
 A record is one row: its JSON as the last applied change left it (NULL when deleted), the position
 of that change (log, seq, item), and two blobs whose meaning is the caller's (`doc`, `meta`). The
-same id may stand in several scopes of a database; the more private one is seen first. The text that
+same id may stand in several scopes of a database; the more private one is seen first, then the one
+in the newer time bucket, those in none last. The text that
 makes a record findable is given by the caller with every write and kept in step here.
 
 This module does not read the JSON. Queries over it are in `record_queries.py`.
@@ -12,7 +13,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .bulk import ensure_row, execute_rows, select_in
+from .bulk import ROWS_PER_STATEMENT, ensure_row, execute_rows, marks, select_in
 from .conflict_rows import forget_conflicts
 from .store import Conn
 from .text_rows import add_texts, change_texts, remove_texts
@@ -105,20 +106,38 @@ def existing(conn: Conn, coll_no: int, ids: Sequence[str]) -> dict[str, Record]:
     return {row[2]: Record(*row) for row in rows}  # type: ignore[arg-type, misc]
 
 
+def existing_in(conn: Conn, coll_nos: Sequence[int], ids: Sequence[str]) -> list[Record]:
+    """The records of any of these collections that have these ids, deleted ones included.
+
+    One statement for many collections: a database in time buckets has one in each of them.
+    """
+    if len(coll_nos) == 1:
+        return list(existing(conn, coll_nos[0], ids).values())
+    found: list[Record] = []
+    for start in range(0, len(coll_nos), ROWS_PER_STATEMENT):
+        chunk = coll_nos[start : start + ROWS_PER_STATEMENT]
+        head = f"SELECT {_COLUMNS} FROM records WHERE coll_no IN ({marks(len(chunk))}) AND id"
+        rows = select_in(conn, head, chunk, ids)
+        found += [Record(*row) for row in rows]  # type: ignore[arg-type]
+    return found
+
+
 def locate(conn: Conn, database: str, collection: str, record_id: str) -> list[Record]:
-    """The records with this id in all scopes of a database, most private first; deleted too."""
+    """The records with this id in all scopes of a database, deleted too: the most private first,
+    of one privacy the newest bucket, then the one in none.
+    """
     rows = conn.execute(
         f"SELECT {', '.join('r.' + name for name in _COLUMNS.split(', '))} FROM scopes s"
         " CROSS JOIN collections c ON c.scope_no = s.scope_no AND c.name = ?"
         " CROSS JOIN records r ON r.coll_no = c.coll_no AND r.id = ?"
-        " WHERE s.database = ? ORDER BY s.privacy",
+        " WHERE s.database = ? ORDER BY s.privacy, s.bucket DESC",
         (collection, record_id, database),
     )
     return [Record(*row) for row in rows.fetchall()]
 
 
 def get(conn: Conn, database: str, collection: str, record_id: str) -> Record | None:
-    """The most private live record with this id in a database, or None."""
+    """The live record with this id in a database that `locate` finds first, or None."""
     for record in locate(conn, database, collection, record_id):
         if record.value is not None:
             return record

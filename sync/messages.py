@@ -32,12 +32,14 @@ from .demand import (
 from .errors import DecodeError
 from .limits import CONTROL_BYTES_MAX, CONTROL_TOKENS_MAX
 from .packing import pack, unpack
+from .policy import BUCKET_MAX
 from .session_limits import (
     ACK_ROWS_MAX,
     DEVICE_STATE_BYTES_MAX,
     DIGEST_ROWS_MAX,
     FEATURE_BYTES_MAX,
     FEATURES_MAX,
+    FLOORS_MAX,
     FRAME_BYTES_MAX,
     ID_BYTES,
     SEQ_MAX,
@@ -102,6 +104,11 @@ class Greeting:
     credit: int
     control: bytes
     root: bytes
+
+    @property
+    def floors(self) -> tuple[tuple[bytes, int], ...]:
+        """(database tag, oldest time bucket that the sender takes); of others it takes all."""
+        return tuple((tag, bucket) for tag, bucket in self.device_state.get(FLOORS, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +232,8 @@ def decode(frame: bytes) -> Message:
     return _DECODERS[kind](value)
 
 
+FLOORS = "floors"
+"""The key of device state that is more than news: by it both compute what they share."""
 _CREDIT_MAX = 2**32 - 1
 _GREETING_KEYS = ["control", "credit", "features", "root", "state", "version"]
 
@@ -243,6 +252,11 @@ def _greeting(value: Any) -> Greeting:
     device_state = value["state"]
     if type(device_state) is not dict or len(pack(device_state)) > DEVICE_STATE_BYTES_MAX:
         raise DecodeError(f"greeting: state is no map of at most {DEVICE_STATE_BYTES_MAX} bytes")
+    floors = device_state.get(FLOORS, [])
+    for tag, bucket in _rows(floors, FLOORS_MAX, 2):
+        _bytes(tag, TAG_BYTES)
+        _number(bucket, 1, BUCKET_MAX)
+    _ascending([row[0] for row in floors])
     return Greeting(
         _number(value["version"], 0, 0xFFFF),
         tuple(features),

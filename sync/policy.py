@@ -297,6 +297,11 @@ def bucket_at(wall_ms: int) -> int:
     return min(max(wall_ms // (BUCKET_DAYS * DAY_MS) + 1, 1), BUCKET_MAX)
 
 
+def bucket_start_ms(bucket: int) -> int:
+    """The first moment of a time bucket, milliseconds since 1970."""
+    return (bucket - 1) * BUCKET_DAYS * DAY_MS
+
+
 def floor_at(policy: Policy, wall_ms: int) -> int:
     """The oldest bucket that a device with this policy takes at this moment of its clock."""
     if policy.mode != "window":

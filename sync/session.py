@@ -268,6 +268,7 @@ def _on_control_moved(turn: Turn) -> None:
 
 def _on_scopes_changed(turn: Turn, sharing: Sharing) -> None:
     """Forget what is not shared any more, and compare anew if there is something new."""
+    sharing = sharing.with_floors(turn.floors)
     before, turn.sharing = turn.sharing, sharing
     shared = (CONTROL_SCOPE, *turn.ours.scopes(sharing))
     # Under other terms a vector is another one, and so is its digest.
@@ -300,6 +301,8 @@ def _compare_anew(turn: Turn) -> None:
     """There is something new to share: once membership is the same, compare."""
     if turn.phase is Phase.MEMBERSHIP:
         turn.comparison = turn.comparison._replace(disturbed=True)
+    elif turn.phase is Phase.STREAMING and (turn.knowledge.root_is_old or turn.knowledge.wanting):
+        pass  # Another root is to come, and is compared when nothing is in flight.
     elif turn.ours.root(turn.sharing) == turn.knowledge.root:
         prove(turn)
     else:

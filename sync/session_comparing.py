@@ -20,6 +20,7 @@ from .messages import Digests, Greeting, Reason, Root, VectorMessage
 from .session_events import DeclareGreeting, DeclareProof, Timer
 from .session_limits import (
     CREDIT_BYTES_MAX,
+    DIGEST_ROWS_MAX,
     QUIET_MS,
     VECTOR_ROWS_MAX,
 )
@@ -42,6 +43,11 @@ def on_greeting(turn: Turn, greeting: Greeting) -> None:
     turn.effects.append(DeclareGreeting(greeting.features, greeting.device_state))
     turn.sending = turn.sending._replace(credit=min(greeting.credit, CREDIT_BYTES_MAX))
     turn.knowledge = turn.knowledge._replace(control=greeting.control, root=greeting.root)
+    if greeting.floors:
+        turn.floors = greeting.floors
+        turn.sharing = turn.sharing.with_floors(turn.floors)
+        # Our greeting had the root of what we would have shared with a device that takes all.
+        turn.tell()
     settle_control(turn)
 
 
@@ -279,7 +285,9 @@ def _send_scope_digests(turn: Turn, database: bytes) -> None:
         return
     nodes = turn.comparison.nodes | {database}
     turn.comparison = turn.comparison._replace(nodes=nodes)
-    turn.say(Digests(1, database, turn.ours.scope_rows(database, turn.sharing)))
+    rows = turn.ours.scope_rows(database, turn.sharing)
+    # Of scopes that are not named they send their vectors, if they have them.
+    turn.say(Digests(1, database, rows[:DIGEST_ROWS_MAX]))
 
 
 def _all_known(turn: Turn) -> bool:

@@ -6,6 +6,8 @@ to be carried out in order. `Holdings` and `FetchPlan` are not in here: the engi
 What the engine promises:
 - `Holdings` already has the new heads when `BatchStored` or `HeadsAdvanced` is delivered, and the
   scopes of new grants when `SharedScopesChanged` is.
+- A scope that a frame names is known before `FrameReceived` is delivered, if we can tell what it is
+  (time buckets of scopes that we have); then `SharedScopesChanged` comes first, to every session.
 - Every `StoreBatch` is answered by one `BatchStored` or `BatchRefused`, in order; every
   `ReadEntries` by one `EntriesRead`. After `Close` nothing needs an answer.
 - Every head that advances reaches every session but the one whose `BatchStored` says it.
@@ -49,9 +51,10 @@ class Opened:
     peer: bytes
     """Names this session among those of the node, to the plan and as `HeadsAdvanced.origin`."""
     sharing: Sharing
-    """What both devices have in common."""
+    """What both devices have in common, our floors included; the peer's come in its greeting."""
     device_state: Mapping[str, Any] = field(default_factory=dict)
-    """What we tell of ourselves (battery, network, …): canonical msgpack, at most 4 KiB."""
+    """What we tell of ourselves (battery, network, …): canonical msgpack, at most 4 KiB. Under
+    `floors` the floors in `sharing` that are ours: [database tag, bucket], ascending."""
     features: tuple[str, ...] = ()
     """Ascending ASCII names: those that the hellos of both name."""
     version: int = PROTOCOL_VERSION

@@ -34,6 +34,8 @@ FEATURES_MAX = 32
 FEATURE_BYTES_MAX = 32
 TEXT_BYTES_MAX = 256
 DEVICE_STATE_BYTES_MAX = 4_096
+# Databases of which a device takes only what is new; of more it takes everything.
+FLOORS_MAX = 128
 
 # Flow control: what we let a peer send ahead of our disk, and believe it lets us send. One batch of
 # the largest size, because that is what a crash makes a peer send again.

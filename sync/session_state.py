@@ -154,6 +154,8 @@ class SessionState(NamedTuple):
     """Rows and frames about scopes and logs that we do not share or know."""
     version: int = PROTOCOL_VERSION
     """The protocol version that the hellos agreed on, which both greetings repeat."""
+    floors: tuple[tuple[bytes, int], ...] = ()
+    """(database tag, oldest time bucket that the peer takes), as its greeting said."""
 
 
 class Turn:
@@ -162,6 +164,7 @@ class Turn:
     __slots__ = (
         "comparison",
         "effects",
+        "floors",
         "ignored",
         "knowledge",
         "now_ms",
@@ -189,6 +192,7 @@ class Turn:
         self.timers = state.timers
         self.ignored = state.ignored
         self.version = state.version
+        self.floors = state.floors
         self.effects: list[Effect] = []
         self.ours = ours
         self.plan = plan
@@ -208,6 +212,7 @@ class Turn:
             self.timers,
             self.ignored,
             self.version,
+            self.floors,
         )
 
     def say(self, message: Message) -> None:

@@ -277,6 +277,12 @@ class FakeService:
         del self.records[d["database"], d["collection"], d["id"]]
         return {"id": d["id"], "deleted": True}
 
+    def on_move(self, d: dict[str, Any]) -> Any:
+        self._record(d)
+        moved = d["privacy"] != "private"
+        told = {"id": d["id"], "moved": moved, "from": "private", "to": d["privacy"]}
+        return {**told, "remains": f"{HOSTILE} may keep copies"} if moved else told
+
     def on_list(self, d: dict[str, Any]) -> Any:
         return {
             "records": [

@@ -231,7 +231,16 @@ def shared_scopes(source: Device, target: Device) -> Iterable[bytes]:
 async def carry_scope(source: Device, target: Device, scope: bytes) -> None:
     """Bring `target` all that `source` holds of one scope, whether it asks for it or not."""
     for batch in await batches(source, target, scope):
+        await name_scope(source, target, scope)
         await take(target, batch)
+
+
+async def name_scope(source: Device, target: Device, scope: bytes) -> None:
+    """Tell `target` of a scope as digests do: by its tag, under the tag of its database."""
+    if not target.engine.ledger.holdings.knows(scope):
+        database = source.engine.ledger.holdings.database(scope)
+        sharing = target.engine.mesh.sharing_with(source.id)
+        await target.engine.mesh.buckets.know_named(database, [scope], sharing)
 
 
 async def carry(source: Device, target: Device) -> None:

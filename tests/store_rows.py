@@ -50,14 +50,19 @@ def value_of(key: str) -> Callable[[Conn], bytes | None]:
     return lambda conn: get_meta(conn, key)
 
 
-def a_scope(conn: Conn, database: str = "memory", privacy: int = PRIVATE) -> int:
-    return ensure_scope(conn, f"{database}/{privacy}".encode().ljust(16, b"."), database, privacy)
+def a_scope(conn: Conn, database: str = "memory", privacy: int = PRIVATE, bucket: int = 0) -> int:
+    tag = f"{database}{privacy}/{bucket}".encode().ljust(16, b".")
+    return ensure_scope(conn, tag, database, privacy, bucket)
 
 
 def a_collection(
-    conn: Conn, name: str = "notes", database: str = "memory", privacy: int = PRIVATE
+    conn: Conn,
+    name: str = "notes",
+    database: str = "memory",
+    privacy: int = PRIVATE,
+    bucket: int = 0,
 ) -> int:
-    return ensure_collection(conn, a_scope(conn, database, privacy), name)
+    return ensure_collection(conn, a_scope(conn, database, privacy, bucket), name)
 
 
 def a_log(conn: Conn, instance: bytes = b"i" * 16, database: str = "memory") -> int:

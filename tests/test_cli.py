@@ -88,6 +88,10 @@ JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("get", "memory", "facts", "tea"), {"text"}),
     (("get", "memory", "facts", "tea", "--meta"), {"text", "_meta"}),
     (("delete", "memory", "facts", "tea"), {"id", "deleted"}),
+    (
+        ("move", "memory", "facts", "tea", "--privacy", "family"),
+        {"id", "moved", "from", "to", "remains"},
+    ),
     (("ls", "memory"), {"records"}),
     (("ls", "memory", "facts"), {"records"}),
     (("find", "memory", "facts", "text=likes tea"), {"records"}),
@@ -328,6 +332,19 @@ def test_what_is_not_there_is_exit_code_1(node: FakeNode) -> None:
     codes = [node.run(verb, "memory", "facts", "none").exit_code for verb in ("get", "delete")]
 
     assert codes == [1, 1]
+
+
+def test_a_move_says_what_it_does_not_take_back(node: FakeNode) -> None:
+    """Whoever makes a record less public must not believe that nobody has it."""
+    moved = node.run("move", "memory", "facts", "tea", "--privacy", "family")
+    stays = node.run("move", "memory", "facts", "tea", "--privacy", "private")
+    none = node.run("move", "memory", "facts", "none", "--privacy", "family")
+    unsaid = node.run("move", "memory", "facts", "tea")
+
+    assert "moved facts/tea from private to family" in moved.stderr
+    assert "may keep copies" in moved.stderr and HOSTILE not in moved.stderr
+    assert "is private already" in stays.stderr
+    assert [r.exit_code for r in (moved, stays, none, unsaid)] == [0, 0, 1, 2]
 
 
 def test_a_record_is_shown_readably_and_its_tricks_escaped(node: FakeNode) -> None:

@@ -129,6 +129,17 @@ def test_mesh_id_and_tags_are_the_frozen_ones() -> None:
             assert grants.database_tag(tag_key, case["database"]).hex() == case["tag"]
 
 
+def test_tags_and_keys_of_time_buckets_are_the_frozen_ones() -> None:
+    """Nobody grants them: two implementations that derive others share no record of any month."""
+    tag_key = bytes.fromhex(VECTORS["tags"]["tag_key"])
+    for case in VECTORS["buckets"]:
+        tag = grants.scope_tag(tag_key, case["database"], case["privacy"], case["bucket"])
+
+        assert tag.hex() == case["tag"]
+        key = entry.bucket_key(bytes.fromhex(case["scope_key"]), case["bucket"])
+        assert key.hex() == case["key"]
+
+
 def test_database_name_of_a_wrong_size_has_no_tag() -> None:
     """The length is one byte: a longer name would run into the next field."""
     tag_key = bytes.fromhex(VECTORS["tags"]["tag_key"])

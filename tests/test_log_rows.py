@@ -45,7 +45,7 @@ def test_a_scope_has_one_number(conn: sqlite3.Connection) -> None:
     first = ensure_scope(conn, b"t" * 16, "memory", 1)
 
     assert ensure_scope(conn, b"t" * 16, "memory", 1) == first
-    assert [tuple(scope) for scope in scopes(conn)] == [(first, b"t" * 16, "memory", 1)]
+    assert [tuple(scope) for scope in scopes(conn)] == [(first, b"t" * 16, "memory", 1, 0)]
 
 
 def test_one_instance_has_one_log_in_a_scope(conn: sqlite3.Connection) -> None:

@@ -20,6 +20,7 @@ from covey.storage.record_rows import (
     collections,
     ensure_collection,
     existing,
+    existing_in,
     get,
     insert_records,
     locate,
@@ -181,6 +182,32 @@ def test_the_more_private_of_two_records_is_seen_first(conn: Any) -> None:
     assert located == [f"{DEVICE}", f"{FAMILY}", f"{PUBLIC}"]
 
 
+def test_of_two_records_of_one_privacy_the_newest_bucket_is_seen_first(conn: Any) -> None:
+    """Devices with a window hold the new one; whoever holds both must mean the same as they."""
+    for bucket in (680, 0, 691):
+        put(conn, a_collection(conn, bucket=bucket), "a", f"{bucket}")
+    put(conn, a_collection(conn, privacy=FAMILY, bucket=700), "a", "family")
+
+    located = [row.value for row in locate(conn, "memory", "notes", "a")]
+
+    assert located == ["691", "680", "0", "family"]
+
+
+def test_records_are_found_in_many_collections_at_once(conn: Any) -> None:
+    """A write looks into every bucket of its database, and must not take a statement for each."""
+    numbers = [a_collection(conn, bucket=bucket) for bucket in range(150)]
+    for number in numbers[::7]:
+        put(conn, number, "a", str(number))
+        put(conn, number, "b", None)
+
+    found = existing_in(conn, numbers, ["a", "b", "c"])
+
+    assert sorted((row.coll_no, row.id) for row in found) == sorted(
+        (number, id) for number in numbers[::7] for id in "ab"
+    )
+    assert existing_in(conn, numbers[:1], ["a"])[0].value == str(numbers[0])
+
+
 def test_a_deleted_record_hides_no_live_one(conn: Any) -> None:
     """Deleting the private record must show the public one again, not nothing."""
     put(conn, a_collection(conn, privacy=DEVICE), "a", None)
@@ -198,23 +225,23 @@ def test_a_list_visits_every_live_record_once_in_order(conn: Any) -> None:
     chance = random.Random(3)
     expected = []
     for name in ("b", "a"):
-        for privacy in (PRIVATE, PUBLIC, DEVICE):
-            coll_no = a_collection(conn, name, privacy=privacy)
+        for privacy, bucket in ((PRIVATE, 0), (PUBLIC, 3), (DEVICE, 0), (PRIVATE, 2), (PRIVATE, 9)):
+            coll_no = a_collection(conn, name, privacy=privacy, bucket=bucket)
             for record_id in chance.sample([f"r{n:02d}" for n in range(30)], 20):
                 live = chance.random() < 0.8
                 put(conn, coll_no, record_id, "1" if live else None)
-                expected += [(name, record_id, privacy)] if live else []
+                expected += [(name, record_id, privacy, -bucket)] if live else []
     put(conn, a_collection(conn, "a", "elsewhere"), "r00")
 
     for limit in (1, 7, 1000):
         seen, after = [], None
         while page := list_records(conn, "memory", None, after, limit):
-            seen += [(row.collection, row.id, row.privacy) for row in page]
-            after = Position(page[-1].collection, page[-1].id, page[-1].privacy)
+            seen += [(row.collection, row.id, row.privacy, -row.bucket) for row in page]
+            after = Position(page[-1].collection, page[-1].id, page[-1].privacy, page[-1].bucket)
 
         assert seen == sorted(expected)
     only = list_records(conn, "memory", "b", None, 1000)
-    assert [(row.collection, row.id, row.privacy) for row in only] == [
+    assert [(row.collection, row.id, row.privacy, -row.bucket) for row in only] == [
         row for row in sorted(expected) if row[0] == "b"
     ]
 
@@ -484,6 +511,8 @@ QUERIES: list[Callable[[Any], object]] = [
     lambda conn: ensure_collection(conn, 1, "notes"),
     lambda conn: existing(conn, 1, ["a"]),
     lambda conn: existing(conn, 1, ["a", "b", "c"]),
+    lambda conn: existing_in(conn, [1, 2, 3], ["a"]),
+    lambda conn: existing_in(conn, [1, 2, 3], ["a", "b", "c"]),
     lambda conn: locate(conn, "memory", "notes", "a"),
     lambda conn: put(conn, 1, "new", "{}", "text"),
     lambda conn: insert_records(conn, [record(1, f"n{n}", "{}", "text") for n in range(70)]),
@@ -492,7 +521,7 @@ QUERIES: list[Callable[[Any], object]] = [
         conn, [RecordUpdate(n, "{}", 1, 1, 1, 0, None, None, "t") for n in range(1, 70)]
     ),
     lambda conn: list_records(conn, "memory", None, None, 10),
-    lambda conn: list_records(conn, "memory", "notes", Position("notes", "a", 0), 10),
+    lambda conn: list_records(conn, "memory", "notes", Position("notes", "a", 0, 0), 10),
     lambda conn: find(conn, "memory", "notes", {}, None, None, False, 10),
     lambda conn: find(conn, "memory", "notes", {"a": 1}, None, None, False, 10),
     lambda conn: find(conn, "memory", "notes", {"a": 1}, None, "b", True, 10),

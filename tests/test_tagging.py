@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from covey.node.birth import TagRefusedError
 from covey.node.ledger import PRIVACY_NAMES
+from covey.node.record_requests import Delete, PrivacyFixedError, Put
 from covey.node.service import Service
-from covey.node.writer import Delete, PrivacyFixedError, Put
 from covey.sync.errors import BadValueError
 from covey.sync.policy import Said
 from covey.sync.profile import COMPANION

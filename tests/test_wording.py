@@ -103,6 +103,12 @@ def test_a_kind_is_a_literal_where_it_is_told() -> None:
             " of memory, notes",
         ),
         (
+            "moved",
+            {"database": "memory", "from": "private", "to": "family"},
+            "A record in memory was moved from private to family; devices that had it may keep"
+            " copies",
+        ),
+        (
             "sync_cut",
             {"name": "Phone", "received": 0, "sent": 0, "why": ["connection_lost"]},
             "Sync with Phone was cut off: connection lost; no entries moved",

@@ -8,13 +8,8 @@ import pytest
 
 from covey.node import shelf
 from covey.node.mesh_view import NotEntitledError
-from covey.node.writer import (
-    CHANGES_PER_TRANSACTION_MAX,
-    ID_ALPHABET,
-    Delete,
-    PrivacyFixedError,
-    Put,
-)
+from covey.node.record_requests import Delete, PrivacyFixedError, Put
+from covey.node.writer import CHANGES_PER_TRANSACTION_MAX, ID_ALPHABET
 from covey.storage.errors import StoreFullError
 from covey.sync.errors import BadValueError
 from covey.sync.sharing import Sharing
@@ -154,7 +149,9 @@ async def test_privacy_is_fixed_while_a_record_lives_and_free_after() -> None:
         device = await world.founder("laptop")
         await device.collection().put({"x": 1}, id="r")
 
-        with pytest.raises(PrivacyFixedError, match=r"born private .* delete it"):
+        with pytest.raises(
+            PrivacyFixedError, match=r"born private .*`covey move memory facts r --privacy family`"
+        ):
             await device.collection().put({"x": 2}, id="r", privacy="family")
         await device.collection().delete("r")
         await device.collection().put({"x": 3}, id="r", privacy="family")

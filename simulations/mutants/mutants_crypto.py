@@ -6,9 +6,9 @@ CRYPTO_MUTANTS = (
     Mutant(
         "seal-forgets-associated-data",
         "covey.crypto.entry",
-        "    ct = encrypt(key, front[192:216], plain, front)\n",
+        "    ct = encrypt(bucket_key(key, bucket), front[192:216], plain, front)\n",
         "    ad = front if heading.scope == CONTROL_SCOPE else front[:216]\n"
-        "    ct = encrypt(key, front[192:216], plain, ad)\n",
+        "    ct = encrypt(bucket_key(key, bucket), front[192:216], plain, ad)\n",
         "The length of the ciphertext is left out of what data entries are bound to.",
     ),
     Mutant(

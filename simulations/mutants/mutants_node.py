@@ -98,8 +98,8 @@ NODE_MUTANTS = (
     Mutant(
         "born-too-private",
         "covey.node.writer",
-        "        born = next(d for d in drafts.values() if d.scope.privacy == level)\n",
-        "        born = next(d for d in drafts.values() if d.scope.privacy <= level)\n",
+        "        born = next((d for d in places if d.scope.privacy == level), None)\n",
+        "        born = next((d for d in places if d.scope.privacy <= level), None)\n",
         "A new record goes into the most private scope that there is.",
     ),
     # Receiving.

@@ -1,0 +1,88 @@
+"""Record requests: what an application asks of the writer, and how names and levels are spelled.
+
+Values only; `writer.py` carries them out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import CoveyError
+from ..sync.errors import BadValueError
+
+DATABASE_NAME_BYTES_MAX = 64
+
+
+class PrivacyFixedError(CoveyError):
+    """A put names another privacy level than the record was born with. Nothing was written.
+
+    A put never moves a record, because copies under the old level's keys may remain where they are:
+    that is for a person to decide (`Move`).
+    """
+
+    exit_code = 3
+
+
+class MoveRefusedError(CoveyError):
+    """A record cannot be moved: there is another one of that id at the level. Nothing changed."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    collection: str
+    id: str | None
+    value: Mapping[str, Any]
+    privacy: str | None
+    replace: bool
+    rewrite: tuple[str, ...] = ()
+    """Fields to be written even if they are so already, which settles a conflict."""
+    is_late: bool = False
+    """It was written long ago, and carried over: what our instance has written since stands."""
+    tags: tuple[str, ...] = ()
+    """To be added to those that the record has."""
+    widest: int | None = None
+    """The widest level that the rules of its tags allow; None if they have none. The writer's."""
+    bucket: int | None = None
+    """The time bucket to be born into; None for that of now, or for none, as the database says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    collection: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Delete a record at its privacy level and write it anew at another, in one transaction."""
+
+    collection: str
+    id: str
+    privacy: str
+
+
+Request = Put | Delete | Move
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one write. `version` names the record's state: equal states, equal names."""
+
+    id: str
+    version: str
+    changed: bool
+    was: str | None = None
+    """The privacy level at which a `Move` found the record; None if there is none."""
+
+
+def check_name(what: str, text: str, bytes_max: int) -> None:
+    """Names and ids: 1 to `bytes_max` bytes of UTF-8 that print. Raises BadValueError."""
+    if not isinstance(text, str):
+        raise BadValueError(f"{what}: a text is needed, not {type(text).__name__}")
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if not 1 <= size <= bytes_max:
+        raise BadValueError(f"{what}: {size} bytes, 1 to {bytes_max} allowed")
+    if not text.isprintable():
+        raise BadValueError(f"{what}: contains a character that cannot be printed")
