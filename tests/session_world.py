@@ -11,10 +11,12 @@ seed. While it runs it watches what no honest run may show, and fails at the fir
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import pairwise
 from random import Random
+from types import MappingProxyType
 from typing import assert_never
 
 from covey.sync.batch import Run, Segment, encode_batch
@@ -238,7 +240,14 @@ class World:
         self.decided: dict[tuple[bytes, int], Sharing] = {}
         """(instance, seq) of an operation to what is shared by it."""
 
-    def connect(self, one: str, other: str, sharing: Sharing = ALL) -> None:
+    def connect(
+        self,
+        one: str,
+        other: str,
+        sharing: Sharing = ALL,
+        floors: Mapping[str, tuple[tuple[bytes, int], ...]] = MappingProxyType({}),
+    ) -> None:
+        """`floors`: of a node, the oldest time bucket that it takes of a database."""
         a, b = self.nodes[one], self.nodes[other]
         if (a.id, b.id) in self.channels:
             return
@@ -247,8 +256,10 @@ class World:
             node.sessions[peer.id] = SessionState(receiving=Receiving(credit=self.credit))
             node.to_do[peer.id] = deque()
             node.ends.pop(peer.id, None)
-        for node, peer in ((a, b), (b, a)):
-            self.happen(node, peer.id, Opened(peer.id, sharing, {"battery": 50}))
+        for name, node, peer in ((one, a, b), (other, b, a)):
+            told = {"battery": 50, "floors": floors[name]} if floors.get(name) else {"battery": 50}
+            known = sharing.with_floors(floors.get(name, ()))
+            self.happen(node, peer.id, Opened(peer.id, known, told))
 
     def disconnect(self, one: str, other: str) -> None:
         """The channel breaks: what is on the way is lost, and so is work that was not done."""
