@@ -11,6 +11,7 @@ from typing import Any
 
 from ..node.ledger import PRIVACY_NAMES
 from ..node.pairing_frames import DEVICE_TYPES, LEVELS
+from ..sync.policy import WINDOW_DAYS_MAX
 from ..sync.registry import ROLES
 from .doings import DOINGS, FAULTS
 from .doings.fault import PHASES
@@ -105,6 +106,10 @@ def _is_time(value: Any, _: frozenset[str]) -> bool:
     return isinstance(value, int) and 0 <= value <= END_MS_MAX
 
 
+def _is_days(value: Any, _: frozenset[str]) -> bool:
+    return isinstance(value, int) and 0 <= value <= WINDOW_DAYS_MAX
+
+
 def _is_place(value: Any, _: frozenset[str]) -> bool:
     return value is None or isinstance(value, str)
 
@@ -167,6 +172,9 @@ NEEDS: Mapping[str, Mapping[str, Test]] = {
     "adopt": _ABOUT,
     "rotate-keys": _DEVICE,
     "leave": _DEVICE,
+    "window": {**_ABOUT, "database": _is_text, "days": _is_days},
+    "jot": {**_RECORD, "id": _is_text, "text": _is_text},
+    "relabel": {**_RECORD, "id": _is_text, "privacy": _among(PRIVACY_NAMES)},
     "newcomer": {**_DEVICE, "kind": _among(DEVICE_TYPES)},
     "pair": {**_DEVICE, "newcomers": _are_devices, "level": _among(LEVELS)},
     "cut": _PAIR,

@@ -10,6 +10,7 @@ from typing import Any
 
 from .decisions import decisions
 from .doings import FAULTS, Stage
+from .months import months, sometimes_months
 from .pairings import THEFTS, WHOLE
 from .plan import Step
 from .planning import FIELDS, IDS, Scenario
@@ -272,12 +273,22 @@ SCENARIOS: dict[str, Scenario] = {
             extra=decisions,
         ),
         Scenario(
+            "months",
+            "Months go by, and some devices take only what is new of a database.",
+            nodes=4,
+            hours=0.05,
+            operations=20,
+            faults=(*_BETWEEN_PEOPLE, "put-back", "clone", "clock-drift"),
+            extra=months,
+        ),
+        Scenario(
             "mixed",
             "Five devices and every kind of fault.",
             nodes=5,
             hours=0.05,
             operations=60,
             faults=_ALL,
+            extra=sometimes_months,
         ),
     )
 }

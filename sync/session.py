@@ -38,6 +38,7 @@ from .messages import (
     decode,
 )
 from .session_comparing import (
+    finish_round,
     on_digests,
     on_greeting,
     on_quiet_timer,
@@ -294,7 +295,12 @@ def _on_scopes_changed(turn: Turn, sharing: Sharing) -> None:
             return
         # What changed the sharing may be an operation that they do not have yet.
         settle_control(turn)
-        _compare_anew(turn)
+        if turn.phase is Phase.COMPARING and sharing == before:
+            # To begin again in the middle of a round makes them begin again, and so on: the roots
+            # are compared when this one is over.
+            finish_round(turn)
+        else:
+            _compare_anew(turn)
 
 
 def _compare_anew(turn: Turn) -> None:

@@ -92,7 +92,8 @@ def open_round(turn: Turn) -> None:
         return
     if turn.phase is not Phase.COMPARING:
         turn.enter(Cause.ROOTS_DIFFER)
-    turn.comparison = Comparison(comparison.rounds_left - 1, is_open=True)
+    scopes = frozenset(turn.ours.scopes(turn.sharing))
+    turn.comparison = Comparison(comparison.rounds_left - 1, is_open=True, scopes=scopes)
     complete = turn.knowledge.complete & {CONTROL_SCOPE}
     turn.knowledge = turn.knowledge._replace(complete=complete)
     turn.say(Digests(0, b"", turn.ours.database_rows(turn.sharing)))
@@ -163,7 +164,8 @@ def prove(turn: Turn) -> None:
 
 def finish_round(turn: Turn) -> None:
     """Stream once every vector is known."""
-    if turn.phase is Phase.COMPARING and _all_known(turn):
+    left = turn.comparison.scopes - turn.knowledge.complete
+    if turn.phase is Phase.COMPARING and not any(turn.is_shared(scope) for scope in left):
         turn.comparison = turn.comparison._replace(is_open=False)
         turn.enter(Cause.VECTORS_KNOWN)
         turn.unsettle()
@@ -240,6 +242,9 @@ def _compare_databases(turn: Turn, message: Digests) -> None:
             equal += scopes
         elif theirs is None:
             absent += scopes
+            if turn.ours.has_buckets(database):
+                # They find out what a bucket is of by its database, which no vector names.
+                _send_scope_digests(turn, database)
         else:
             _send_scope_digests(turn, database)
     turn.ignore(len(rows))

@@ -102,6 +102,8 @@ class Comparison(NamedTuple):
 
     rounds_left: int = ROUNDS_PER_CHANGE_MAX
     is_open: bool = False
+    scopes: frozenset[bytes] = frozenset()
+    """What was shared when it began. A scope that becomes known later is for the next round."""
     heard: bool = False
     """Their level-0 digests of this round have come."""
     nodes: frozenset[bytes] = frozenset()

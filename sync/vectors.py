@@ -161,6 +161,10 @@ class Holdings:
         """The scopes of one database as `scopes` lists them; none if it is unknown."""
         return tuple(sorted(self._shared(self._databases.get(database, ()), sharing)))
 
+    def has_buckets(self, database: bytes) -> bool:
+        """Whether a known database has a time bucket here."""
+        return any(self._scopes[scope].bucket for scope in self._databases[database])
+
     def databases(self, sharing: Sharing) -> tuple[bytes, ...]:
         """The database tags that have a scope in `scopes(sharing)`, ascending."""
         return tuple(sorted({self._scopes[s].database for s in self.scopes(sharing)}))

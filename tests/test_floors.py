@@ -135,6 +135,38 @@ def test_floors_of_another_form_are_no_greeting(floors: Any) -> None:
         decode(frame[:1] + pack(content))
 
 
+def test_a_database_that_they_lack_is_named_before_the_vectors_of_its_months() -> None:
+    """A vector names a scope by its tag alone, and they look for that in months around theirs only.
+
+    Found by the simulator: clocks were months apart, and the first entry of a database never came.
+    """
+    machine = Machine()
+    month = b"old month......."
+    machine.ours.add_scope(month, DATABASE, 1, 9)
+    machine.hold(month, LOGS[0], 1)
+    machine.meet(root=b"another".ljust(32))
+    heard = said(machine.hear(Digests(0, b"", ())))
+
+    assert [type(message) for message in heard] == [Digests, VectorMessage]
+    assert heard[0] == Digests(1, DATABASE, machine.ours.scope_rows(DATABASE, ALL))
+
+
+def test_a_scope_that_becomes_known_in_a_round_does_not_begin_it_again() -> None:
+    """Each side would begin again because the other did, until neither has a round left."""
+    machine = Machine()
+    machine.meet(root=b"another".ljust(32))
+    assert machine.state.comparison.is_open
+    machine.ours.add_scope(b"new bucket......", DATABASE, 1, 9)
+    effects = machine.happen(SharedScopesChanged(machine.state.sharing))
+
+    assert said(effects) == []
+    assert machine.state.comparison.is_open
+    machine.hear(Digests(0, b"", ()))
+    # Nor is it waited for: who compares does not know of it. The roots will tell.
+    assert machine.state.phase is Phase.STREAMING
+    assert machine.state.telling.unsettled
+
+
 def test_a_scope_that_becomes_known_while_entries_are_to_come_proves_nothing() -> None:
     """What they told last is older than what they have announced since."""
     machine = Machine()

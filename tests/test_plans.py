@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from covey.simulations.doings import DOINGS, FAULTS
 from covey.simulations.hostile.registry import MISBEHAVIOURS
+from covey.simulations.months import MONTH_MS
 from covey.simulations.plan import Plan, PlanError, Step, read_plan
 from covey.simulations.plan_checks import NEEDS, check_plan, load_checked
 from covey.simulations.planning import Scenario, plan_of
@@ -22,7 +23,7 @@ from covey.simulations.scenarios import DAY_MS, DEFAULT_SCENARIO, SCENARIOS
 
 NAMES = (
     *("two-devices", "family", "commuter", "flaky-wifi", "long-offline", "hostile-peer"),
-    *("restore", "disk", "clocks", "crowd", "pairing", "trust", "mixed"),
+    *("restore", "disk", "clocks", "crowd", "pairing", "trust", "months", "mixed"),
 )
 USERS_DO = {"put", "put-together", "delete", "read", "rename", "sync"}
 SEEDS = range(20)
@@ -219,6 +220,25 @@ def test_long_offline_is_away_for_weeks_and_both_sides_write(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_in_months_somebody_takes_only_what_is_new_and_clocks_go_on_by_months(seed: int) -> None:
+    """Without a window there are no buckets, and with one month there is nothing old."""
+    plan = plan_of(SCENARIOS["months"], seed)
+    windows = [step.args["days"] for step in plan.steps if step.do == "window"]
+    clocks = {step.args["error_ms"] // MONTH_MS for step in plan.steps if step.do == "set-wall"}
+
+    assert any(windows) and len(clocks) > 1
+    assert sum(step.do == "jot" for step in plan.steps) > 5
+
+
+def test_some_plans_of_mixed_have_months_and_most_have_not() -> None:
+    """Every kind of fault meets a window; the other plans are as they were."""
+    plans = every_plan(SCENARIOS["mixed"])
+    with_months = [plan for plan in plans if any(step.do == "window" for step in plan.steps)]
+
+    assert 0 < len(with_months) < len(plans) / 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_family_has_members_who_may_not_read_everything(seed: int) -> None:
     """Levels are what this scenario is about; chance must not leave them out."""
     levels = [part.level for part in plan_of(SCENARIOS["family"], seed).cast]
@@ -376,6 +396,7 @@ def test_a_step_without_what_it_needs_is_refused_by_name(do: str) -> None:
         },
         **{"error_ms": 5, "ppm": 5, "image": "one", "versions": [1], "name": "desk"},
         **{"kind": "phone", "newcomers": ["phone"], "level": "guest", "role": "admin"},
+        **{"days": 30, "text": "x", "privacy": "family"},
     }
     args = {key: samples[key] for key in NEEDS[do]}
     if do == "attack":

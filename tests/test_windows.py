@@ -114,6 +114,21 @@ async def test_a_clock_far_ahead_makes_no_record_that_nobody_takes(tmp_path: Pat
         assert found is not None and found.bucket == bucket_at(fast.wall_ms())
 
 
+async def test_the_first_record_of_a_database_may_be_of_any_month(tmp_path: Path) -> None:
+    """Then there is nothing of the database to compare, but a tag that nobody near explains."""
+    clock, slow = ShiftedClock(), ShiftedClock()
+    slow.wall_ahead_ms -= 40 * MONTH_MS
+    async with nodes(tmp_path) as opened:
+        laptop = await (await opened.make("laptop", clock=clock)).online()
+        phone = await (await opened.make("phone", clock=slow)).online()
+        await admit(laptop, phone)
+        await laptop.engine.trust.set_policy(laptop.keys.sig_pk, "memory", WINDOW)
+        await meet(laptop, phone)
+        await laptop.facts.put({"n": 1}, id="first")
+        await arrives(phone, "first", {"n": 1})
+        await settled(laptop, phone)
+
+
 async def test_a_window_that_is_set_or_taken_back_counts_on_open_links(tmp_path: Path) -> None:
     """Nobody restarts a phone to widen its window."""
     clock = ShiftedClock()

@@ -11,6 +11,8 @@ removals: each side holds the other for removed, and does not listen. So there c
 
 from collections.abc import Sequence
 
+from ...node.buckets import Floors
+from ...sync.sharing import Sharing
 from ..sim_device import SimDevice
 
 
@@ -38,6 +40,18 @@ def circles(devices: Sequence[SimDevice]) -> list[list[SimDevice]]:
 def circle_of(device: SimDevice, devices: Sequence[SimDevice]) -> list[SimDevice]:
     """The circle of one of these devices."""
     return next(circle for circle in circles(devices) if device in circle)
+
+
+def shared_between(one: SimDevice, other: SimDevice) -> Sharing:
+    """What two devices have in common: as they told each other on their link, if they have one."""
+    sharing = one.engine.mesh.sharing_with(other.engine.keys.sig_pk)
+    return sharing.with_floors((*floors_towards(one, other), *floors_towards(other, one)))
+
+
+def floors_towards(one: SimDevice, other: SimDevice) -> Floors:
+    """The oldest time buckets that a device takes of another: by the clock that it had then."""
+    links = one.engine.switchboard.links_to(other.engine.keys.sig_pk)
+    return links[-1].floors if links else one.engine.mesh.buckets.floors()
 
 
 def is_alone(device: SimDevice, devices: Sequence[SimDevice]) -> bool:

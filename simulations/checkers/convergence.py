@@ -11,7 +11,7 @@ from ...sync.sharing import NOTHING, Sharing
 from ..run import Run
 from ..sim_device import SimDevice
 from ..sim_network import DEAD_MS
-from .belonging import are_together, circles, is_alone
+from .belonging import are_together, circles, is_alone, shared_between
 from .checker import Checker
 
 SETTLE_MS_MAX = 900_000
@@ -93,20 +93,28 @@ class ConvergenceChecker(Checker):
         for circle in circles(devices):
             for level in range(1, len(PRIVACY_NAMES)):
                 readers = [d for d in circle if may_read(d, level)]
-                views = {d.name: _of_level(found[d.name], level) for d in readers}
                 for device in readers[1:]:
-                    first = readers[0].name
-                    if views[device.name] != views[first]:
-                        self.violate("I1", device.name, _difference(views, device.name, first))
+                    both = [readers[0], device]
+                    views = {d.name: _shared(d, found[d.name], level, both) for d in both}
+                    if views[device.name] != views[readers[0].name]:
+                        told = _difference(views, device.name, readers[0].name)
+                        self.violate("I1", device.name, told)
 
 
-async def records(device: SimDevice) -> dict[Any, tuple[int, Any]]:
-    """Everything an application could read: (database, collection, id) -> (privacy, fields).
+RecordKey = tuple[Any, ...]
+"""Database, collection, id, privacy, time bucket: two devices may have made one id twice."""
+
+
+async def records(device: SimDevice) -> dict[RecordKey, tuple[int, Any]]:
+    """Everything an application could read: where it is -> (privacy, fields).
 
     Conflicts as well, those that were resolved included: by their record, field and id.
     """
-    read: dict[Any, tuple[int, Any]] = {
-        (database, found.collection, found.id, found.privacy): (found.privacy, found.value)
+    read: dict[RecordKey, tuple[int, Any]] = {
+        (database, found.collection, found.id, found.privacy, found.bucket): (
+            found.privacy,
+            found.value,
+        )
         async for database, found in device.engine.reader.export(None)
     }
     for found in await device.engine.inbox.page(tuple(ConflictState), limit=PAGE_MAX):
@@ -116,8 +124,16 @@ async def records(device: SimDevice) -> dict[Any, tuple[int, Any]]:
     return read
 
 
-def _of_level(found: dict[Any, tuple[int, Any]], level: int) -> dict[Any, Any]:
-    return {name: value for name, (privacy, value) in found.items() if privacy == level}
+def _shared(
+    device: SimDevice, found: dict[RecordKey, tuple[int, Any]], level: int, both: list[SimDevice]
+) -> dict[RecordKey, Any]:
+    """The records of a level that are in no bucket which one of two devices does not take."""
+    sharing, mesh = shared_between(*both), device.engine.mesh
+    return {
+        key: value
+        for key, (privacy, value) in found.items()
+        if privacy == level and not 0 < key[4] < sharing.terms_of(mesh.database_tag(key[0])).floor
+    }
 
 
 def _difference(views: dict[str, dict[Any, Any]], one: str, other: str) -> str:
@@ -190,7 +206,7 @@ def _unlike(devices: Sequence[SimDevice]) -> str:
             same = one.engine.keys.sig_pk == other.engine.keys.sig_pk
             if same or not are_together(one, other):
                 continue
-            shared = one.engine.mesh.sharing_with(other.engine.keys.sig_pk)
+            shared = shared_between(one, other)
             if digests(one, shared) != digests(other, shared):
                 return f"{one.name} and {other.name} hold different entries"
     return ""

@@ -6,7 +6,7 @@ from ...node.ingest import BatchRefusedError
 from ...node.outgoing import whole_log
 from ...sync.messages import decode_batch
 from ..sim_device import SimDevice
-from .belonging import circles
+from .belonging import circles, shared_between
 from .checker import Checker
 from .convergence import digests, records
 
@@ -31,7 +31,7 @@ class IdempotenceChecker(Checker):
         await self._again(source, target)
 
     async def _again(self, source: SimDevice, target: SimDevice) -> None:
-        shared = source.engine.mesh.sharing_with(target.engine.keys.sig_pk)
+        shared = shared_between(source, target)
         before, held = await records(target), digests(target, shared)
         for scope in source.engine.ledger.holdings.scopes(shared):
             heads = source.engine.ledger.holdings.heads(scope)

@@ -5,6 +5,7 @@ from typing import ClassVar
 from ...sync.sharing import NOTHING, Sharing
 from ..run import Run
 from ..sim_device import SimDevice
+from .belonging import shared_between
 from .checker import Checker
 
 TURNS = 3
@@ -24,8 +25,8 @@ class TruthChecker(Checker):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._held: dict[bytes, dict[tuple[bytes, bytes], None]] = {}
-        self._last: dict[str, tuple[bytes, bytes]] = {}
-        """By device: what it held when it was looked at last."""
+        self._last: dict[str, tuple[object, ...]] = {}
+        """By device: what it held when it was looked at last, and what it shared in months."""
 
     def at_start(self, device: SimDevice) -> None:
         loop, starts = self.run.world.loop, device.starts
@@ -61,15 +62,30 @@ class TruthChecker(Checker):
         engine = device.engine
         holdings = engine.ledger.holdings
         control, root = holdings.control_digest(), holdings.root(_ALL)
-        if self._last.get(device.name) == (control, root):
+        by_months = self._by_months(device)
+        if self._last.get(device.name) == (control, root, *by_months):
             return  # What is shared with fewer is a part of it, and has not changed either.
-        self._last[device.name] = control, root
+        self._last[device.name] = (control, root, *by_months)
         held = self._held.setdefault(engine.keys.sig_pk, {})
         by_policy = [
             engine.mesh.sharing_with(peer.sig_pk) for peer in engine.mesh.registry.active()
         ]
-        for sharing in dict.fromkeys((*_SHARINGS, *by_policy)):
+        for sharing in dict.fromkeys((*_SHARINGS, *by_policy, *by_months)):
             held[control, holdings.root(sharing)] = None
+
+    def _by_months(self, device: SimDevice) -> list[Sharing]:
+        """What it shares, or would share now, where a policy leaves old months out."""
+        engine = device.engine
+        if not engine.mesh.registry.settings:
+            return []
+        known = engine.mesh.registry.devices
+        others = [
+            other
+            for other in self.run.world.running()
+            if other is not device and other.engine.keys.sig_pk in known
+        ]
+        linked = [link.state.sharing for link in engine.switchboard.links.values()]
+        return [*linked, *(shared_between(device, other) for other in others)]
 
     def _judge(self, device: SimDevice) -> None:
         for link in device.engine.switchboard.links.values():

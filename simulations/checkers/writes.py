@@ -80,7 +80,7 @@ class WriteChecker(Checker):
                 continue
             if level == 0 and any(write.device != device.name for write in writes):
                 continue
-            present = found.get((*name, level))
+            present = found.get((*name, level, 0))
             value = None if present is None else present[1]
             counting = writes_that_count(self.run, device, circle, writes)
             for problem in wrong_values(name, counting, value):

@@ -15,10 +15,12 @@ from .peer_doings import PEER_DOINGS, PEER_FAULTS
 from .process_doings import PROCESS_DOINGS, PROCESS_FAULTS
 from .trust_doings import TRUST_DOINGS
 from .user_doings import USER_DOINGS
+from .window_doings import WINDOW_DOINGS
 
 DOINGS: dict[str, Doing] = {
     **USER_DOINGS,
     **TRUST_DOINGS,
+    **WINDOW_DOINGS,
     **PAIRING_DOINGS,
     **NETWORK_DOINGS,
     **DISK_DOINGS,

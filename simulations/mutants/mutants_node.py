@@ -102,6 +102,14 @@ NODE_MUTANTS = (
         "        born = next((d for d in places if d.scope.privacy <= level), None)\n",
         "A new record goes into the most private scope that there is.",
     ),
+    Mutant(
+        "month-not-looked-for",
+        "covey.node.buckets",
+        "    return (message.node, tags) if tags else None\n",
+        "    return None\n",
+        "A bucket that is not near our own month is never found out by its tag.",
+        scenario="months",
+    ),
     # Receiving.
     Mutant(
         "last-entry-dropped",

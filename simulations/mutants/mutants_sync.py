@@ -19,6 +19,14 @@ SYNC_MUTANTS = (
         "Only the first scope of a database is in its digest.",
     ),
     Mutant(
+        "floors-of-the-other-not-taken-up",
+        "covey.sync.session_comparing",
+        "        turn.sharing = turn.sharing.with_floors(turn.floors)\n",
+        "",
+        "A device does not leave out the months that the other one does not take.",
+        scenario="months",
+    ),
+    Mutant(
         "control-left-out-of-digests",
         "covey.sync.vectors",
         "        return self.scope_digest(CONTROL_SCOPE)\n",
