@@ -25,6 +25,7 @@ Scalar = None | bool | int | float | str
 _PLAIN_FIELD = re.compile(r"[^\"\\\x00-\x1f\x7f]+")
 _HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 _INTEGER_MAX = 2**63 - 1
+ROWS_PER_STEP_MIN = 8
 
 
 class Found(NamedTuple):
@@ -107,7 +108,8 @@ def list_records(
         if after is not None and name < after.collection:
             continue
         start = after if after is not None and name == after.collection else None
-        runs = [_run(conn, part, start, limit - len(page)) for part in parts[name]]
+        of_name = parts[name]
+        runs = [_run(conn, part, start, limit - len(page), len(of_name)) for part in of_name]
         page += islice(merge(*runs, key=_in_order), limit - len(page))
         if len(page) >= limit:
             break
@@ -222,22 +224,32 @@ def _parts(conn: Conn, database: str, collection: str | None) -> list[_Part]:
     return [_Part(*row) for row in rows.fetchall()]
 
 
-def _run(conn: Conn, part: _Part, after: Position | None, limit: int) -> Iterator[Found]:
-    """Live records of one part in order of id, after a position in its collection.
+def _run(
+    conn: Conn, part: _Part, after: Position | None, limit: int, parts: int
+) -> Iterator[Found]:
+    """Live records of one part in order of id, after a position in its collection, at most `limit`.
 
-    Read as far as somebody goes on: of many parts (time buckets) each gives a few to a page.
+    Of many parts (time buckets) each gives a few to a page, so a part is read in steps. Not row by
+    row: cursors that are open at the same time cannot share a prepared statement.
     """
+    step = limit if parts == 1 else min(max(2 * limit // parts, ROWS_PER_STEP_MIN), limit)
     # A twin of the last record, in a scope that comes later, has the same id and comes after it.
     beyond = ">=" if after is not None and part.place > (after.privacy, -after.bucket) else ">"
-    rows = conn.execute(
-        f"SELECT {_COLUMNS} FROM records r WHERE r.coll_no = ? AND r.value IS NOT NULL"
-        + (f" AND r.id {beyond} ?" if after is not None else "")
-        + " ORDER BY r.id LIMIT ?",
-        [part.coll_no, *(() if after is None else (after.id,)), limit],
-    )
-    parts = {part.coll_no: part}
-    for row in rows:
-        yield _found(row, parts)
+    id = None if after is None else after.id
+    by_number = {part.coll_no: part}
+    while limit > 0:
+        size = min(step, limit)
+        rows = conn.execute(
+            f"SELECT {_COLUMNS} FROM records r WHERE r.coll_no = ? AND r.value IS NOT NULL"
+            + (f" AND r.id {beyond} ?" if id is not None else "")
+            + " ORDER BY r.id LIMIT ?",
+            [part.coll_no, *(() if id is None else (id,)), size],
+        ).fetchall()
+        for row in rows:
+            yield _found(row, by_number)
+        if len(rows) < size:
+            return
+        id, beyond, limit = rows[-1][2], ">", limit - size
 
 
 def _in_order(found: Found) -> tuple[str, int, int]:
