@@ -14,6 +14,7 @@ Spec: docs/protocol.md, section 12.
 """
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from ..storage.errors import StorageError
 from ..storage.instance_rule import renew_instance, take_branch_out
 from ..storage.record_rows import wipe_projection
 from ..storage.store import Conn
-from ..sync.policy import WINDOW_DAYS_MAX, Policy
+from ..sync.policy import WINDOW_DAYS_MAX, Policy, floor_at
 from ..sync.session_standing import Condition, scope_standing
 from .ledger import Log, Scope
 from .mesh import INSTANCE_BYTES
@@ -91,10 +92,15 @@ class Narrowing:
             for link in self._engine.switchboard.links.values()
         )
 
-    def _scopes(self, database: str) -> list[Scope]:
-        """The scopes of a database that ever leave a device."""
-        scopes = self._engine.ledger.scopes()
-        return [s for s in scopes if s.database == database and s.privacy != DEVICE_PRIVACY]
+    def _scopes(self, database: str, floor: int = 0) -> list[Scope]:
+        """The scopes of a database that ever leave a device; with `floor` the buckets below it."""
+        return [
+            scope
+            for scope in self._engine.ledger.scopes()
+            if scope.database == database
+            and scope.privacy != DEVICE_PRIVACY
+            and (not floor or 0 < scope.bucket < floor)
+        ]
 
     async def _look(self) -> None:
         engine = self._engine
@@ -120,26 +126,26 @@ class Narrowing:
         told = {"database": database, "takes": in_words(days_taken(policy))}
         if policy.narrowed != "remove":
             self._engine.tell("narrowed", {**told, "copy": "kept"})
-        elif not is_proved and self._has_own(database):
+            return
+        # Of a window only what is older goes; what is in no bucket has no age to go by.
+        scopes = self._scopes(database, floor_at(policy, self._engine.clock.wall_ms()))
+        us = self._engine.keys.sig_pk
+        if not is_proved and any(log.author == us for log in self._logs(scopes)):
             self._engine.tell("narrowed", {**told, "copy": "not proved elsewhere"})
         else:
-            await self._remove(database)
+            await self._remove(scopes)
             self._engine.tell("narrowed", {**told, "copy": "removed"})
 
-    def _has_own(self, database: str) -> bool:
-        us = self._engine.keys.sig_pk
-        return any(log.author == us for log in self._logs(database))
-
-    def _logs(self, database: str) -> list[Log]:
-        scopes = {scope.number for scope in self._scopes(database)}
+    def _logs(self, of: Sequence[Scope]) -> list[Log]:
+        scopes = {scope.number for scope in of}
         logs = self._engine.ledger.logs()
         return [log for log in logs if log.scope.number in scopes and log.head_seq]
 
-    async def _remove(self, database: str) -> None:
-        """Take the logs and records of a database out of this store."""
+    async def _remove(self, scopes: Sequence[Scope]) -> None:
+        """Take the logs and records of scopes out of this store."""
         engine = self._engine
         fresh = engine.entropy.draw(INSTANCE_BYTES)
-        scopes, logs = self._scopes(database), self._logs(database)
+        logs = self._logs(scopes)
 
         def change(conn: Conn) -> bytes:
             instance = engine.instance

@@ -40,6 +40,7 @@ class Found(NamedTuple):
     collection: str
     id: str
     privacy: int
+    bucket: int
     conflict_id: bytes
     state: int
     hlc: int
@@ -49,7 +50,7 @@ class Found(NamedTuple):
 
 
 _FOUND = (
-    "SELECT s.scope_no, s.database, c.name, r.id, s.privacy,"
+    "SELECT s.scope_no, s.database, c.name, r.id, s.privacy, s.bucket,"
     " f.conflict_id, f.state, f.hlc, f.field, f.rule, f.body FROM conflicts f"
     " CROSS JOIN records r ON r.record_no = f.record_no"
     " CROSS JOIN collections c ON c.coll_no = r.coll_no"

@@ -547,7 +547,9 @@ def test_two_links_that_were_both_closed_as_one_too_many_are_told(
 
     monkeypatch.setattr(switchboard, "newcomer_stays", keep_ours)
 
-    violations = outcome_of(monkeypatch)
+    # Whether two devices dial each other at once is a matter of the seed.
+    plans = (replace(PLAN, seed=seed) for seed in range(1, 40))
+    violations = next(filter(None, (outcome_of(monkeypatch, plan=plan) for plan in plans)), [])
 
     assert {(v.claim, v.message) for v in violations} == {
         ("I19", "of two links to one store both were closed")

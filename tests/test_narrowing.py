@@ -5,8 +5,9 @@ from typing import Any
 
 from covey.node.happenings import NodeEvent
 
-from .loopback import Device, Nodes, in_sync, meet, next_event, nodes
+from .loopback import Device, Nodes, ShiftedClock, in_sync, meet, next_event, nodes, until
 from .test_sharing import held, meet_under_terms, put, say, settled
+from .test_windows import ids, meet_and_settle, windowed
 
 
 async def narrowed(device: Device) -> dict[str, Any]:
@@ -121,3 +122,22 @@ async def test_wider_or_other_wishes_say_nothing(tmp_path: Path) -> None:
 
         assert (first["database"], first["takes"]) == ("memory", "the last 30 days")
         assert (second["database"], second["takes"]) == ("notes", "what is asked for")
+
+
+async def test_of_a_window_that_narrows_only_what_is_older_goes(tmp_path: Path) -> None:
+    """Half a year was too much for the phone; this month stays, and what has no age."""
+    clock = ShiftedClock()
+    async with nodes(tmp_path) as opened:
+        laptop, phone = await windowed(opened, clock)
+        laptop_says = laptop.engine.trust.set_policy
+        await laptop_says(phone.keys.sig_pk, "memory", {"window_days": 300})
+        await until(lambda: len(phone.engine.switchboard.links) == 1)
+        await meet_and_settle(laptop, phone)
+        everything = {"before", "month 0", "month 1", "month 2", "month 3"}
+        assert await ids(phone) == everything
+        await laptop_says(phone.keys.sig_pk, "memory", {"window_days": 30, "narrowed": "remove"})
+
+        told = await phone.event("narrowed", database="memory", copy="removed")
+        assert told["takes"] == "the last 30 days"
+        assert await ids(phone) == {"before", "month 2", "month 3"}
+        assert await ids(laptop) == everything

@@ -118,7 +118,7 @@ async def records(device: SimDevice) -> dict[RecordKey, tuple[int, Any]]:
         async for database, found in device.engine.reader.export(None)
     }
     for found in await device.engine.inbox.page(tuple(ConflictState), limit=PAGE_MAX):
-        name = (found.database, found.collection, found.id, found.privacy)
+        name = (found.database, found.collection, found.id, found.privacy, found.bucket)
         dispute = (found.state, found.hlc, found.rule, found.body)
         read[(*name, found.field, found.conflict_id)] = (found.privacy, dispute)
     return read
