@@ -45,3 +45,12 @@ TIMESTAMP_MS_MAX = 253_370_764_799_999
 
 # Hybrid logical clock: how far a remote stamp may drag ours ahead of the wall clock.
 HLC_AHEAD_MS_MAX = 300_000
+
+# Blobs (section 13). 4 GiB are 16,384 chunks, whose ids take half a MiB of one record.
+BLOB_CHUNK_BYTES = 262_144
+BLOB_BYTES_MAX = 4_294_967_296
+BLOB_TYPE_BYTES_MAX = 127
+BLOB_NAME_BYTES_MAX = 255
+VARIANTS_MAX = 8
+VARIANT_NAME_BYTES_MAX = 32
+VARIANT_BYTES_MAX = 16_777_216

@@ -9,7 +9,9 @@ holds, where `Vector` and `BlobRef` are maps with one `$` key (`to_plain` checks
 `from_plain` never fails); and tagged JSON (`to_json`, `from_json`,
 `value_text`), where what JSON cannot say is a map with one `$` key: `$bytes` base64, `$time`
 ISO 8601 in UTC, `$text`, `$counter` and `$increment` numbers, `$vector` base64 of float32
-little-endian (or, when read, a list of numbers), `$blob` `{id (hex), size, type}`.
+little-endian (or, when read, a list of numbers), `$blob` `{id (hex), size, type, name, variants}`.
+The key of a blob stands in its manifest alone, which has no JSON form: what a person writes only
+names a blob, and the node that knows it puts the manifest in (`covey.node.blob_refs`).
 
 An application's own field names do not start with `$`. Spec: docs/protocol.md, section 3,
 "Values". Sizes are in bytes of UTF-8, times in milliseconds since 1970.
@@ -18,14 +20,14 @@ An application's own field names do not start with `$`. Spec: docs/protocol.md, 
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from struct import error as struct_error
 from struct import pack, unpack
 from typing import Any
 
-from .errors import BadValueError
+from .errors import BadValueError, DecodeError
 from .limits import (
     INTEGER_MAX,
     NAME_BYTES_MAX,
@@ -34,6 +36,7 @@ from .limits import (
     TIMESTAMP_MS_MAX,
     TIMESTAMP_MS_MIN,
 )
+from .manifest import Manifest, blob_id, decode_manifest, encode_manifest, is_variant_name
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -82,11 +85,28 @@ class Vector:
 
 @dataclass(frozen=True, slots=True)
 class BlobRef:
-    """Names a blob, whose bytes travel outside the record."""
+    """Names a blob, whose bytes travel outside the record. Made by `put_blob`, or by reading."""
 
     id: bytes  # 32 bytes
     size: int  # bytes
     media_type: str = ""
+    name: str = ""
+    """As whoever put it called the file. For people: never a path."""
+    variants: tuple[tuple[str, "BlobRef"], ...] = ()
+    """Small stand-ins by name, such as a thumbnail; ascending."""
+    manifest: bytes = field(default=b"", repr=False, compare=False)
+    """What a record holds, the key included; empty in a reference that came as JSON."""
+
+
+def blob_ref(manifest: bytes | Manifest) -> BlobRef:
+    """The reference that a manifest makes. Raises: DecodeError."""
+    if isinstance(manifest, Manifest):
+        found, encoded = manifest, encode_manifest(manifest)
+    else:
+        found, encoded = decode_manifest(manifest), manifest
+    variants = tuple((name, blob_ref(variant)) for name, variant in found.variants)
+    id = blob_id(found)
+    return BlobRef(id, found.size, found.media_type, found.name, variants, encoded)
 
 
 def timestamp_of(milliseconds: int) -> datetime:
@@ -160,7 +180,7 @@ def _plain(value: Any, place: str, depth: int, room: list[int]) -> Any:  # noqa:
 
 
 def _plain_special(value: Any, place: str, depth: int, room: list[int]) -> Any:
-    levels = {Text: 1, Counter: 2, Increment: 2, Vector: 1, BlobRef: 2}.get(type(value))
+    levels = {Text: 1, Counter: 2, Increment: 2, Vector: 1, BlobRef: 1}.get(type(value))
     if levels is None:
         raise BadValueError(f"{place}: {type(value).__name__} cannot be stored in a record")
     if depth + levels > RECORD_DEPTH_MAX:
@@ -177,11 +197,11 @@ def _plain_special(value: Any, place: str, depth: int, room: list[int]) -> Any:
         case Vector(data):
             _take(len(data), place, room)
             return {"$vector": data}
-        case BlobRef(blob_id, size, media_type):
-            if type(blob_id) is not bytes or len(blob_id) != 32 or type(media_type) is not str:
-                raise BadValueError(f"{place}: a blob has an id of 32 bytes and a media type")
-            _take(_size(media_type, place), place, room)
-            return {"$blob": {"id": blob_id, "size": _integer(size, place), "type": media_type}}
+        case BlobRef(manifest=manifest):
+            if not _is_made_of(value, manifest):
+                raise BadValueError(f"{place}: this names a blob that is not known here")
+            _take(len(manifest), place, room)
+            return {"$blob": manifest}
     raise AssertionError(type(value))
 
 
@@ -201,10 +221,11 @@ def from_plain(plain: Any) -> Any:
                 return Vector(inner)
             except BadValueError:
                 return {name: inner}
-        elif name == "$blob" and type(inner) is dict and set(inner) == {"id", "size", "type"}:
-            blob = BlobRef(inner["id"], inner["size"], inner["type"])
-            if (type(blob.id), type(blob.size), type(blob.media_type)) == (bytes, int, str):
-                return blob
+        elif name == "$blob" and type(inner) is bytes:
+            try:
+                return blob_ref(inner)
+            except DecodeError:
+                return {name: inner}
     return {name: from_plain(item) for name, item in plain.items()}
 
 
@@ -312,8 +333,8 @@ def _tagged(value: Any) -> dict[str, Any]:
             return {"$increment": by}
         case Vector(data):
             return {"$vector": base64.b64encode(data).decode()}
-        case BlobRef(blob_id, size, media_type):
-            return {"$blob": {"id": blob_id.hex(), "size": size, "type": media_type}}
+        case BlobRef():
+            return {"$blob": _blob_face(value)}
     raise BadValueError(f"{type(value).__name__} has no JSON form")
 
 
@@ -345,8 +366,50 @@ def _untagged(tag: str, content: Any) -> Any:
                 return Vector(base64.b64decode(content, validate=True))
             case "$vector", list():
                 return Vector(content)
-            case "$blob", {"id": str(blob_id), "size": int(size), "type": str(media_type)}:
-                return BlobRef(bytes.fromhex(blob_id), size, media_type)
+            case "$blob", dict():
+                return _blob_of_face(content)
     except (ValueError, OverflowError):
         pass
     raise BadValueError(f"{tag:.40}: not a tag of Covey, or not what belongs under it")
+
+
+def _is_made_of(ref: BlobRef, manifest: Any) -> bool:
+    try:
+        return type(manifest) is bytes and blob_ref(manifest) == ref
+    except DecodeError:
+        return False
+
+
+def _blob_face(ref: BlobRef) -> dict[str, Any]:
+    """What a person may see of a blob. What is empty is left out, but for the media type."""
+    face: dict[str, Any] = {"id": ref.id.hex(), "size": ref.size, "type": ref.media_type}
+    if ref.name:
+        face["name"] = ref.name
+    if ref.variants:
+        face["variants"] = {name: _blob_face(variant) for name, variant in ref.variants}
+    return face
+
+
+def _blob_of_face(face: Any, depth: int = 0) -> BlobRef:
+    """Raises: ValueError for anything that `_blob_face` would not write."""
+    if type(face) is not dict:
+        raise ValueError("not an object")
+    face = dict(face)
+    variants = face.pop("variants", {})
+    if (
+        type(variants) is not dict
+        or (variants and depth)
+        or not all(map(is_variant_name, variants))
+    ):
+        raise ValueError("variants")
+    match {"name": "", **face}:
+        case {
+            "id": str(id),
+            "size": int(size),
+            "type": str(media_type),
+            "name": str(name),
+            **rest,
+        } if not rest and type(size) is int and len(id) == 64:
+            inner = [(word, _blob_of_face(variants[word], depth + 1)) for word in sorted(variants)]
+            return BlobRef(bytes.fromhex(id), size, media_type, name, tuple(inner))
+    raise ValueError("not the face of a blob")

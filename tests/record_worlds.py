@@ -12,7 +12,8 @@ from covey.sync.chunk import decode_tail
 from covey.sync.column_writing import number
 from covey.sync.errors import GateError, GateRefusal
 from covey.sync.record_state import NewChange, RecordState
-from covey.sync.values import BlobRef, Counter, Text, Vector
+from covey.sync.manifest import Manifest
+from covey.sync.values import Counter, Text, Vector, blob_ref
 
 ACTORS = tuple(bytes([index]) * 16 for index in (7, 3, 200, 90))
 ACTOR = ACTORS[0]
@@ -47,8 +48,13 @@ specials = (
     | st.integers(-1000, 1000).map(Counter)
     | st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=3).map(Vector)
     | st.builds(
-        BlobRef, st.binary(min_size=32, max_size=32), st.integers(0, 9), st.text(max_size=3)
-    )
+        Manifest,
+        st.binary(min_size=32, max_size=32),
+        st.integers(0, 9),
+        st.binary(min_size=32, max_size=32),
+        st.sampled_from(("", "image/png")),
+        st.sampled_from(("", "a cat.png")),
+    ).map(blob_ref)
 )
 values = st.recursive(
     scalars | specials,

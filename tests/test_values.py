@@ -1,6 +1,8 @@
 """Values of records: what may be stored, what is refused and in which words, and the JSON form."""
 
+import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, cast
 
@@ -9,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covey.sync.errors import BadValueError
+from covey.sync.manifest import Manifest
 from covey.sync.values import (
     BlobRef,
     Counter,
     Increment,
     Text,
     Vector,
+    blob_ref,
     from_json,
     from_plain,
     milliseconds_of,
@@ -26,6 +30,11 @@ from covey.sync.values import (
 )
 
 from .record_worlds import names, values
+
+KEY = b"\xa5" * 32
+THUMBNAIL = Manifest(KEY, 3, bytes(32), "image/jpeg")
+SMALL = blob_ref(THUMBNAIL)
+PHOTO = blob_ref(Manifest(KEY, 7, bytes(32), "image/png", "cat.png", (("thumbnail", THUMBNAIL),)))
 
 
 def deep(levels: int) -> dict[str, Any]:
@@ -85,7 +94,9 @@ def test_the_text_of_a_value_does_not_depend_on_the_order_of_its_fields(
         ({"a": 1j}, "a: complex cannot be stored"),
         ({"a": Counter(2**63)}, "a: an integer is within"),
         ({"a": Text(cast(Any, 5))}, "a: a Text holds a str"),
-        ({"a": BlobRef(b"short", 1)}, "an id of 32 bytes"),
+        ({"a": BlobRef(bytes(32), 1)}, "a: this names a blob that is not known here"),
+        ({"a": replace(PHOTO, size=8)}, "a: this names a blob that is not known here"),
+        ({"a": replace(PHOTO, manifest=b"rubbish")}, "not known here"),
         ({"a": "x" * 921_601}, "the record exceeds 921600 bytes"),
         ({"a": bytes(921_601)}, "the record exceeds 921600 bytes"),
         (deep(33), "nested deeper than 32"),
@@ -154,6 +165,11 @@ def test_every_millisecond_within_the_limits_is_a_time(milliseconds: int) -> Non
         {"$vector": [1, "x"]},
         {"$blob": {"id": "zz", "size": 1, "type": ""}},
         {"$blob": {}},
+        {"$blob": 5},
+        {"$blob": {"id": "00" * 32, "size": True, "type": ""}},
+        {"$blob": {"id": "00" * 32, "size": 1, "type": "", "key": "00" * 32}},
+        {"$blob": {"id": "00" * 32, "size": 1, "type": "", "variants": {"thumbnail": 1}}},
+        {"$blob": {"id": "00" * 32, "size": 1, "type": "", "variants": {"Big": {}}}},
         {"$unknown": 1},
         {"$bytes": "", "more": 1},
         {"more": 1, "$text": "x"},
@@ -173,7 +189,7 @@ def test_tags_say_what_json_cannot() -> None:
         "i": Increment(-1),
         "m": Text("héllo"),
         "v": Vector([1.0]),
-        "x": BlobRef(bytes(32), 7, "image/png"),
+        "x": PHOTO,
     }
 
     assert to_json(record) == {
@@ -182,7 +198,15 @@ def test_tags_say_what_json_cannot() -> None:
         "i": {"$increment": -1},
         "m": {"$text": "héllo"},
         "v": {"$vector": "AACAPw=="},
-        "x": {"$blob": {"id": "00" * 32, "size": 7, "type": "image/png"}},
+        "x": {
+            "$blob": {
+                "id": PHOTO.id.hex(),
+                "size": 7,
+                "type": "image/png",
+                "name": "cat.png",
+                "variants": {"thumbnail": {"id": SMALL.id.hex(), "size": 3, "type": "image/jpeg"}},
+            }
+        },
     }
 
 
@@ -206,3 +230,28 @@ def test_same_means_the_same_text(a: Any, b: Any) -> None:
 
     assert same(plain_a, plain_b) == (value_text(plain_a) == value_text(plain_b))
     assert same(plain_a, plain_a)
+
+
+@pytest.mark.parametrize("shown", [repr(PHOTO), value_text({"a": PHOTO}), repr(to_json(PHOTO))])
+def test_the_key_of_a_blob_shows_nowhere(shown: str) -> None:
+    """Whoever reads a log or the JSON of a record must not be able to open the blob."""
+    assert KEY.hex() not in shown
+    assert base64.b64encode(KEY).decode().rstrip("=") not in shown
+    assert repr(KEY)[2:-1] not in shown
+
+
+def test_a_blob_that_came_as_json_is_the_same_blob_and_cannot_be_stored() -> None:
+    """A person may copy what they see, and may not make up a blob."""
+    copied = from_json(json.loads(value_text(PHOTO)))
+
+    assert copied == PHOTO
+    with pytest.raises(BadValueError, match="photo: this names a blob that is not known here"):
+        to_plain({"photo": copied})
+
+
+def test_a_map_that_is_no_manifest_stays_a_map() -> None:
+    """Another member may have written anything under the name of a blob."""
+    assert from_plain({"$blob": b"CVM1 rubbish"}) == {"$blob": b"CVM1 rubbish"}
+    assert from_plain({"$blob": {"id": bytes(32), "size": 1, "type": ""}}) == {
+        "$blob": {"id": bytes(32), "size": 1, "type": ""}
+    }
