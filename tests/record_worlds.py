@@ -11,8 +11,8 @@ from covey.sync.change import Change
 from covey.sync.chunk import decode_tail
 from covey.sync.column_writing import number
 from covey.sync.errors import GateError, GateRefusal
-from covey.sync.record_state import NewChange, RecordState
 from covey.sync.manifest import Manifest
+from covey.sync.record_state import NewChange, RecordState
 from covey.sync.values import Counter, Text, Vector, blob_ref
 
 ACTORS = tuple(bytes([index]) * 16 for index in (7, 3, 200, 90))
