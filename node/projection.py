@@ -6,10 +6,11 @@ document itself is stored from the second change on; until then the row points a
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..storage import conflict_rows, record_rows
+from ..storage import blob_rows, conflict_rows, record_rows
+from ..storage.blob_rows import Reference
 from ..storage.conflict_rows import ConflictState
 from ..storage.record_rows import NewRecord, Record, RecordUpdate
 from ..storage.store import Conn
@@ -32,6 +33,9 @@ _CONFLICT_STATES = {
     "resolved": ConflictState.RESOLVED,
 }
 
+_BLOB_TAG = '"$blob":'
+"""In the JSON of every record that refers to a blob, and never within a text of it."""
+
 Key = tuple[int, str, str]
 """Scope number, collection name, record id."""
 
@@ -53,6 +57,8 @@ class Row(NamedTuple):
     fields: dict[str, Any] | None
     conflicts: tuple[Conflict, ...] | None = None
     """What is or was in dispute; None if its changes all knew of one another."""
+    blobs: tuple[Reference, ...] = ()
+    """The blobs that it refers to, variants of theirs included."""
 
 
 def project(
@@ -77,7 +83,8 @@ def project(
     if value is None:
         return Row(*key, None, "", hlc, log.number, seq, item, doc, meta, None, conflicts)
     text, shown = search_text(value), value_text(value)
-    return Row(*key, shown, text, hlc, log.number, seq, item, doc, meta, value, conflicts)
+    blobs = tuple(references(value)) if _BLOB_TAG in shown else ()
+    return Row(*key, shown, text, hlc, log.number, seq, item, doc, meta, value, conflicts, blobs)
 
 
 def _is_first(state: RecordState, instance: bytes, seq: int) -> bool:
@@ -102,8 +109,26 @@ def _gather(value: Any, parts: list[str]) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _gather(item, parts)
-    elif isinstance(value, Text) and not isinstance(value, BlobRef):
+    elif isinstance(value, Text):
         parts.append(str(value))
+
+
+def references(value: Any, place: str = "") -> Iterator[Reference]:
+    """The blobs in a record with the fields they stand in: `photo`, `album.cover`, `photos[2]`."""
+    if isinstance(value, BlobRef):
+        yield _reference(place, "", value)
+        for name, variant in value.variants:
+            yield _reference(place, name, variant)
+    elif isinstance(value, dict):
+        for name in value:
+            yield from references(value[name], f"{place}.{name}" if place else name)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from references(item, f"{place}[{index}]")
+
+
+def _reference(field: str, variant: str, ref: BlobRef) -> Reference:
+    return Reference(field, variant, ref.id, ref.size, ref.media_type, ref.name, ref.manifest)
 
 
 def taken(conn: Conn, rows: Iterable[Row]) -> set[Key]:
@@ -120,7 +145,7 @@ def insert(conn: Conn, rows: Iterable[Row]) -> None:
     """Write rows of records that do not exist."""
     for (scope, collection), group in _grouped(rows).items():
         number = record_rows.ensure_collection(conn, scope, collection)
-        record_rows.insert_records(conn, [_new(number, row) for row in group])
+        _insert(conn, number, group)
 
 
 def upsert(conn: Conn, rows: Iterable[Row]) -> None:
@@ -130,7 +155,7 @@ def upsert(conn: Conn, rows: Iterable[Row]) -> None:
         last = {row.id: row for row in group}
         known: dict[str, Record] = record_rows.existing(conn, number, list(last))
         fresh = [row for id, row in last.items() if id not in known]
-        made = record_rows.insert_records(conn, [_new(number, row) for row in fresh])
+        made = _insert(conn, number, fresh)
         numbers = dict(zip((row.id for row in fresh), made, strict=True))
         numbers.update((id, record.record_no) for id, record in known.items())
         disputed = {
@@ -144,6 +169,18 @@ def upsert(conn: Conn, rows: Iterable[Row]) -> None:
             conn,
             [_update(known[id].record_no, row) for id, row in last.items() if id in known],
         )
+        for id, old in known.items():
+            if last[id].blobs or _BLOB_TAG in (old.value or ""):
+                blob_rows.refer(conn, old.record_no, last[id].blobs)
+
+
+def _insert(conn: Conn, collection: int, rows: Sequence[Row]) -> list[int]:
+    """Rows of records that do not exist, with what they refer to; their numbers, in order."""
+    numbers = record_rows.insert_records(conn, [_new(collection, row) for row in rows])
+    for number, row in zip(numbers, rows, strict=True):
+        if row.blobs:
+            blob_rows.refer(conn, number, row.blobs)
+    return numbers
 
 
 def remove(conn: Conn, keys: Iterable[Key]) -> None:

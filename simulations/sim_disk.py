@@ -212,6 +212,17 @@ class SimFiles:
 
         self._call(folder, act)
 
+    def make_folder(self, folder: Path) -> None:
+        """Folders are part of a file's name here, and always there."""
+
+    def remove(self, path: Path) -> None:
+        self._inode(path)
+
+        def act() -> None:
+            del self._disk.files[path.name]
+
+        self._call(path, act)
+
     def identity(self, path: Path) -> bytes:
         return self._disk.identity.to_bytes(24, "big")
 

@@ -78,5 +78,6 @@ def forget_mesh(conn: Conn) -> None:
         "scope_keys",
         "peers",
         "addresses",
+        "blob_holders",
     ):
         conn.execute(f"DELETE FROM {table}")

@@ -1,9 +1,9 @@
 """Files: the calls by which storage keeps its small durable files.
 
-The vault and the instance token are replaced as a whole and must survive a crash at any moment. A
-method here is one step of that, and a crash may come between any two: a simulator that implements
-this port can stop, refuse or lose each of them. `system_files.py` is the real one;
-`home.write_durably` is the order in which the steps make a durable file.
+The vault, the instance token and the chunks of blobs are replaced as a whole and must survive a
+crash at any moment. A method here is one step of that, and a crash may come between any two: a
+simulator that implements this port can stop, refuse or lose each of them. `system_files.py` is the
+real one; `home.write_durably` is the order in which the steps make a durable file.
 
 Every method raises OSError and translates nothing. The store itself does not go through here:
 SQLite opens its files by itself.
@@ -33,6 +33,12 @@ class Files(Protocol):
 
     def sync_folder(self, folder: Path) -> None:
         """Return when the names in a folder are on the disk."""
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder of mode 0700; harmless if it is there."""
+
+    def remove(self, path: Path) -> None:
+        """Take a file away. After a crash it may be there again, until its folder is synced."""
 
     def identity(self, path: Path) -> bytes:
         """What tells a file from a copy of it (`file_identity.py`)."""

@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .blob_rows import forget_records
 from .bulk import ROWS_PER_STATEMENT, ensure_row, execute_rows, marks, select_in
 from .conflict_rows import forget_conflicts
 from .store import Conn
@@ -184,6 +185,7 @@ def remove_records(conn: Conn, coll_no: int, record_ids: Sequence[str]) -> None:
     numbers = [record.record_no for record in existing(conn, coll_no, record_ids).values()]
     remove_texts(conn, numbers)
     forget_conflicts(conn, numbers)
+    forget_records(conn, numbers)
     conn.execute(
         "DELETE FROM records WHERE record_no IN (SELECT value FROM json_each(?))",
         (json.dumps(numbers),),
@@ -202,6 +204,7 @@ def wipe_projection(conn: Conn, scope_no: int) -> None:
     ]
     remove_texts(conn, numbers)
     forget_conflicts(conn, numbers)
+    forget_records(conn, numbers)
     conn.execute(
         "DELETE FROM records WHERE coll_no IN (SELECT coll_no FROM collections WHERE scope_no = ?)",
         (scope_no,),

@@ -48,6 +48,15 @@ class SystemFiles:
     def sync_folder(self, folder: Path) -> None:
         _sync(folder, os.O_RDONLY)
 
+    def make_folder(self, folder: Path) -> None:
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            # Else a crash may lose the folder with everything that was synced in it.
+            _sync(folder.parent, os.O_RDONLY)
+
+    def remove(self, path: Path) -> None:
+        os.unlink(path)
+
     def identity(self, path: Path) -> bytes:
         return identify(path).to_bytes()
 

@@ -42,6 +42,14 @@ class RecordedFiles:
         self._call("sync_folder", folder)
         SYSTEM_FILES.sync_folder(folder)
 
+    def make_folder(self, folder: Path) -> None:
+        self._call("make_folder", folder)
+        SYSTEM_FILES.make_folder(folder)
+
+    def remove(self, path: Path) -> None:
+        self._call("remove", path)
+        SYSTEM_FILES.remove(path)
+
     def identity(self, path: Path) -> bytes:
         self._call("identity", path)
         return SYSTEM_FILES.identity(path)
