@@ -90,3 +90,15 @@ OPERATION_BYTES_MAX = 131_072
 OPERATION_TOKENS_MAX = 8_192
 # Folds of the past that are kept: one for each set of heads that entries refer to.
 FOLDS_KEPT_MAX = 256
+
+# Blobs (section 13). What is in flight from one peer, and what it may want from us at a time.
+BLOB_CHUNKS_IN_FLIGHT_MAX = 4
+# From all peers together: each is a quarter of a MiB of memory until the disk has it.
+BLOB_CHUNKS_COMING_MAX = 16
+BLOB_IDS_PER_ASK_MAX = 64
+BLOB_BITS_BYTES_MAX = 2_048
+BLOB_CHUNKS_MAX = 16_384
+# Chunks that are not what their id says, before the link to who sent them ends.
+BLOB_BAD_CHUNKS_MAX = 3
+# A peer that sends nothing of what it was asked for in this time is passed over.
+BLOB_STALL_MS = 30_000
