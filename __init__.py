@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .node.api import Change, Collection, Database, Node, Transaction
     from .node.main import open_node as open
     from .node.unlock import KeyFile, Keyring, Passphrase
+    from .node.variants import Variant
     from .sync.values import BlobRef, Counter, Increment, Text, Vector
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Passphrase",
     "Text",
     "Transaction",
+    "Variant",
     "Vector",
     "open",
 ]
@@ -38,6 +40,7 @@ _HOMES = {
     "open": (".node.main", "open_node"),
     **dict.fromkeys(("Change", "Collection", "Database", "Node", "Transaction"), (".node.api", "")),
     **dict.fromkeys(("KeyFile", "Keyring", "Passphrase"), (".node.unlock", "")),
+    "Variant": (".node.variants", ""),
     **dict.fromkeys(("BlobRef", "Counter", "Increment", "Text", "Vector"), (".sync.values", "")),
 }
 

@@ -27,7 +27,9 @@ ANSWER_TIMEOUT_S = 120.0
 """For calls that do not wait for other devices. Beyond it the node is stuck, not slow."""
 LINE_BYTES_MAX = 256 * 1024 * 1024
 """The largest answer that is read."""
-_WAITING_CALLS = frozenset({"sync", "fetch", "get", "backup", "conflict_resolve_all"})
+_WAITING_CALLS = frozenset(
+    {"sync", "fetch", "get", "backup", "conflict_resolve_all", "blob_put", "blob_get"}
+)
 """They take as long as they take: until others answer, or as the store is large."""
 
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "ls": "data_commands",
     "find": "data_commands",
     "watch": "data_commands",
+    "blob": "blob_commands",
     "import": "transfer_commands",
     "export": "transfer_commands",
     "sync": "sync_commands",

@@ -14,11 +14,12 @@ and on every other device.
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ..sync.rules import Rule
-from ..sync.values import from_json
+from ..sync.values import BlobRef, from_json
 from .conflict_methods import STANDING
 from .engine import Engine
 from .happenings import EventsLost, LaggingError, RecordChanged
@@ -27,6 +28,7 @@ from .moving import move
 from .own_rules import register
 from .reader import Found, Query
 from .record_requests import Delete, Put, Written
+from .variants import MakeVariant
 
 Value = Mapping[str, Any]
 
@@ -115,6 +117,43 @@ class Collection:
             self.name,
             Query(dict(where or {}), text, order, descending, limit),
         )
+
+    async def put_blob(
+        self,
+        id: str,
+        field: str,
+        content: str | Path | AsyncIterator[bytes],
+        *,
+        media_type: str = "",
+        name: str = "",
+        privacy: str | None = None,
+    ) -> BlobRef:
+        """Keep a large content outside of the record, which gets a reference to it in `field`.
+
+        `content` is the path of a file, or an iterator over its bytes; neither is ever in memory as
+        a whole. The record is made if there is none. Durable when it returns.
+
+        Raises BadValueError, BlobTooLargeError, BlobQuotaError, PrivacyFixedError, StorageError.
+        """
+        blobs = self._engine.blobs
+        if isinstance(content, str | Path):
+            path = Path(content).absolute()
+            name, content = name or path.name, blobs.outside.read(path)
+        place = (self.database, self.name, id, field)
+        done = await blobs.put(place, content, media_type=media_type, name=name, privacy=privacy)
+        return done.ref
+
+    async def read_blob(
+        self, id: str, field: str, *, variant: str = "", timeout: float = 30.0
+    ) -> AsyncIterator[bytes]:
+        """The content of the blob in `field`, a piece at a time; fetched now if it is not here.
+
+        Raises NoBlobError, BlobUnreachableError, StorageError.
+        """
+        blobs = self._engine.blobs
+        found, _ = await blobs.find(self.database, self.name, id, field, variant)
+        async for piece in blobs.read(found.blob_no, int(timeout * 1000)):
+            yield piece
 
     def watch(self) -> "Watch":
         """Every change of this collection from now on, local or synced."""
@@ -253,6 +292,14 @@ class Node:
         """Let a value count in a conflict, on every device. Raises UnknownConflictError."""
         found = await self.engine.inbox.find(conflict)
         await self.engine.inbox.resolve(found.conflict_id, Settled(value))
+
+    def register_variant(self, name: str, callback: MakeVariant) -> None:
+        """Make a small stand-in, such as a `thumbnail`, of every blob that is put.
+
+        `callback(content, media_type)` gets the content as a file object and returns a `Variant`,
+        or None for what it does not know. It runs in another thread.
+        """
+        self.engine.blobs.variants.register(name, callback)
 
     async def status(self) -> dict[str, Any]:
         """Proof of sync for each peer and database, as `covey status --json` prints it."""

@@ -5,9 +5,7 @@ be right is quarantined, so that all devices come to the same. Whoever crashes t
 once more after a restart, then after ever longer times of quiet, and then quarantined: the attempt
 is on the disk before the entry is handed on. What arrived together is applied together and
 committed together; what is tried again after a start goes one by one, so that a poisonous entry
-takes no other with it.
-
-The caller holds the turn (`turns.py`): nobody else reads or writes records meanwhile.
+takes no other with it. The caller holds the turn (`turns.py`): nobody else writes meanwhile.
 """
 
 import asyncio
@@ -122,6 +120,8 @@ class Applier:
     def came(self, entries: Sequence[Opened]) -> None:
         """These were applied in the transaction that stored them: others may rest on them."""
         self._waiting.came(change.hash for opened in entries for _, change in opened.changes)
+        if any(row.blobs for opened in entries for row in opened.rows):
+            self._audit.board.blobs_noticed()
 
     async def resume(self) -> None:
         """After a start: quarantine what crashed us twice, take up what was left pending."""

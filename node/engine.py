@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import CoveyError
-from ..crypto.entry import CONTROL_SCOPE
 from ..crypto.grants import mesh_id
 from ..crypto.identity import DeviceKeys, read_certificate, short_id, shown_id
-from ..storage import event_rows, log_rows, membership_rows, meta_rows
+from ..storage import event_rows
 from ..storage.errors import StorageError
+from ..storage.files import Files
 from ..storage.peer_rows import AddressSource
 from ..storage.store import Conn, Store
 from ..sync.fetch import FetchPlan
@@ -29,18 +29,19 @@ from ..sync.rules import Rule
 from .adopting import Adoption, adopt_mesh, take_carried
 from .audit import Audit
 from .background import AGAIN_MS, finish, retry_when_due
+from .blobs import FEATURES, Beside, Blobs, here
 from .channel import VERSIONS
-from .committer import HLC_RESERVED, Committer, Staged
+from .committer import Committer, Staged
 from .counters import Counters
 from .demands import Demands
 from .directory import Directory
 from .forks import ForkKeeper
-from .founding import MESH_ID
 from .happenings import Board, NodeEvent
 from .headings import HeadingNumbers
 from .inbox import Inbox
 from .ingest import Ingest
-from .ledger import Ledger, Log, Scope
+from .ledger import Ledger
+from .loading import fill, read_stored
 from .mesh import Mesh
 from .narrowing import Narrowing
 from .notes import Notes
@@ -88,8 +89,13 @@ class Engine:
         discovery: Discovery | None,
         counters: Counters,
         look: Callable[[], Hashable] = tuple,
+        *,
+        files: Files,
+        beside: Beside = here,
     ) -> None:
-        """`look` names the network we are on, to be compared with itself later."""
+        """`look` names the network we are on, to be compared with itself later; `beside` runs calls
+        on `files` without stopping the loop.
+        """
         self.place = place
         self.database = database
         self.keys = keys
@@ -102,11 +108,14 @@ class Engine:
         self.look = look
         self.versions: tuple[int, ...] = VERSIONS
         """Protocol versions to offer, ascending; others only where old and new nodes are mixed."""
-        self.features: tuple[str, ...] = ()
+        self.features: tuple[str, ...] = FEATURES
+        """What else to offer, ascending."""
         self.back_up: Callable[[Path, bool], Awaitable[dict[str, Any]]] | None = None  # backup.py
         self.board = Board()
         self.notes = Notes(database, clock)
         self.audit = Audit(database, self.notes, self.board, clock)
+        self.blobs = Blobs(self, files, beside)
+        self.board.blobs_noticed = self.blobs.noticed
         self.switchboard = Switchboard(self)
         self._window: PairingWindow | None = None
         self._tasks: dict[asyncio.Task[Any], None] = {}
@@ -129,6 +138,7 @@ class Engine:
     async def start(self) -> None:
         """Load what the store holds and take up what was left undone."""
         await self._load()
+        await self.blobs.start()
         # Drawn again at each start: a crash may have come between an operation and what follows.
         await self.mesh.learned(())
         await self.ingest.resume()
@@ -145,19 +155,10 @@ class Engine:
         self.spawn(retry_when_due(self.clock, due, retry), "put off")
 
     async def _load(self) -> None:
-        rows = await self.database.read(
-            lambda conn: (
-                log_rows.scopes(conn),
-                log_rows.logs(conn),
-                membership_rows.operations(conn),
-                membership_rows.scope_keys(conn),
-                meta_rows.get_meta(conn, HLC_RESERVED),
-                meta_rows.get_meta(conn, MESH_ID),
-            )
-        )
-        scopes, logs, operations, keys, hlc, mesh = rows
-        self._wire(int.from_bytes(hlc or b"", "big"), mesh)
-        self._fill(scopes, logs, operations, keys)
+        stored = await self.database.read(read_stored)
+        self._wire(stored.hlc, stored.mesh)
+        fill(self.ledger, self.mesh, stored)
+        self.blobs.known = stored.knows_blobs
 
     def _wire(self, hlc: int, mesh: bytes | None) -> None:
         """Make the parts anew, empty, and tell each which others it works with."""
@@ -183,7 +184,7 @@ class Engine:
             self.clock,
             self.entropy,
             headings,
-            self.switchboard.committed,
+            self._committed,
             self._failed,
             hlc,
             hlc,
@@ -214,35 +215,8 @@ class Engine:
             self.clock,
             self.entropy,
         )
+        self.writer.resolve = self.blobs.resolve
         self.reader = Reader(self.database, self.ledger)
-
-    def _fill(
-        self,
-        scopes: list[log_rows.Scope],
-        logs: list[log_rows.LogHead],
-        operations: list[membership_rows.Operation],
-        keys: list[membership_rows.ScopeKey],
-    ) -> None:
-        """Give the parts what the store holds: membership first, it names the scopes."""
-        for row in scopes:
-            if row.tag == CONTROL_SCOPE:
-                self.ledger.add_scope(Scope(row.scope_no, row.tag, "", row.privacy), b"")
-        self.mesh.load([(o.op_id, o.author, o.body) for o in operations], keys)
-        for row in scopes:
-            if row.tag != CONTROL_SCOPE:
-                self.mesh.load_scope(row)
-        self.mesh.load((), keys)
-        for head in logs:
-            log = Log(
-                head.log_no,
-                self.ledger.scope_numbered(head.scope_no),
-                head.instance,
-                head.author,
-            )
-            if head.head_seq:
-                log.head_seq = log.tail_seq = head.head_seq
-                log.head_id = log.tail_id = head.head_id
-            self.ledger.add_log(log)
 
     async def rebuild(self, change: Callable[[], Awaitable[None]]) -> None:
         """Change what the store holds while nobody reads or writes, then load it anew.
@@ -259,6 +233,7 @@ class Engine:
                 await change()
                 before = self.writer
                 await self._load_again()
+                self.blobs.fetching.start_over()
                 before.successor = self.writer
             await self.ingest.resume()
         finally:
@@ -289,6 +264,7 @@ class Engine:
         self.switchboard.hang_up()
         await finish(self._tasks, self.clock)
         await self.reach.close_listener()
+        await self.blobs.close()
         await self.audit.close()
         await self.committer.settle()
         self.board.close()
@@ -309,6 +285,12 @@ class Engine:
 
     # News between the parts --------------------------------------------------------------------
 
+    def _committed(self, group: list[Staged]) -> None:
+        """Our own entries are durable."""
+        self.switchboard.committed(group)
+        if any(row.blobs for staged in group for row in staged.rows):
+            self.blobs.noticed()
+
     def _failed(self, group: list[Staged]) -> None:
         """These entries will not be: forget the states that were computed from them."""
         for staged in group:
@@ -324,6 +306,7 @@ class Engine:
         self.switchboard.membership_changed()
         self.reach.membership_changed()
         self.trust.membership_changed()
+        self.blobs.fetching.looking.membership_changed()
         self.patience.look_again()
         if not self.closing and hasattr(self, "ingest"):
             self.spawn(self._retry_waiting(), "retry")

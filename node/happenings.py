@@ -7,7 +7,7 @@ how many, so nobody can make the node remember without bound.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +97,8 @@ class Board:
     def __init__(self) -> None:
         self._subscriptions: list[Subscription] = []
         self._record_listeners = 0
+        self.blobs_noticed: Callable[[], None] = _nothing
+        """Called when records that refer to blobs were written."""
 
     @property
     def wants_records(self) -> bool:
@@ -121,3 +123,7 @@ class Board:
     def close(self) -> None:
         for subscription in list(self._subscriptions):
             subscription.close()
+
+
+def _nothing() -> None:
+    """What is called as long as nobody listens."""

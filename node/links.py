@@ -12,11 +12,13 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from ..crypto.errors import CryptoError
 from ..storage.errors import StorageError, StoreFullError
+from ..sync.blob_messages import BLOB_TYPES, FEATURE, decode_blob_message
 from ..sync.demand import Demand
+from ..sync.errors import DecodeError
 from ..sync.fetch import FetchPlan
 from ..sync.messages import Batch, Reason, Want, encode
 from ..sync.session import step
@@ -52,6 +54,9 @@ from .ingest_rows import Prepared
 from .ports import Cancel, Clock, ConnectionLostError
 from .traffic import LinkTraffic, Round
 
+if TYPE_CHECKING:
+    from .blobs import Blobs
+
 VECTOR_TYPE = b"\x03"
 VECTOR_SCOPE = slice(4, 20)
 """Where a vector names its scope: after the type, an array of two and 16 bytes."""
@@ -63,6 +68,8 @@ BatchHeads = tuple[tuple[bytes, bytes, int, bytes], ...]
 
 class Office:
     """What a link needs from the node. The switchboard implements it."""
+
+    blobs: "Blobs"
 
     plan: FetchPlan
     clock: Clock
@@ -134,6 +141,8 @@ class Link:
     proof_told: bool = False
     asks: tuple[bytes, ...] = ()
     """Tags of the databases that the peer takes now on demand."""
+    is_open_for_blobs: bool = False
+    """Both sides know of blobs, and data may flow."""
     _proofs_wanted: set[tuple[bytes, bytes]] = field(default_factory=set)
     _outgoing: deque[bytes] = field(default_factory=deque)
     _outgoing_bytes: int = 0
@@ -168,6 +177,11 @@ class Link:
                 self._moved_out(event.scope, event.seq - event.prev_seq)
         for effect in effects:
             self._carry_out(effect)
+        if self.is_open_for_blobs:
+            self.look_for_chunks()
+        elif self.state.telling.met and self.knows_blobs and self.closed_for is None:
+            self.is_open_for_blobs = True
+            office.blobs.fetching.met(self)
 
     def _carry_out(self, effect: Effect) -> None:  # noqa: C901 - one case for each effect
         match effect:
@@ -211,6 +225,40 @@ class Link:
             self._proofs_wanted.add((scope, instance))
             self._queue(encode(Want(scope, ((instance, seq, seq),))))
 
+    @property
+    def knows_blobs(self) -> bool:
+        """Whether both sides speak of blobs."""
+        return FEATURE in self.channel.features
+
+    def say(self, frame: bytes) -> None:
+        """Send a frame about blobs; nothing after the end."""
+        if self.closed_for is None and self.is_open_for_blobs:
+            self._queue(frame)
+
+    def look_for_chunks(self) -> None:
+        """Chunks may wait, and there may be nothing more urgent to send."""
+        if self._chunk_is_due():
+            self._sendable.set()
+
+    def _chunk_is_due(self) -> bool:
+        """Entries go first: those that wait to be sent, and those being read to be sent next."""
+        return (
+            not self._outgoing
+            and self.state.sending.reading is None
+            and self.closed_for is None
+            and self.office.blobs.serving.has_chunks(self)
+        )
+
+    def _blob_frame(self, frame: bytes) -> None:
+        """The gate for what a peer says of blobs."""
+        if not self.is_open_for_blobs:
+            self.deliver(CloseRequested(Reason.MEMBERSHIP_FIRST, "blobs come after membership"))
+            return
+        try:
+            self.office.blobs.heard(self, decode_blob_message(frame))
+        except DecodeError as error:
+            self.deliver(CloseRequested(Reason.MALFORMED, str(error)))
+
     def _queue(self, frame: bytes) -> None:
         self._outgoing.append(frame)
         self._outgoing_bytes += len(frame)
@@ -228,6 +276,12 @@ class Link:
                 self.traffic.sent(frame)
             if self._ending.is_set():
                 return
+            if self._chunk_is_due():
+                # One at a time: whatever is queued meanwhile goes before the next.
+                frame = await self.office.blobs.serving.next_chunk(self)
+                await self.channel.send(frame)
+                self.traffic.sent(frame)
+                continue
             self._sendable.clear()
             await self._sendable.wait()
 
@@ -235,6 +289,9 @@ class Link:
         while not self._ending.is_set():
             frame = await self.channel.receive()
             self.traffic.received(frame)
+            if self.knows_blobs and frame[0:1] and frame[0] in BLOB_TYPES:
+                self._blob_frame(frame)
+                continue
             named = unknown_scopes(frame, self.office.holdings)
             if named is not None and not await self._know(*named):
                 return

@@ -40,16 +40,17 @@ _KEY_CALLS = {"shelf", "keys_rotate", "device_rekey", "requests", "request_appro
 _DATABASE_CALLS = {"databases", "database_create", "database_show"}
 _RECORD_CALLS = {"put", "put_many", "get", "delete", "move", "list", "find"}
 _NODE_CALLS = {"sync", "fetch", "status", "backup", "down", "pair_answer", "join_answer"}
+_BLOB_CALLS = {"blob_put", "blob_get", "blob_list", "blob_quota"}
 _LOG_CALLS = {"log_verify", "log_keep"}
 _POLICY_CALLS = {"policy_show", "policy_set", "policy_explain", "policy_profile", "policy_load"}
 _CONFLICT_CALLS = {"conflicts", "conflict_show", "conflict_resolve", "conflict_resolve_all"}
 _RULE_CALLS = {"conflict_undo", "rules", "rule_set"}
 CALLS = frozenset().union(
     *(_DEVICE_CALLS, _TRUST_CALLS, _KEY_CALLS, _DATABASE_CALLS, _RECORD_CALLS),
-    *(_NODE_CALLS, _LOG_CALLS, _CONFLICT_CALLS, _RULE_CALLS, _POLICY_CALLS),
+    *(_NODE_CALLS, _LOG_CALLS, _CONFLICT_CALLS, _RULE_CALLS, _POLICY_CALLS, _BLOB_CALLS),
 )
-STREAMS = frozenset({"watch", "export", "log", "events", "pair", "join"})
-WAITING_CALLS = frozenset({"sync", "fetch", "get"})
+STREAMS = frozenset({"watch", "export", "log", "events", "pair", "join", "blob_read"})
+WAITING_CALLS = frozenset({"sync", "fetch", "get", "blob_get"})
 CLOSE_GRACE_S = 10.0
 """How long `close` waits for calls that are being answered."""
 STOPPED = Fault("the node was stopped; `covey up` starts it again", 1)

@@ -30,6 +30,7 @@ from ..storage import meta_rows
 from ..storage.errors import HomeExistsError, NotInitialisedError, StorageError
 from ..storage.home import Home
 from ..storage.store_file import create_store, open_store
+from ..storage.system_files import SYSTEM_FILES
 from ..storage.vault_file import read_vault, write_vault
 from .api import Node
 from .backup import BackupMaker
@@ -39,6 +40,8 @@ from .directory import shown_device
 from .engine import Engine
 from .founding import DEVICE_KEYS, MESH_ID, found_mesh
 from .interfaces import fingerprint, read_interfaces
+from .outside import Outside
+from .pictures import thumbnail
 from .ports import Address, Discovery, Transport
 from .recovering import former_paper_keys
 from .service import Service
@@ -144,7 +147,12 @@ async def open_engine(
             _discovery(counters, listen) if mdns else None,
             counters,
             lambda: fingerprint(read_interfaces()),
+            files=SYSTEM_FILES,
+            beside=asyncio.to_thread,
         )
+        engine.blobs.has_moved = not opened.kept
+        engine.blobs.outside = Outside()
+        engine.blobs.variants.register("thumbnail", thumbnail)
         stack.push_async_callback(engine.close)
         engine.reach.listen_on = listen
         engine.back_up = backups.make

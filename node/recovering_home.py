@@ -34,6 +34,7 @@ from ..storage.backup_file import extract_store, read_backup
 from ..storage.home import Home
 from ..storage.store_copy import check_store, rekey_store
 from ..storage.store_file import open_store
+from ..storage.system_files import SYSTEM_FILES
 from ..storage.vault_file import write_vault
 from .backup import free_home, move_into_place, new_home_beside, verified_store
 from .counters import Counters
@@ -114,6 +115,7 @@ async def _take_over(
             WebSocketTransport(clock, counters),
             None,
             counters,
+            files=SYSTEM_FILES,
         )
         await engine.start()
         try:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..storage.event_rows import EVENTS_KEPT_MIN, Retention
 from ..sync.values import from_json, to_json
+from .blob_methods import BlobMethods
 from .conflict_methods import ConflictMethods
 from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
@@ -45,6 +46,7 @@ class Service:
         self._trust = TrustMethods(engine)
         self._demand = DemandMethods(engine)
         self._conflicts = ConflictMethods(engine)
+        self._blobs = BlobMethods(engine)
         self._answers: dict[str, asyncio.Future[bool]] = {}
         self._unary: dict[str, Callable[[Json], Awaitable[Any]]] = {
             "device": self._device,
@@ -69,6 +71,7 @@ class Service:
             "pair_answer": self._answer("pair"),
             "join_answer": self._answer("join"),
             **self._trust.table(),
+            **self._blobs.table(),
             **self._demand.table(),
             **self._conflicts.table(),
             **PolicyMethods(engine).table(),
@@ -80,6 +83,7 @@ class Service:
             "events": self._events,
             "pair": self._pair,
             "join": self._join,
+            "blob_read": self._blobs.read,
         }
 
     async def call(self, method: str, params: Json) -> Any:

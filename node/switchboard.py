@@ -54,6 +54,7 @@ class Switchboard(Office):
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self.clock = engine.clock
+        self.blobs = engine.blobs
         self.plan = FetchPlan()
         self.links: dict[bytes, Link] = {}
         self._comparing: set[tuple[bytes, bytes]] = set()
@@ -96,6 +97,7 @@ class Switchboard(Office):
             await link.run(self._engine.reach.opening(link, self.sharing_on(link)))
         finally:
             self.links.pop(key, None)
+            self.blobs.left(link)
             self.traffic_ended.add(link.traffic)
             self._engine.links_changed()
             reason = link.closed_for.name.lower() if link.closed_for else "closed"

@@ -255,6 +255,8 @@ class Vouching:
             upsert(conn, verdict.rows)
 
         await self._database.write(write)
+        if any(row.blobs for row in verdict.rows):
+            self._audit.board.blobs_noticed()
         for place in verdict.to_shelf:
             self._applier.put_on_shelf(self._ledger.log_numbered(place[0]), place[1])
         for place in verdict.from_shelf:

@@ -10,7 +10,7 @@ of its privacy level and, where some device takes only what is new, of the time 
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -102,6 +102,8 @@ class Writer:
         self._board = board
         self._clock = clock
         self._entropy = entropy
+        self.resolve: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
+        """Puts manifests into blobs that are only named (`Blobs.resolve`)."""
         self.successor: Writer | None = None
         """Set when the store was changed under us: whoever comes later is sent there."""
 
@@ -111,7 +113,7 @@ class Writer:
         Raises BadValueError, PrivacyFixedError, TagRefusedError, MoveRefusedError, NotEntitledError
         or a StorageError; then nothing was written.
         """
-        requests = self._check(database, requests)
+        requests = [await self._with_blobs(each) for each in self._check(database, requests)]
         prepared = None
         async with self._turns.shared():
             if self.successor is None:
@@ -124,6 +126,12 @@ class Writer:
             # Shielded: a caller that gives up does not undo what is on its way to the disk.
             await asyncio.shield(one.done)
         return results
+
+    async def _with_blobs(self, request: Request) -> Request:
+        if not isinstance(request, Put) or self.resolve is None:
+            return request
+        value = await self.resolve(request.value)
+        return request if value is request.value else replace(request, value=value)
 
     async def _prepare(
         self, database: str, requests: Sequence[Request]

@@ -166,7 +166,9 @@ class SimDevice:
             self._discovery,
             Counters(),
             lambda: (self.machine.place, self.machine.host),
+            files=SimFiles(self.disk, self.crash),
         )
+        engine.blobs.has_moved = not claimed.kept
         if self.versions is not None:
             engine.versions = self.versions
         engine.features = self.features

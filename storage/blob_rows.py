@@ -29,6 +29,16 @@ class BlobState(IntEnum):
     DELETING = 2
 
 
+class Wanted(IntEnum):
+    """Whether a blob is to come here. The value is that of the column."""
+
+    BY_POLICY = 0
+    ASKED = 1
+    """A person asked for it."""
+    EVICTED = 2
+    """It was here, and was put away to make room: it comes when somebody asks."""
+
+
 class Blob(NamedTuple):
     """A blob without its manifest. `id` is empty while it is being put."""
 
@@ -37,7 +47,7 @@ class Blob(NamedTuple):
     size: int
     state: BlobState
     place: bytes | None
-    wanted: bool
+    wanted: Wanted
     used_ms: int
     held: int
     """How many chunks are here."""
@@ -137,6 +147,16 @@ def places(conn: Conn, blob_no: int) -> list[Place]:
     return [Place(*row) for row in rows.fetchall()]
 
 
+def referring_logs(conn: Conn, blob_no: int, scope_no: int) -> list[int]:
+    """The logs with the latest changes of those records of a scope that refer to a blob."""
+    rows = conn.execute(
+        f"SELECT DISTINCT r.log_no {_PLACES_FROM} WHERE f.blob_no = ? AND s.scope_no = ?"
+        " ORDER BY 1",
+        (blob_no, scope_no),
+    )
+    return [row[0] for row in rows.fetchall()]
+
+
 def at(
     conn: Conn, database: str, collection: str, record: str, field: str, variant: str
 ) -> tuple[Blob, Place] | None:
@@ -176,7 +196,7 @@ def _one(conn: Conn, where: str, value: int | bytes) -> Blob | None:
 
 def _blob(row: Sequence[Any]) -> Blob:
     number, id, size, state, place, wanted, used_ms, held, bits = row
-    return Blob(number, id, size, BlobState(state), place, bool(wanted), used_ms, held, bits)
+    return Blob(number, id, size, BlobState(state), place, Wanted(wanted), used_ms, held, bits)
 
 
 def manifest(conn: Conn, blob_no: int) -> bytes | None:
@@ -196,6 +216,25 @@ def referred(conn: Conn, after: int, limit: int) -> list[Blob]:
         (after, limit),
     )
     return [_blob(row) for row in rows.fetchall()]
+
+
+def incomplete(conn: Conn, chunk_bytes: int) -> list[Blob]:
+    """Blobs that a record refers to and that are not whole here, in the order in which they are
+    to come: what a person asked for, then the newest.
+    """
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} {_FROM} WHERE b.state = 0"
+        " AND ifnull(c.held, 0) < max(1, (b.size + ? - 1) / ?)"
+        " AND EXISTS (SELECT 1 FROM blob_refs f WHERE f.blob_no = b.blob_no)"
+        " ORDER BY b.wanted = 1 DESC, b.blob_no DESC",
+        (chunk_bytes, chunk_bytes),
+    )
+    return [_blob(row) for row in rows.fetchall()]
+
+
+def any_blob(conn: Conn) -> bool:
+    """Whether this store knows any blob."""
+    return conn.execute("SELECT 1 FROM blobs LIMIT 1").fetchone() is not None
 
 
 def held_bytes(conn: Conn, chunk_bytes: int) -> int:
@@ -242,9 +281,9 @@ def set_bits(conn: Conn, blob_no: int, bits: bytes) -> None:
     conn.execute("INSERT OR REPLACE INTO blob_chunks VALUES (?, ?, ?)", (blob_no, held, bits))
 
 
-def set_wanted(conn: Conn, blob_no: int, wanted: bool) -> None:
-    """A person asked for this blob, or no longer does."""
-    conn.execute("UPDATE blobs SET wanted = ? WHERE blob_no = ?", (wanted, blob_no))
+def set_wanted(conn: Conn, blob_no: int, wanted: Wanted) -> None:
+    """A person asked for this blob, or it was put away."""
+    conn.execute("UPDATE blobs SET wanted = ? WHERE blob_no = ?", (int(wanted), blob_no))
 
 
 def used(conn: Conn, blob_no: int, now_ms: int) -> None:
@@ -258,6 +297,11 @@ def used(conn: Conn, blob_no: int, now_ms: int) -> None:
 def add_holder(conn: Conn, blob_no: int, device: bytes) -> None:
     """A device said that it holds all of a blob."""
     conn.execute("INSERT OR IGNORE INTO blob_holders VALUES (?, ?)", (blob_no, device))
+
+
+def drop_holder(conn: Conn, blob_no: int, device: bytes) -> None:
+    """A device said that it does not hold all of a blob any more."""
+    conn.execute("DELETE FROM blob_holders WHERE blob_no = ? AND device = ?", (blob_no, device))
 
 
 def holders(conn: Conn, blob_no: int) -> list[bytes]:
@@ -311,14 +355,19 @@ def unfinished(conn: Conn, state: BlobState) -> list[Blob]:
     return [_blob(row) for row in rows.fetchall()]
 
 
-def deleted(conn: Conn, blob_no: int) -> None:
-    """Its files are gone. If a record refers to it by now, it is known and not here."""
+def deleted(conn: Conn, blob_no: int, *, evicted: bool = False) -> None:
+    """Its files are gone. If a record refers to it, it is known and not here.
+
+    `evicted`: it was put away on purpose, so it does not come back by itself.
+    """
     conn.execute("DELETE FROM blob_chunks WHERE blob_no = ?", (blob_no,))
     referred = conn.execute(
         "SELECT 1 FROM blob_refs WHERE blob_no = ? LIMIT 1", (blob_no,)
     ).fetchone()
     if referred is not None:
         conn.execute("UPDATE blobs SET state = 0, place = NULL WHERE blob_no = ?", (blob_no,))
+        if evicted:
+            set_wanted(conn, blob_no, Wanted.EVICTED)
         return
     for table in ("blobs", "blob_manifests", "blob_holders"):
         conn.execute(f"DELETE FROM {table} WHERE blob_no = ?", (blob_no,))

@@ -301,6 +301,27 @@ class FakeService:
             ]
         }
 
+    def on_blob_put(self, d: dict[str, Any]) -> Any:
+        face = {"id": "ab" * 32, "size": 300_000, "type": d["type"], "name": HOSTILE}
+        return {"id": d["id"], "version": "v1", "blob": face}
+
+    def on_blob_get(self, d: dict[str, Any]) -> Any:
+        given = [{"device": HOSTILE, "chunks": 2}]
+        return {"file": d["file"], "bytes": 300_000, "id": "ab" * 32, "from": given}
+
+    def on_blob_list(self, d: dict[str, Any]) -> Any:
+        place = {"database": "memory", "collection": "facts", "id": HOSTILE, "field": "photo"}
+        place |= {"variant": "", "privacy": "private", "type": "image/png", "name": HOSTILE}
+        row = {"id": "ab" * 32, "size": 300_000, "here": 1, "chunks": 2, "held_by": [HOSTILE]}
+        return {"blobs": [{**row, "places": [place]}], "used": 262_144, "quota": 0}
+
+    def on_blob_quota(self, d: dict[str, Any]) -> Any:
+        return {"quota": d.get("bytes", 0), "used": 262_144}
+
+    async def stream_blob_read(self, d: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        yield {"data": "AP9o"}
+        yield {"data": "aQ=="}
+
     def on_sync(self, d: dict[str, Any]) -> Any:
         return self.on_status(d)
 

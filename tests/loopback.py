@@ -29,6 +29,7 @@ from covey.simulations import admitting
 from covey.storage import meta_rows
 from covey.storage.home import Home
 from covey.storage.store_file import create_store, open_store
+from covey.storage.system_files import SYSTEM_FILES
 from covey.sync.sharing import Sharing
 
 STORE_KEY = bytes(range(32))
@@ -161,6 +162,7 @@ class Nodes:
             wrap(transport) if wrap else transport,
             None,
             counters,
+            files=SYSTEM_FILES,
         )
         await engine.start()
         device = Device(engine, transport, home.path)

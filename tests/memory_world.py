@@ -23,6 +23,7 @@ from covey.storage.errors import StoreFullError
 from covey.storage.instance_rule import renew_instance
 from covey.storage.memory import MemoryDatabase
 from covey.storage.store import Conn
+from covey.storage.system_files import SYSTEM_FILES
 from covey.sync.messages import Batch, decode_batch, encode_batch
 from covey.sync.session_events import ReadEntries
 
@@ -167,6 +168,7 @@ class World:
             NoTransport(),
             None,
             Counters(),
+            files=SYSTEM_FILES,
         )
         await engine.start()
         device = Device(engine, gate, self.clock)

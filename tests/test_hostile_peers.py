@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 
 from covey.crypto.noise import Handshake, Pattern
+from covey.node.blobs import FEATURES
 from covey.node.counters import Counters
 from covey.node.hello import Hello, Purpose, encode_hello
 from covey.node.ports import Address, ConnectionLostError
@@ -42,7 +43,7 @@ from .hostile_world import World, alone, assert_bounded, unharmed, world
 from .loopback import Device, enroll, until
 from .rogue import Forger, Rogue, new_keys
 
-HELLO = encode_hello(Hello(Purpose.MEMBER, (1,)))
+HELLO = encode_hello(Hello(Purpose.MEMBER, (1,), FEATURES))
 
 
 class Stranger:

@@ -32,6 +32,7 @@ ADAPTERS = {
     "node/local_socket.py": "makes the socket file, and asks the kernel who is at the other end",
     "node/interfaces.py": "asks the system for its network interfaces",
     "node/main.py": "binds everything to this machine, and is the only one to do so",
+    "node/outside.py": "reads and makes the files that a person names, beside the loop",
     "node/recovering_home.py": "makes the home of a new device from a backup, beside the loop",
     "node/paper_shares.py": "calls a library that draws the randomness of shares itself",
     "node/mdns.py": "is the real Discovery",
@@ -123,7 +124,7 @@ HEAVY_MODULES = {
     "pairing": ("cryptography", "qrcode", "spake2"),
     "unlocking": ("keyring",),
     "the paper key": ("mnemonic",),
-    "extras that may be absent": ("chromadb", "duckdb", "rocksdict", "shamir_mnemonic"),
+    "extras that may be absent": ("chromadb", "duckdb", "rocksdict", "shamir_mnemonic", "PIL"),
 }
 """Slow to import or optional, by what needs them: other commands must not wait for them."""
 

@@ -2,8 +2,9 @@
 -- (storage/blob_files.py). Units and sizes as in the first schema.
 
 -- state: 0 kept, 1 being put (no manifest yet), 2 being deleted. place: 32 random bytes that name
--- its files, NULL while it has none. wanted: a person asked for it. unreferenced_ms: since when no
--- record refers to it. used_ms: when it was put, fetched or read last.
+-- its files, NULL while it has none. wanted: 0 if the policy wants it, 1 a person asked for it, 2 not,
+-- because it was put away to make room. unreferenced_ms: since when no record refers to it.
+-- used_ms: when it was put, fetched or read last.
 CREATE TABLE blobs (
   blob_no INTEGER PRIMARY KEY,
   blob_id BLOB UNIQUE,

@@ -1,0 +1,184 @@
+"""Blob serving: what peers are told of our blobs, and given.
+
+A peer gets a chunk only of a blob that it asked for in a scope that both share by the membership
+and the policies of now, and only if a record here, in that scope and written by somebody whose logs
+are shared, refers to that blob. Whether the scope is shared is looked at again for each chunk: a
+device may be lowered while its blob is on the way.
+
+A peer that asked for a blob is told again when there is more of it here, or nothing any more. At
+most `BLOB_WANTS_QUEUED_MAX` chunks wait for one peer; the link reads each when it has nothing
+more urgent to send (`links.py`). Spec: docs/protocol.md, section 13.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..storage import blob_rows
+from ..storage.blob_rows import Blob, BlobState
+from ..storage.errors import StorageError
+from ..storage.store import Conn
+from ..sync.blob_messages import (
+    BlobAsk,
+    BlobChunk,
+    BlobHave,
+    BlobNone,
+    BlobWant,
+    bits_of,
+    encode_blob_message,
+)
+from ..sync.manifest import chunk_count
+from ..sync.messages import Reason
+from ..sync.session_events import CloseRequested
+
+if TYPE_CHECKING:
+    from .blobs import Blobs
+    from .engine import Engine
+    from .ledger import Scope
+    from .links import Link
+
+BLOB_WANTS_QUEUED_MAX = 16
+"""Chunks that wait for one peer. An honest one wants four at a time, of all blobs together."""
+ASKED_MAX = 4_096
+"""Blobs of which a peer is told again; the oldest are forgotten."""
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What one link asked for."""
+
+    asked: dict[bytes, bytes] = field(default_factory=dict)
+    """Blob id to the tag of the scope in which it was asked for."""
+    wanted: deque[tuple[bytes, int]] = field(default_factory=deque)
+
+
+class BlobServing:
+    """The giving side of one node."""
+
+    def __init__(self, engine: "Engine", blobs: "Blobs") -> None:
+        self._engine = engine
+        self._blobs = blobs
+        self._peers: dict[bytes, _Peer] = {}
+
+    def left(self, link: "Link") -> None:
+        """A link has ended."""
+        self._peers.pop(link.key, None)
+
+    # What peers say ----------------------------------------------------------------------------
+
+    def asked(self, link: "Link", ask: BlobAsk) -> None:
+        """Tell what of these blobs the peer may have from us, and remember that it asked."""
+        peer = self._peers.setdefault(link.key, _Peer())
+        for id in ask.ids:
+            peer.asked.pop(id, None)
+            peer.asked[id] = ask.scope
+        while len(peer.asked) > ASKED_MAX:
+            del peer.asked[next(iter(peer.asked))]
+        self._engine.spawn(self._tell(link, ask.scope, ask.ids), "blob tell")
+
+    async def _tell(self, link: "Link", tag: bytes, ids: tuple[bytes, ...]) -> None:
+        found = await self._allowed(link, tag, ids)
+        for id in ids:
+            bits = found[id].bits if id in found else b""
+            link.say(encode_blob_message(BlobHave(id, bits)))
+
+    async def _allowed(self, link: "Link", tag: bytes, ids: Sequence[bytes]) -> dict[bytes, Blob]:
+        """Of these blobs those that are here, at least in part, and that the peer may have."""
+        ledger, found = self._engine.ledger, {}
+        scope = ledger.scope(tag)
+        if scope is None or not self._shares(link, scope):
+            return {}
+        number = scope.number
+
+        def read(conn: Conn) -> list[tuple[Blob, list[int]]]:
+            rows = [row for id in ids if (row := blob_rows.by_id(conn, id)) is not None]
+            return [(row, blob_rows.referring_logs(conn, row.blob_no, number)) for row in rows]
+
+        with suppress(StorageError):
+            for row, logs in await self._engine.database.read(read):
+                is_here = row.state is BlobState.KEPT and row.held and row.place is not None
+                # Asked only now: the sharing may be another one than when the store was asked.
+                if is_here and any(self._shares(link, scope, log) for log in logs):
+                    found[row.id] = row
+        return found
+
+    def _shares(self, link: "Link", scope: "Scope", log_no: int | None = None) -> bool:
+        """Whether this scope is shared with a peer, or what the author of a log writes in it."""
+        mesh, ledger = self._engine.mesh, self._engine.ledger
+        device = mesh.registry.devices.get(link.device)
+        if device is None or not device.active:
+            return False
+        sharing = self._engine.switchboard.sharing_on(link)
+        if log_no is None:
+            return ledger.holdings.is_shared(scope.tag, sharing)
+        author = ledger.log_numbered(log_no).author
+        return ledger.holdings.shares(scope.tag, author, sharing)
+
+    def wanted(self, link: "Link", want: BlobWant) -> None:
+        """Queue chunks for the peer; what it did not ask for before is not there for it."""
+        peer = self._peers.setdefault(link.key, _Peer())
+        for index in want.indices:
+            if want.id in peer.asked:
+                peer.wanted.append((want.id, index))
+            else:
+                link.say(encode_blob_message(BlobNone(want.id, index)))
+        if len(peer.wanted) > BLOB_WANTS_QUEUED_MAX:
+            link.deliver(CloseRequested(Reason.TOO_MUCH, "too many chunks are wanted at once"))
+            return
+        link.look_for_chunks()
+
+    # What is given -----------------------------------------------------------------------------
+
+    def has_chunks(self, link: "Link") -> bool:
+        """Whether a chunk waits for this peer."""
+        peer = self._peers.get(link.key)
+        return peer is not None and bool(peer.wanted)
+
+    async def next_chunk(self, link: "Link") -> bytes:
+        """The frame for what the peer wants next: a chunk, or that it cannot have it."""
+        peer = self._peers[link.key]
+        id, index = peer.wanted.popleft()
+        sealed = await self._read(link, peer.asked.get(id), id, index)
+        if sealed is None:
+            return encode_blob_message(BlobNone(id, index))
+        self._engine.counters.add("blob.chunks_sent")
+        return encode_blob_message(BlobChunk(id, index, sealed))
+
+    async def _read(self, link: "Link", tag: bytes | None, id: bytes, index: int) -> bytes | None:
+        if tag is None:
+            return None
+        row = (await self._allowed(link, tag, (id,))).get(id)
+        if row is None or not int.from_bytes(row.bits, "little") >> index & 1:
+            return None
+        place = row.place
+        assert place is not None, "who has chunks has a place"
+        with suppress(StorageError):
+            found: bytes | None = await self._blobs.beside(
+                lambda: self._blobs.files.read(place, index)
+            )
+            return found
+        return None
+
+    # News --------------------------------------------------------------------------------------
+
+    def whole(self, id: bytes, size: int) -> None:
+        """All of a blob is here: tell whoever asked for it."""
+        count = chunk_count(size)
+        self._say_again(BlobHave(id, bits_of((1 << count) - 1, count)), check=True)
+
+    def gone(self, id: bytes) -> None:
+        """A blob was put away here: nobody may rely on us."""
+        self._say_again(BlobHave(id, b""), check=False)
+
+    def _say_again(self, message: BlobHave, *, check: bool) -> None:
+        for link in list(self._engine.switchboard.links.values()):
+            peer = self._peers.get(link.key)
+            tag = None if peer is None else peer.asked.get(message.id)
+            if tag is None or not link.is_open_for_blobs:
+                continue
+            if check:
+                self._engine.spawn(self._tell(link, tag, (message.id,)), "blob tell")
+            else:
+                link.say(encode_blob_message(message))
