@@ -23,7 +23,7 @@ def backup(settings: Settings, file: str, force: bool) -> None:
     """Write an encrypted backup of this home to FILE, and verify it.
 
     It is unlocked as the home is now: a passphrase that is changed later still opens it. A running
-    node goes on meanwhile.
+    node goes on meanwhile. Blobs are not in it: they come back from the other devices.
     """
     with open_node(settings) as node:
         answer = node.call("backup", {"file": os.path.abspath(file), "force": force})
@@ -31,6 +31,11 @@ def backup(settings: Settings, file: str, force: bool) -> None:
         emit(answer)
     else:
         say(f"{visible(answer['file'])}: {answer['bytes']} bytes, verified")
+        if answer.get("blobs_only_here"):
+            note(
+                f"{answer['blobs_only_here']} blobs are on this device alone, and not in the"
+                " backup: `covey blob ls` shows them"
+            )
 
 
 @click.command()

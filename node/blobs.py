@@ -342,6 +342,10 @@ class Blobs:
             raise NoBlobError("the record with this blob was changed meanwhile")
         return found[0]
 
+    async def only_here(self) -> int:
+        """How many blobs no other device is known to hold, and are here at least in part."""
+        return await self._engine.database.read(blob_rows.only_here)
+
     # Resolving ---------------------------------------------------------------------------------
 
     async def resolve(self, value: Mapping[str, Any]) -> Mapping[str, Any]:

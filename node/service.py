@@ -228,7 +228,7 @@ class Service:
         await self._engine.audit.flush()
         made = await self._engine.back_up(path, bool(params.get("force")))
         self._engine.tell("backed_up", {"bytes": made["bytes"]})
-        return made
+        return {**made, "blobs_only_here": await self._engine.blobs.only_here()}
 
     async def _log_verify(self, params: Json) -> Json:
         head, at = params.get("head"), params.get("at")

@@ -312,6 +312,17 @@ def holders(conn: Conn, blob_no: int) -> list[bytes]:
     return [row[0] for row in rows.fetchall()]
 
 
+def only_here(conn: Conn) -> int:
+    """How many blobs that records refer to are here, at least in part, and held by nobody else."""
+    (count,) = conn.execute(
+        "SELECT count(*) FROM blobs b CROSS JOIN blob_chunks c ON c.blob_no = b.blob_no"
+        " WHERE c.held > 0 AND b.state = 0"
+        " AND EXISTS (SELECT 1 FROM blob_refs f WHERE f.blob_no = b.blob_no)"
+        " AND NOT EXISTS (SELECT 1 FROM blob_holders h WHERE h.blob_no = b.blob_no)"
+    ).fetchone()
+    return int(count)
+
+
 # Deleting ------------------------------------------------------------------------------------
 
 

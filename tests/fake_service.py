@@ -348,7 +348,8 @@ class FakeService:
         }
 
     def on_backup(self, d: dict[str, Any]) -> Any:
-        return {"file": d["file"], "bytes": 4096, "made_at": "2026-01-01T10:00:00Z"}
+        made = {"file": d["file"], "bytes": 4096, "made_at": "2026-01-01T10:00:00Z"}
+        return made | {"blobs_only_here": 2}
 
     def on_log_verify(self, d: dict[str, Any]) -> Any:
         return self.verified

@@ -120,7 +120,7 @@ JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("log", "verify"), {"ok", "events", "from", "forgotten", "at", "head"}),
     (("log", "keep"), {"days", "events"}),
     (("join", "amber-clock-river", "--yes"), {"mesh", "enrolled_by", "expires_at"}),
-    (("backup", "b"), {"file", "bytes", "made_at"}),
+    (("backup", "b"), {"file", "bytes", "made_at", "blobs_only_here"}),
     (("down",), {"stopped"}),
 ]
 

@@ -52,8 +52,8 @@ NODE_MUTANTS = (
     Mutant(
         "clock-forgotten-at-restart",
         "covey.node.engine",
-        '        self._wire(int.from_bytes(hlc or b"", "big"), mesh)\n',
-        "        self._wire(0, mesh)\n",
+        "        self._wire(stored.hlc, stored.mesh)\n",
+        "        self._wire(0, stored.mesh)\n",
         "After a restart stamps begin anew at the wall clock.",
         scenario="clocks",
     ),
