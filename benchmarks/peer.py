@@ -23,6 +23,8 @@ from .tape import Tape
 from .workload import COLLECTION, DATABASE, identified
 
 Json = dict[str, Any]
+BLOB = "blob"
+"""The record that holds it."""
 PREPARED_MAX = 10_000
 """Up to so many records are made before the clock runs; more would count as memory of the node."""
 
@@ -152,6 +154,42 @@ class Peer:
         peers = (await self.node.status())["peers"]
         linked = sum(peer["state"] == "connected" for peer in peers)
         return {"cpu_s": used, "seconds": passed, "links": linked}
+
+    async def put_blob(self, path: str) -> Json:
+        """Put a file into a field; the seconds it took."""
+        start = time.perf_counter()
+        await self.records.put_blob(BLOB, "file", Path(path))
+        return {"seconds": time.perf_counter() - start}
+
+    async def listen_only(self) -> Json:
+        """As `serve`, and dial nobody: whoever comes, comes by way of a proxy."""
+        self.node.engine.reach.learned = lambda *_: None  # type: ignore[method-assign]
+        return await self.serve()
+
+    async def blob_whole(self) -> Json:
+        """Wait until all of a blob is here; the seconds since its record came."""
+        counters, blobs = self.node.engine.counters, self.node.engine.blobs
+        while not blobs.known:
+            await asyncio.sleep(0.001)
+        start = time.perf_counter()
+        while not counters["blob.whole"]:
+            await asyncio.sleep(0.001)
+        return {"seconds": time.perf_counter() - start}
+
+    async def cut_off(self) -> Json:
+        """Wait until a link that stood has ended."""
+        while "disconnected" not in self.moments:
+            self.happened.clear()
+            await self.happened.wait()
+        self.moments.clear()
+        return {}
+
+    async def read_blob(self) -> Json:
+        """Read the blob to its end; the seconds it took."""
+        start = time.perf_counter()
+        async for _ in self.records.read_blob(BLOB, "file"):
+            pass
+        return {"seconds": time.perf_counter() - start}
 
     async def memory(self) -> Json:
         return {"rss_kib": rss_kib(), "peak_kib": peak_kib()}

@@ -11,6 +11,7 @@ from covey.simulations.planning import plan_of
 from covey.simulations.runner import run_plan
 from covey.simulations.scenarios import SCENARIOS
 
+from .blobs import measure_cuts, measure_stream
 from .budgets import Measure
 from .commands import measure_command
 from .disk import measure_disk
@@ -256,6 +257,8 @@ WORKS: dict[str, Callable[[Stage], list[Measure]]] = {
     "at_rest": at_rest,
     "idle": idle,
     "command": command,
+    "blobs": measure_stream,
+    "blob_cuts": measure_cuts,
     "fold": fold,
     "simulated": simulated,
     "crowd": crowd,

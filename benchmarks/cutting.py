@@ -47,7 +47,8 @@ class Cutting:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         out = asyncio.ensure_future(_pass(reader, far_writer))
         try:
-            await self._back(far_reader, writer)
+            with suppress(asyncio.CancelledError):  # Else the server says that it met it.
+                await self._back(far_reader, writer)
         finally:
             out.cancel()
             for each in (writer, far_writer):
