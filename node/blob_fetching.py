@@ -255,7 +255,8 @@ class BlobFetching:
         )
 
     def refused(self, link: "Link", message: BlobNone) -> None:
-        """A peer cannot give a chunk that was wanted."""
+        """A peer cannot give a chunk that was wanted. Its disk may only be slow to answer."""
+        self.looking.retry_later()
         self._obey(self._fetch.refused(link.key, message.id, message.index, self._now_ms()))
         active = self._active.get(message.id)
         if active is not None:
@@ -316,6 +317,7 @@ class BlobFetching:
             active.trouble = error
             self._engine.counters.add("blob.disk_refused")
             self.drop(active, park=True)
+            self.looking.retry_later()
         finally:
             self._obey(
                 self._fetch.stored(
@@ -369,6 +371,7 @@ class BlobFetching:
         except StorageError as error:
             active.trouble = error
             self.drop(active, park=True)
+            self.looking.retry_later()
             return
         self.gave[content.number] = active.gave
         self.drop(active, park=False)
@@ -397,6 +400,7 @@ class BlobFetching:
 
     async def close(self) -> None:
         """Say what is on the disk, and keep no timer."""
+        self.looking.close()
         if self._timer is not None:
             self._timer()
             self._timer = None

@@ -7,7 +7,6 @@ changes. Nothing is looked at while nobody is linked.
 """
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..crypto.blob import CHUNK_BYTES
@@ -15,11 +14,14 @@ from ..storage import blob_rows
 from ..storage.blob_rows import Blob, Place, Wanted
 from ..storage.errors import StorageError
 from ..sync.policy import blob_comes
+from .ports import Cancel
 
 if TYPE_CHECKING:
     from .blob_fetching import BlobFetching
     from .blobs import Blobs
     from .engine import Engine
+
+RETRY_MS = 60_000
 
 
 class BlobLooking:
@@ -33,6 +35,7 @@ class BlobLooking:
         self._declined: dict[int, None] = {}
         self._task: asyncio.Task[None] | None = None
         self._again = False
+        self._cancel: Cancel | None = None
 
     def look_soon(self) -> None:
         """Something changed: other blobs may be missing, wanted or on offer."""
@@ -56,6 +59,21 @@ class BlobLooking:
         self._parked.clear()
         self.look_soon()
 
+    def retry_later(self) -> None:
+        """A disk refused, here or there: it may work again in a while."""
+        if self._cancel is None and not self._engine.closing:
+            self._cancel = self._engine.clock.call_after_ms(RETRY_MS, self._strike)
+
+    def _strike(self) -> None:
+        self._cancel = None
+        self.retry()
+
+    def close(self) -> None:
+        """Keep no timer."""
+        if self._cancel is not None:
+            self._cancel()
+            self._cancel = None
+
     def park(self, number: int) -> None:
         """Nobody offers this blob, or there is no room for it."""
         self._parked[number] = None
@@ -67,10 +85,12 @@ class BlobLooking:
             self.look_soon()
 
     async def _look(self) -> None:
-        with suppress(StorageError):
+        try:
             while self._again:
                 self._again = False
                 await self._look_once()
+        except StorageError:
+            self.retry_later()
 
     async def _look_once(self) -> None:
         rows = await self._engine.database.read(lambda c: blob_rows.incomplete(c, CHUNK_BYTES))

@@ -162,6 +162,7 @@ _DOOM: dict[str, Test] = {
 NEEDS: Mapping[str, Mapping[str, Test]] = {
     "put": {**_RECORD, "id": _is_text, "fields": _are_fields},
     "put-together": {**_RECORD, "records": _are_records},
+    "put-blob": {**_RECORD, "id": _is_text, "size": _is_number, "number": _is_number},
     "delete": {**_RECORD, "id": _is_text},
     "read": {**_RECORD, "id": _is_text},
     "rename": {**_DEVICE, "name": _is_text},

@@ -46,6 +46,8 @@ class Run:
     """Device -> what -> the most that was seen of it."""
     ids: dict[str, bytes] = field(default_factory=dict)
     """The public keys by which devices are known, once each has been up."""
+    contents: dict[bytes, str] = field(default_factory=dict)
+    """Digest of each content that was put as a blob -> what it is, for people."""
     over: bool = False
     """The world is being mended: nothing that fate planned happens any more."""
 

@@ -9,7 +9,9 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
+from ..node.blobs import FEATURES
 from ..node.traffic import LinkTraffic
+from ..sync.blob_messages import ASK, CHUNK, HAVE, NONE, WANT
 from .checkers import CHECKERS, Checker
 from .checkers.convergence import (
     LOOK_MS,
@@ -257,7 +259,7 @@ class _Running:
         """Everybody runs this version again."""
         if device.versions is not None and 1 not in device.versions:
             device.crash()
-            device.versions, device.features = None, ()
+            device.versions, device.features = None, FEATURES
 
     async def _close(self) -> None:
         for device in self.world.running():
@@ -299,5 +301,6 @@ class _Running:
 KINDS = {
     1: "greeting", 2: "digests", 3: "vector", 4: "want", 5: "batch",
     6: "ack", 7: "have", 8: "root", 9: "goodbye",
+    ASK: "blob-ask", HAVE: "blob-have", WANT: "blob-want", CHUNK: "chunk", NONE: "blob-none",
 }  # fmt: skip
-"""Session frames by their type byte (docs/protocol.md, section 7)."""
+"""Frames between members by their type byte (docs/protocol.md, sections 7 and 13)."""

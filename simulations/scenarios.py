@@ -8,6 +8,7 @@ or the whole run where that is shorter, so that a quick look at a scenario still
 from random import Random
 from typing import Any
 
+from ..crypto.blob import CHUNK_BYTES
 from .decisions import decisions
 from .doings import FAULTS, Stage
 from .months import months, sometimes_months
@@ -102,6 +103,27 @@ def _new_devices(random: Random, stage: Stage) -> list[Step]:
                 struck_ms = at_ms + args["after_ms"] + random.randrange(spread_ms)
                 steps += fault.draw(random, Stage((admin, name), stage.end_ms), struck_ms)
             at_ms += random.randint(1_000, 40_000)
+    return steps
+
+
+def _files(random: Random, stage: Stage) -> list[Step]:
+    """Contents of up to three chunks are put into few records, some of which are deleted."""
+    steps = []
+    for number in range(random.randint(4, 9)):
+        at_ms = random.randrange(stage.end_ms)
+        privacy = random.choice(("private", "private", "family"))
+        args: dict[str, Any] = {
+            "device": random.choice(stage.names),
+            "database": "memory",
+            "collection": "files",
+            "privacy": privacy,
+            "id": f"{privacy}-file-{random.randrange(4)}",
+        }
+        if number and random.random() < 0.15:
+            steps.append(Step(at_ms, "delete", args))
+        else:
+            size = random.choice((0, 1, 5_000, CHUNK_BYTES, random.randrange(3 * CHUNK_BYTES)))
+            steps.append(Step(at_ms, "put-blob", {**args, "size": size, "number": number}))
     return steps
 
 
@@ -280,6 +302,21 @@ SCENARIOS: dict[str, Scenario] = {
             operations=20,
             faults=(*_BETWEEN_PEOPLE, "put-back", "clone", "clock-drift"),
             extra=months,
+        ),
+        Scenario(
+            "blobs",
+            "Files are put, replaced and deleted, while networks and disks fail.",
+            nodes=3,
+            hours=0.05,
+            operations=20,
+            faults=(
+                *("away", "crash", "restart", "partition", "reset", "half-open", "law"),
+                *("slow-reader", "crash-at-commit", "crash-at-file", "io-error"),
+                *("unsure-commit", "disk-full"),
+            ),
+            fault_share=0.5,
+            law="mobile",
+            extra=_files,
         ),
         Scenario(
             "mixed",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .. import CoveyError
 from ..crypto.identity import DeviceKeys
 from ..node.api import Node
+from ..node.blobs import FEATURES
 from ..node.counters import Counters
 from ..node.engine import Engine
 from ..node.founding import DEVICE_KEYS, found_mesh
@@ -62,7 +63,7 @@ class SimDevice:
         self.process: Process | None = None
         self.versions: tuple[int, ...] | None = None
         """Protocol versions that it speaks, if not those of this program."""
-        self.features: tuple[str, ...] = ()
+        self.features: tuple[str, ...] = FEATURES
         self.kept_instance = True
         self.failure: CoveyError | None = None
         """Why the last start failed."""

@@ -23,7 +23,7 @@ from covey.simulations.scenarios import DAY_MS, DEFAULT_SCENARIO, SCENARIOS
 
 NAMES = (
     *("two-devices", "family", "commuter", "flaky-wifi", "long-offline", "hostile-peer"),
-    *("restore", "disk", "clocks", "crowd", "pairing", "trust", "months", "mixed"),
+    *("restore", "disk", "clocks", "crowd", "pairing", "trust", "months", "blobs", "mixed"),
 )
 USERS_DO = {"put", "put-together", "delete", "read", "rename", "sync"}
 SEEDS = range(20)
@@ -395,6 +395,7 @@ def test_a_step_without_what_it_needs_is_refused_by_name(do: str) -> None:
             "file": "store.db",
         },
         **{"error_ms": 5, "ppm": 5, "image": "one", "versions": [1], "name": "desk"},
+        **{"size": 5, "number": 1},
         **{"kind": "phone", "newcomers": ["phone"], "level": "guest", "role": "admin"},
         **{"days": 30, "text": "x", "privacy": "family"},
     }

@@ -1,4 +1,4 @@
-"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I19.
+"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I20.
 
 A checker looks and never touches: `at_tick` now and then while the plan runs, `at_message` at
 each message that leaves a machine, `at_start` when a device has come up, `at_rest` when the world
@@ -7,6 +7,7 @@ is mended and has settled. What must not be so goes to `World.violate`.
 
 from .authority import AuthorityChecker
 from .authorship import AuthorshipChecker
+from .blobs import BlobChecker
 from .bounds import BoundsChecker
 from .checker import Checker
 from .convergence import ConvergenceChecker
@@ -24,6 +25,7 @@ from .wire import WireChecker
 from .writes import WriteChecker
 
 CHECKERS: tuple[type[Checker], ...] = (
+    BlobChecker,
     ConvergenceChecker,
     WriteChecker,
     WireChecker,

@@ -3,6 +3,7 @@
 from random import Random
 from typing import Any
 
+from ...node.blobs import FEATURES
 from ..plan import Step
 from ..run import Run
 from ..sim_device import SimDevice
@@ -102,7 +103,7 @@ def version(run: Run, args: dict[str, Any]) -> None:
         return
     device.crash()
     device.versions = tuple(int(number) for number in args["versions"])
-    device.features = tuple(str(name) for name in args.get("features", ()))
+    device.features = tuple(sorted({*FEATURES, *(str(n) for n in args.get("features", ()))}))
     device.begin()
 
 

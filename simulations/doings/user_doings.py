@@ -1,6 +1,7 @@
 """What users do: write, delete, read and search. The witness writes down what they were told."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from hashlib import sha256
 from typing import Any
 
 from ... import CoveyError
@@ -8,8 +9,10 @@ from ...node.api import Node
 from ..run import Run
 from ..sim_device import USER_TASK, SimDevice
 from ..virtual_loop import Process
-from ..witness import Write
+from ..witness import CANARY, Write
 from .fault import Doing
+
+PIECE_BYTES = 100_000
 
 
 def put(run: Run, args: dict[str, Any]) -> None:
@@ -52,6 +55,23 @@ def put_together(run: Run, args: dict[str, Any]) -> None:
                 transaction.put(collection, fields, id, privacy=privacy)
 
     _write(run, args["device"], [trying(*record) for record in args["records"]], act)
+
+
+def put_blob(run: Run, args: dict[str, Any]) -> None:
+    """Put a content of `size` bytes into the field `file` of a record, whose id is its own."""
+    place = (args["database"], args["collection"], args["id"], "file")
+    word = f"{CANARY} {args['number']} "
+    content = (word * (args["size"] // len(word) + 1)).encode()[: args["size"]]
+    run.contents[sha256(content).digest()] = f"{place[2]}, {args['size']} bytes"
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), PIECE_BYTES):
+            yield content[start : start + PIECE_BYTES]
+
+    async def act(node: Node) -> None:
+        await node.engine.blobs.put(place, pieces(), privacy=args.get("privacy", "private"))
+
+    in_device(run, args["device"], act)
 
 
 def delete(run: Run, args: dict[str, Any]) -> None:
@@ -157,6 +177,7 @@ def in_device(run: Run, name: str, act: Callable[[Node], Awaitable[None]]) -> No
 USER_DOINGS: dict[str, Doing] = {
     "put": put,
     "put-together": put_together,
+    "put-blob": put_blob,
     "delete": delete,
     "read": read,
     "rename": rename,

@@ -1,6 +1,7 @@
 """Registry: all mutants by name."""
 
 from .mutant import Mutant
+from .mutants_blobs import BLOB_MUTANTS
 from .mutants_crypto import CRYPTO_MUTANTS
 from .mutants_node import NODE_MUTANTS
 from .mutants_storage import STORAGE_MUTANTS
@@ -15,5 +16,6 @@ MUTANTS: dict[str, Mutant] = {
         *SYNC_MUTANTS,
         *NODE_MUTANTS,
         *TRUST_MUTANTS,
+        *BLOB_MUTANTS,
     )
 }
