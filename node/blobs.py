@@ -354,7 +354,8 @@ class Blobs:
         Raises BadValueError for a blob that this node does not know.
         """
         wanted: dict[bytes, None] = {}
-        _gather(value, wanted)
+        for item in value.values():
+            _gather(item, wanted)
         if not wanted:
             return value
 
@@ -394,24 +395,27 @@ async def once(content: bytes) -> AsyncIterator[bytes]:
 
 
 def _gather(value: Any, wanted: dict[bytes, None]) -> None:
-    if isinstance(value, BlobRef):
+    # By type, as what may stand in a record is checked: every put comes through here.
+    kind = type(value)
+    if kind is BlobRef:
         if not value.manifest:
             for ref in (value, *(variant for _, variant in value.variants)):
                 wanted[ref.id] = None
-    elif isinstance(value, Mapping):
+    elif kind is dict:
         for item in value.values():
             _gather(item, wanted)
-    elif isinstance(value, list):
+    elif kind is list:
         for item in value:
             _gather(item, wanted)
 
 
 def _filled(value: Any, manifests: Mapping[bytes, bytes | None]) -> Any:
-    if isinstance(value, BlobRef):
+    kind = type(value)
+    if kind is BlobRef:
         return value if value.manifest else blob_ref(_manifest(value, manifests))
-    if isinstance(value, Mapping):
+    if kind is dict:
         return {name: _filled(item, manifests) for name, item in value.items()}
-    if isinstance(value, list):
+    if kind is list:
         return [_filled(item, manifests) for item in value]
     return value
 

@@ -80,10 +80,11 @@ def project(
     if not _is_first(state, log.instance, seq):
         doc, meta = encode_state(state)
     value, conflicts = (state.value, None) if resolution is None else resolution
+    held = tuple(_candidates(conflicts)) if conflicts else ()
     if value is None:
-        return Row(*key, None, "", hlc, log.number, seq, item, doc, meta, None, conflicts)
+        return Row(*key, None, "", hlc, log.number, seq, item, doc, meta, None, conflicts, held)
     text, shown = search_text(value), value_text(value)
-    blobs = tuple(references(value)) if _BLOB_TAG in shown else ()
+    blobs = (*references(value), *held) if _BLOB_TAG in shown else held
     return Row(*key, shown, text, hlc, log.number, seq, item, doc, meta, value, conflicts, blobs)
 
 
@@ -125,6 +126,13 @@ def references(value: Any, place: str = "") -> Iterator[Reference]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from references(item, f"{place}[{index}]")
+
+
+def _candidates(conflicts: Sequence[Conflict]) -> Iterator[Reference]:
+    """What a person may still decide for: it must not be deleted meanwhile."""
+    for conflict in conflicts:
+        for number, known in enumerate(conflict.candidates, 1):
+            yield from references(known.value, f"{conflict.field} (candidate {number})")
 
 
 def _reference(field: str, variant: str, ref: BlobRef) -> Reference:
@@ -170,8 +178,9 @@ def upsert(conn: Conn, rows: Iterable[Row]) -> None:
             [_update(known[id].record_no, row) for id, row in last.items() if id in known],
         )
         for id, old in known.items():
-            if last[id].blobs or _BLOB_TAG in (old.value or ""):
-                blob_rows.refer(conn, old.record_no, last[id].blobs)
+            row = last[id]
+            if row.blobs or row.conflicts is not None or _BLOB_TAG in (old.value or ""):
+                blob_rows.refer(conn, old.record_no, row.blobs)
 
 
 def _insert(conn: Conn, collection: int, rows: Sequence[Row]) -> list[int]:

@@ -360,6 +360,26 @@ async def test_a_person_may_copy_a_blob_and_not_make_one_up(tmp_path: Path) -> N
             await laptop.facts.put({"cover": BlobRef(b"x" * 32, 5)}, id="album")
 
 
+async def test_what_a_person_may_still_decide_for_is_not_deleted(tmp_path: Path) -> None:
+    """Two devices put a picture into one field: the one that does not show can be taken later."""
+    async with nodes(tmp_path) as opened:
+        laptop, phone = await opened.mesh("laptop", "phone")
+        first = await put(laptop, b"from the laptop")
+        second = await put(phone, b"from the phone")
+        await meet(phone, laptop)
+        async with asyncio.timeout(20):
+            while laptop.engine.counters["blob.whole"] + phone.engine.counters["blob.whole"] < 2:
+                await asyncio.sleep(0)
+        laptop.engine.blobs.care.grace_ms = -1
+        await laptop.engine.blobs.care.collect()
+
+        for done in (first, second):
+            kept = await laptop.engine.database.read(
+                lambda conn, id=done.ref.id: blob_rows.by_id(conn, id)  # type: ignore[misc]
+            )
+            assert kept is not None and kept.held == 1
+
+
 async def test_a_put_of_the_same_reference_writes_nothing(tmp_path: Path) -> None:
     """An export that is imported again must add nothing."""
     async with nodes(tmp_path) as opened:

@@ -12,6 +12,7 @@ import pytest
 
 from covey.simulations.mutants.hunting import PLANS
 from covey.simulations.mutants.mutant import Mutant, StaleMutantError
+from covey.simulations.mutants.mutants_blobs import BLOB_MUTANTS
 from covey.simulations.mutants.mutants_crypto import CRYPTO_MUTANTS
 from covey.simulations.mutants.mutants_node import NODE_MUTANTS
 from covey.simulations.mutants.mutants_storage import STORAGE_MUTANTS
@@ -29,7 +30,7 @@ BY_FLOOR = {
     "sync": SYNC_MUTANTS,
     "node": NODE_MUTANTS,
 }
-BY_FILE = {**BY_FLOOR, "trust": TRUST_MUTANTS}
+BY_FILE = {**BY_FLOOR, "trust": TRUST_MUTANTS, "blobs": BLOB_MUTANTS}
 MUTANTS_MIN = 28
 CHEAP = ("absence-is-deletion", "acknowledged-before-commit", "proof-of-the-membership-alone")
 """Found by one of the first seeds, by three different claims."""
