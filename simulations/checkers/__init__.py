@@ -1,4 +1,4 @@
-"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I20.
+"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I23.
 
 A checker looks and never touches: `at_tick` now and then while the plan runs, `at_message` at
 each message that leaves a machine, `at_start` when a device has come up, `at_rest` when the world

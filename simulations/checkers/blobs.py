@@ -1,4 +1,4 @@
-"""I20: blobs come to who is to have them, as they were put, and leave nothing else on a disk."""
+"""I23: blobs come to who is to have them, as they were put, and leave nothing else on a disk."""
 
 from hashlib import sha256
 from typing import ClassVar, NamedTuple
@@ -35,7 +35,7 @@ class BlobChecker(Checker):
     """Looks at rows and files. It waits first: chunks come after entries."""
 
     claims: ClassVar[dict[str, str]] = {
-        "I20": "a blob comes to who is to have it, as it was put; no file is left of any other",
+        "I23": "a blob comes to who is to have it, as it was put; no file is left of any other",
     }
 
     async def at_rest(self) -> None:
@@ -45,7 +45,7 @@ class BlobChecker(Checker):
         while self._missing() and self.run.world.now_ms < until_ms:
             await self.run.world.wait_ms(LOOK_MS)
         for name, told in self._missing():
-            self.violate("I20", name, told)
+            self.violate("I23", name, told)
         for device in self.sound():
             for known in self._blobs(device).values():
                 if known.is_whole:
@@ -90,10 +90,10 @@ class BlobChecker(Checker):
             for index in range(content.count):
                 digest.update(read_chunk(device.engine.blobs.files, content, index))
         except ChunkDamagedError as error:
-            self.violate("I20", device.name, f"said to be whole: {error}")
+            self.violate("I23", device.name, f"said to be whole: {error}")
             return
         if digest.digest() not in self.run.contents:
-            self.violate("I20", device.name, "a blob that nobody put like this")
+            self.violate("I23", device.name, "a blob that nobody put like this")
 
     def _files(self, device: SimDevice) -> None:
         """Every chunk's file belongs to a blob that the store knows."""
@@ -107,11 +107,11 @@ class BlobChecker(Checker):
             }
 
         if device.store.look(_unfinished):
-            self.violate("I20", device.name, "a put or a deletion that nobody finishes")
+            self.violate("I23", device.name, "a put or a deletion that nobody finishes")
         known = device.store.look(look)
         for name in device.disk.files:
             if len(name) >= NAME_CHARACTERS and name[:NAME_CHARACTERS] not in known:
-                self.violate("I20", device.name, "a file of a blob that the store does not know")
+                self.violate("I23", device.name, "a file of a blob that the store does not know")
                 return
 
 
