@@ -211,6 +211,12 @@ def leave_it_in_a_file(run: Run) -> None:
     )
 
 
+def leave_a_chunk(run: Run) -> None:
+    """Of a blob that no record refers to, and the store never heard of."""
+    run.done["put-blob"] += 1
+    device_of(run, "phone").disk.files["0" * 64] = _Inode(b"sealed")
+
+
 def take_a_key(run: Run) -> None:
     """The guest comes by the key of what is private."""
     for key in device_of(run, "laptop").store.look(membership_rows.scope_keys):
@@ -414,6 +420,7 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a log got shorter": ("I12", "phone", "a log went from", shorten_a_log),
     "plaintext on the wire": ("I4", "phone", "plaintext in a message", say_it_in_the_clear),
     "plaintext in a file": ("I4", "guest", "plaintext in the file crash.log", leave_it_in_a_file),
+    "a chunk is left": ("I23", "phone", "a blob that the store does not know", leave_a_chunk),
     "a thief has new keys": ("I5", "guest", "of the membership in the", renew_keys_for_the_thief),
     "a key too many": ("I6", "guest", "has a key of privacy 1", take_a_key),
     "a record too many": (
