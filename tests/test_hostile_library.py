@@ -37,7 +37,7 @@ from covey.simulations.hostile.registry import (
 
 from . import loopback
 from .hostile_world import World, _still_syncs, assert_bounded, world
-from .loopback import PATIENCE_S, Device, until
+from .loopback import PATIENCE_S, Device, enroll, until
 from .rogue import new_keys
 from .test_house_rules import python_files, reaches_for_the_world
 
@@ -137,8 +137,11 @@ async def attack(
     keys = new_keys() if misbehaviour.stands_as == "stranger" else there.mallory
     address = Address("127.0.0.1", there.victim.engine.port or 0)
     random = Random(misbehaviour.name)
-    engine = there.victim.engine
-    yield Attacker(wire, address, engine, keys, clock, SystemEntropy(), random), wire
+    engine, accomplice = there.victim.engine, new_keys()
+    await enroll(there.victim, accomplice, "accomplice", "limited")
+    attacker = Attacker(wire, address, engine, keys, clock, SystemEntropy(), random)
+    attacker.accomplice = accomplice
+    yield attacker, wire
     await transport.close()
 
 

@@ -1,7 +1,8 @@
 """I8: the registry is the fold of the set of operations, in whatever order they came.
 
-And no name is in it that nobody had a right to give. That is looked up in the operations one by
-one: a fold that lets too many name a device would say so twice.
+And no name and no cut is in it that nobody had a right to give, and nobody has undone a removal by
+the founder, who is senior to all. That is looked up in the operations one by one: a fold that lets
+too many decide, or the wrong one, would say so twice.
 """
 
 from dataclasses import dataclass, field
@@ -12,9 +13,11 @@ from ...crypto.errors import CryptoError
 from ...crypto.identity import read_certificate
 from ...sync.membership import Operations
 from ...sync.operations import (
+    ADOPT,
     ENROLL,
     GENESIS,
     RENAME,
+    REVOKE,
     SET_LEVEL,
     Operation,
     is_known,
@@ -30,7 +33,7 @@ class AuthorityChecker(Checker):
     """Folds what each store holds anew, in an order of its own."""
 
     claims: ClassVar[dict[str, str]] = {
-        "I8": "the registry is the fold of all operations, in any order; only who may gives names",
+        "I8": "the registry is the fold of all operations, in any order; only who may decides",
     }
 
     async def at_rest(self) -> None:
@@ -45,6 +48,8 @@ class AuthorityChecker(Checker):
             if _told(fold.registry) != _told(device.engine.mesh.registry):
                 self.violate("I8", device.name, "the registry is not the fold of its operations")
             self._names(device, operations)
+            self._cuts(device, operations)
+            self._founder(device, operations)
 
     def _names(self, device: SimDevice, operations: Operations) -> None:
         """Every name was given by the device itself, by an admin, or with its enrolment."""
@@ -64,6 +69,30 @@ class AuthorityChecker(Checker):
             if member.name not in given.get(member.sig_pk, ()):
                 told = f"a member is called {member.name}, by nobody who may name it"
                 self.violate("I8", device.name, told)
+
+    def _cuts(self, device: SimDevice, operations: Operations) -> None:
+        """What counts of removed devices was said by an admin, or by one that left."""
+        registry = device.engine.mesh.registry
+        admins = said(operations, registry).admins
+        given: dict[bytes, set[bytes]] = {}
+        for author, operation in operations.values():
+            if operation.kind not in (ADOPT, REVOKE) or not is_well_formed(operation):
+                continue
+            about = operation.details["device"]
+            if author in admins or (author == about and operation.kind == REVOKE):
+                given.setdefault(about, set()).update(row[3] for row in operation.details["cut"])
+        for about, cut in registry.cuts.items():
+            if not {entry for _, entry in cut.values()} <= given.get(about, set()):
+                self.violate("I8", device.name, "a cut counts that is of nobody who may decide")
+
+    def _founder(self, device: SimDevice, operations: Operations) -> None:
+        """Whoever made the mesh is senior to all devices: no removal by it is undone."""
+        registry = device.engine.mesh.registry
+        founder, _ = operations[registry.genesis]
+        for id, (author, operation) in operations.items():
+            voided = registry.ignored.get(id) is Ignored.VOIDED
+            if author == founder and operation.kind == REVOKE and voided:
+                self.violate("I8", device.name, "a removal by the founder was undone by a junior")
 
 
 @dataclass(slots=True)

@@ -124,9 +124,10 @@ class RemovalChecker(Checker):
         us = attacker.engine.keys.sig_pk
         now = fold.registry.devices[us]
         keys = _keys_of(attacker, operations)
+        honest = {*self.run.ids.values()} - {us}
         for one in sealed:
-            if one.log.author == us or one.key_id not in keys:
-                continue
+            if one.log.author not in honest or one.key_id not in keys:
+                continue  # Whoever is hostile may say that it knows, and tell its keys to anybody.
             then = fold.at(split_heads(one.heads))
             known = None if then is None else then.devices.get(us)
             if known is None or not _is_closed_to(known, one.log):

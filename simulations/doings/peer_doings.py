@@ -44,6 +44,7 @@ def attack(run: Run, args: dict[str, Any]) -> None:
         ProcessClock(SimClock(), process),
         entropy,
         world.dice.stream("attack", number),
+        accomplice=mallory_keys(run.plan.seed % VARIANTS, "limited"),
     )
     run.hostile.append(misbehaviour.name)
     run.leaves_waiting = run.leaves_waiting or misbehaviour.leaves_waiting

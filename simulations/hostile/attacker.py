@@ -54,6 +54,8 @@ class Attacker:
     random: Random
     database: str = "memory"
     collection: str = "facts"
+    accomplice: DeviceKeys | None = None
+    """The keys of a second hostile member, of level limited."""
 
     # Connections -------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ _MADE_UP_LOGS = 20
 Write = Callable[[Attacker, Forger], None]
 
 
-def _operations(write: Write) -> Act:
+def operations(write: Write) -> Act:
     """Write a log of operations, and send it."""
 
     async def act(attacker: Attacker) -> None:
@@ -316,12 +316,12 @@ _WRITTEN: tuple[tuple[str, str, str, Write], ...] = (
     ),
 )
 for _name, _level, _about, _write in _WRITTEN:
-    MEMBERS.add(_name, _level, _operations(_write), _about)
+    MEMBERS.add(_name, _level, operations(_write), _about)
 
 MEMBERS.add(
     "operation-for-nobody",
     "full",
-    _operations(_for_nobody),
+    operations(_for_nobody),
     "Seals an operation under a key that nobody has.",
     leaves_waiting=True,
 )
