@@ -26,6 +26,8 @@ CROWD = 16
 VARIANTS = 8
 PATIENCE_MS = 120_000
 HOSTILE_LEVELS = ("full", "limited", "guest")
+REMOVED = "removed"
+"""Stands for the hostile member that was an admin, and that the first device has removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ def mesh_disks(
 ) -> dict[str, SimDisk]:
     """The disks of a mesh of these devices, by name; copy them (`SimDisk.copy`) before use.
 
-    `hostile`: members without a device are enrolled too, one of each level (`mallory_keys`).
+    `hostile`: members without a device are enrolled too, one of each level (`mallory_keys`), and an
+    admin that is removed again.
     """
     with World(f"template/{variant}", law="instant") as world:
         world.run(_make(world, cast, variant, hostile))
@@ -52,7 +55,7 @@ def mesh_disks(
 
 
 def mallory_keys(variant: int, stands_as: str) -> DeviceKeys:
-    """The keys of a hostile member of this level, or of a stranger."""
+    """The keys of a hostile member of this level, of a removed one, or of a stranger."""
     entropy = SimEntropy(Dice(f"mallory/{variant}"), stands_as, 0)
     return DeviceKeys.generate(entropy.draw)
 
@@ -62,6 +65,11 @@ async def _enroll_hostile(admin: Engine, variant: int) -> None:
         keys = mallory_keys(variant, level)
         certificate = make_certificate(keys, admin.mesh.id, admin.clock.wall_ms())
         await admin.mesh.enroll(certificate, f"mallory {level}", "phone", level)
+    keys = mallory_keys(variant, REMOVED)
+    certificate = make_certificate(keys, admin.mesh.id, admin.clock.wall_ms())
+    await admin.mesh.enroll(certificate, "mallory removed", "phone", "full")
+    await admin.trust.set_role(keys.sig_pk, "admin")
+    await admin.trust.revoke(keys.sig_pk)
 
 
 async def _make(world: World, cast: tuple[Part, ...], variant: int, hostile: bool) -> None:

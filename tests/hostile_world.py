@@ -31,6 +31,8 @@ class World:
     victim: Device
     honest: Device
     mallory: DeviceKeys
+    removed: DeviceKeys
+    """Of a device that was an admin for a while."""
 
     async def enter(self, **greeting: Any) -> Rogue:
         """A session as Mallory, past the greetings, with digests equal to the victim's."""
@@ -49,8 +51,13 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, *, level: str = "full", clock: Any = None) -> AsyncIterator[World]:
-    """Three members of one mesh; two of them are linked, the third has keys only."""
+async def world(
+    folder: Path, *, level: str = "full", clock: Any = None, has_removed: bool = False
+) -> AsyncIterator[World]:
+    """Three members of one mesh; two of them are linked, the third has keys only.
+
+    `has_removed`: a fourth has been an admin and was removed.
+    """
     async with nodes(folder) as made:
         victim = await (await made.make("victim", clock=clock)).online()
         honest = await (await made.make("honest", clock=clock)).online()
@@ -58,10 +65,15 @@ async def world(folder: Path, *, level: str = "full", clock: Any = None) -> Asyn
         await victim.facts.put({"text": "a first fact"}, id="first")
         mallory = new_keys()
         await enroll(victim, mallory, "mallory", level)
+        removed = new_keys()
+        if has_removed:
+            await enroll(victim, removed, "removed")
+            await victim.engine.trust.set_role(removed.sig_pk, "admin")
+            await victim.engine.trust.revoke(removed.sig_pk)
         await meet(honest, victim)
         await victim.facts.put({"text": "a second fact"}, id="second")
         await arrives(honest, "second", {"text": "a second fact"})
-        yield World(made, victim, honest, mallory)
+        yield World(made, victim, honest, mallory, removed)
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ from covey.simulations.hostile.misbehaviour import STANDINGS, Misbehaviour
 from covey.simulations.hostile.misbehaviours_batches import BATCHES
 from covey.simulations.hostile.misbehaviours_handshake import HANDSHAKE
 from covey.simulations.hostile.misbehaviours_messages import MESSAGES
+from covey.simulations.hostile.misbehaviours_removed import REMOVED
 from covey.simulations.hostile.registry import (
     ACT_MS_MAX,
     KNOWN_TO_HARM,
@@ -140,7 +141,7 @@ async def attack(
     engine, accomplice = there.victim.engine, new_keys()
     await enroll(there.victim, accomplice, "accomplice", "limited")
     attacker = Attacker(wire, address, engine, keys, clock, SystemEntropy(), random)
-    attacker.accomplice = accomplice
+    attacker.accomplice, attacker.removed = accomplice, there.removed
     yield attacker, wire
     await transport.close()
 
@@ -181,7 +182,8 @@ async def harms_nobody(tmp_path: Path, misbehaviour: Misbehaviour) -> set[str]:
     """The claim of the library, without any other fault at the same time. What was counted."""
     clock = HurriedClock()
     level = "full" if misbehaviour.stands_as == "stranger" else misbehaviour.stands_as
-    async with world(tmp_path, level=level, clock=clock) as there:
+    has_removed = misbehaviour in REMOVED.misbehaviours
+    async with world(tmp_path, level=level, clock=clock, has_removed=has_removed) as there:
         before = await there.victim.records()
         counted = Counter(there.victim.counters.totals())
 

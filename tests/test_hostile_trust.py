@@ -10,35 +10,50 @@ import pytest
 
 from covey.node.ingest_rows import SHELVED
 from covey.node.ports import ConnectionLostError
+from covey.simulations.hostile.attacker import RECORD_PREFIX
 from covey.simulations.hostile.misbehaviour import Misbehaviour
+from covey.simulations.hostile.misbehaviours_removed import LATE_ENTRIES, REMOVED
 from covey.simulations.hostile.misbehaviours_trust import TRUST
+from covey.simulations.hostile.registry import MISBEHAVIOURS
 from covey.storage import log_rows
 from covey.sync.messages import Reason
 from covey.sync.registry import Registry
 from covey.sync.session_limits import REQUESTS_PER_DEVICE_MAX
 
 from .hostile_world import World, unharmed, world
-from .loopback import enroll, until
+from .loopback import enroll, in_sync, until
 from .rogue import Forger, Rogue, new_keys
 from .test_hostile_library import HurriedClock, commit
 
-ACCOMPLICE = "accomplice"
+ACCOMPLICE, PUPPET = "accomplice", "puppet"
+ENTRIES_OR_KEYS_ONLY = (
+    *("entries-of-who-has-left", "entries-beyond-the-cut", "entries-after-its-removal"),
+    *("keys-of-the-removed", "back-dated-grant-to-the-removed", "other-key-of-that-name"),
+)
+"""Misbehaviours that decide nothing: of grants, none is ever void."""
 
 
 def decided(registry: Registry) -> tuple[object, ...]:
-    """What people decided, but for the accomplice, which may leave."""
-    devices = {id: d for id, d in registry.devices.items() if d.name != ACCOMPLICE}
+    """What people decided, but for the accomplice, which may leave, and puppets that are none."""
+    devices = {
+        id: device
+        for id, device in registry.devices.items()
+        if device.name != ACCOMPLICE and (device.active or device.name != PUPPET)
+    }
     cuts = {id: dict(cut) for id, cut in registry.cuts.items() if cut}
     return devices, cuts, registry.recovery
 
 
-@pytest.mark.parametrize("misbehaviour", TRUST.misbehaviours, ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "misbehaviour", (*TRUST.misbehaviours, *REMOVED.misbehaviours), ids=lambda m: m.name
+)
 async def test_a_member_decides_nothing_about_others(
     tmp_path: Path, misbehaviour: Misbehaviour
 ) -> None:
     """Equal records would not show that somebody made itself an admin, and waits."""
     clock = HurriedClock()
-    async with world(tmp_path, level=misbehaviour.stands_as, clock=clock) as there:
+    level, has_removed = misbehaviour.stands_as, misbehaviour in REMOVED.misbehaviours
+    async with world(tmp_path, level=level, clock=clock, has_removed=has_removed) as there:
         engines = [there.victim.engine, there.honest.engine]
         before = decided(engines[0].mesh.registry)
         held = len(engines[0].mesh.registry.ignored)
@@ -53,8 +68,25 @@ async def test_a_member_decides_nothing_about_others(
             assert (
                 len(registry.ignored) > held
                 or "request" in misbehaviour.name
-                or (misbehaviour.name == "entries-of-who-has-left")
+                or misbehaviour.name in ENTRIES_OR_KEYS_ONLY
             )
+
+
+@pytest.mark.parametrize("name", ["entries-beyond-the-cut", "cut-that-the-removed-stretches"])
+async def test_what_a_removed_device_writes_later_is_kept_and_counts_for_nothing(
+    tmp_path: Path, name: str
+) -> None:
+    """Whatever date it bears, and however the device stretches what its removal had seen."""
+    clock = HurriedClock()
+    async with world(tmp_path, clock=clock, has_removed=True) as there:
+        await commit(there, MISBEHAVIOURS[name], clock)
+        await in_sync(there.victim, there.honest)
+
+        for device in (there.victim, there.honest):
+            late = [id for *_, id in await device.records() if id.startswith(RECORD_PREFIX)]
+            shelf = device.engine.directory.shelf_rows()
+            assert late == []
+            assert [row["entries"] for row in shelf] == [LATE_ENTRIES]
 
 
 class Backdater(Forger):

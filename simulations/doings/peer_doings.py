@@ -16,7 +16,7 @@ from ..run import Run
 from ..sim_clock import ProcessClock, SimClock
 from ..sim_connection import SimTransport
 from ..sim_entropy import SimEntropy
-from ..templates import VARIANTS, mallory_keys
+from ..templates import REMOVED, VARIANTS, mallory_keys
 from ..virtual_loop import Process
 from .fault import Doing, FaultKind, Stage
 
@@ -45,6 +45,7 @@ def attack(run: Run, args: dict[str, Any]) -> None:
         entropy,
         world.dice.stream("attack", number),
         accomplice=mallory_keys(run.plan.seed % VARIANTS, "limited"),
+        removed=mallory_keys(run.plan.seed % VARIANTS, REMOVED),
     )
     run.hostile.append(misbehaviour.name)
     run.leaves_waiting = run.leaves_waiting or misbehaviour.leaves_waiting

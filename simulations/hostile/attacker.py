@@ -56,6 +56,8 @@ class Attacker:
     collection: str = "facts"
     accomplice: DeviceKeys | None = None
     """The keys of a second hostile member, of level limited."""
+    removed: DeviceKeys | None = None
+    """The keys of somebody who was an admin and was removed, if there is one to conspire with."""
 
     # Connections -------------------------------------------------------------------------------
 
@@ -138,6 +140,21 @@ class Attacker:
         key = mesh.key(founders.key_id)
         assert key is not None, "every member holds the first control key"
         return scope_tag(tag_key(key), database, privacy)
+
+    def removed_keys(self) -> DeviceKeys:
+        """Those of a removed admin. Raises: NothingToMisuseError if there was none."""
+        registry = self.victim.mesh.registry
+        known = None if self.removed is None else registry.devices.get(self.removed.sig_pk)
+        if self.removed is None or known is None or known.revoked_at is None:
+            raise NothingToMisuseError("nobody was removed who would conspire with us")
+        return self.removed
+
+    def heads_before_removal(self) -> tuple[bytes, ...]:
+        """What was known just before that removal. Raises: NothingToMisuseError."""
+        membership = self.victim.mesh._membership
+        known = membership.registry.devices[self.removed_keys().sig_pk]
+        assert known.revoked_at is not None
+        return membership._nodes[known.revoked_at].operation.parents
 
     # Logs --------------------------------------------------------------------------------------
 

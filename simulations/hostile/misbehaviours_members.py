@@ -11,6 +11,7 @@ from ...crypto.entry import CONTROL_SCOPE, key_id
 from ...crypto.grants import BOX_BYTES
 from ...crypto.identity import CERTIFICATE_BYTES, make_certificate
 from ...node.granting import GrantName, grant_details
+from ...node.rotation import next_epoch
 from ...sync.membership import Operation, encode_operation
 from ...sync.registry import Device
 from .attacker import PRIVATE, Attacker
@@ -184,9 +185,10 @@ def _device_scope(attacker: Attacker, forger: Forger) -> None:
 
 def _key_for_itself(attacker: Attacker, forger: Forger) -> None:
     """A newer one of each kind, which no honest device can write under."""
+    registry, tag = attacker.victim.mesh.registry, attacker.scope().tag
     for name in (
-        (attacker.scope().tag, attacker.database, PRIVATE, 2),
-        (CONTROL_SCOPE, "", 0, 2),
+        (tag, attacker.database, PRIVATE, next_epoch(registry, tag)),
+        (CONTROL_SCOPE, "", 0, next_epoch(registry, CONTROL_SCOPE)),
     ):
         grant(attacker, forger, name, attacker.entropy.draw(KEY_BYTES), us(attacker))
 
@@ -197,8 +199,9 @@ def _second_first_control_key(attacker: Attacker, forger: Forger) -> None:
 
 
 def _control_key_for_everyone(attacker: Attacker, forger: Forger) -> None:
-    everyone = attacker.victim.mesh.registry.active()
-    name = (CONTROL_SCOPE, "", 0, 2)
+    registry = attacker.victim.mesh.registry
+    everyone = registry.active()
+    name = (CONTROL_SCOPE, "", 0, next_epoch(registry, CONTROL_SCOPE))
     grant(attacker, forger, name, attacker.entropy.draw(KEY_BYTES), everyone)
 
 

@@ -18,13 +18,17 @@ from .misbehaviours_handshake import HANDSHAKE
 from .misbehaviours_logs import LOGS
 from .misbehaviours_members import MEMBERS
 from .misbehaviours_messages import MESSAGES
+from .misbehaviours_removed import REMOVED
 from .misbehaviours_session import SESSION
 from .misbehaviours_trust import TRUST
 from .misbehaviours_weaknesses import WEAKNESSES
 
 ACT_MS_MAX = 30_000
 
-SUBJECTS = (HANDSHAKE, MESSAGES, SESSION, BATCHES, LOGS, CHANGES, MEMBERS, TRUST, FLOODING)
+SUBJECTS = (
+    *(HANDSHAKE, MESSAGES, SESSION, BATCHES, LOGS, CHANGES, MEMBERS),
+    *(TRUST, REMOVED, FLOODING),
+)
 
 MISBEHAVIOURS: dict[str, Misbehaviour] = {
     each.name: each for each in chain.from_iterable(s.misbehaviours for s in SUBJECTS)
