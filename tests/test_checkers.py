@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from covey.crypto.entry import CONTROL_SCOPE
+from covey.crypto.identity import make_certificate
 from covey.node import switchboard
 from covey.node.status import Standing
 from covey.simulations.checkers import CHECKERS, bounds, convergence
 from covey.simulations.checkers.wire import spellings
 from covey.simulations.doings import DOINGS
+from covey.simulations.doings.user_doings import in_device
 from covey.simulations.pairings import Attempt
 from covey.simulations.plan import Plan, Step
 from covey.simulations.reference import claims
@@ -24,6 +26,7 @@ from covey.simulations.runner import run_plan
 from covey.simulations.sim_device import SimDevice
 from covey.simulations.sim_disk import _Inode
 from covey.simulations.sim_network import Machine, Tampering
+from covey.simulations.templates import mallory_keys
 from covey.simulations.witness import CANARY, Write
 from covey.simulations.world import Violation
 from covey.storage import membership_rows
@@ -407,6 +410,19 @@ def renew_keys_for_the_thief(run: Run) -> None:
     laptop.spawn(act(), "thief")
 
 
+def admit_a_stranger(run: Run) -> None:
+    """A device that is none of this run belongs."""
+    engine = device_of(run, "laptop").engine
+    certificate = make_certificate(mallory_keys(0, "stranger"), engine.mesh.id, 1)
+    in_device(run, "laptop", lambda _: engine.mesh.enroll(certificate, "nobody", "phone", "full"))
+
+
+def limit_somebody(run: Run) -> None:
+    """The phone may read less, and nobody has decided that."""
+    engine, phone = device_of(run, "laptop").engine, run.ids["phone"]
+    in_device(run, "laptop", lambda _: engine.trust.set_level(phone, "limited"))
+
+
 BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a record is lost": ("I1", "phone", "unlike laptop: more [], less [(", lose_a_record),
     "a record is another": ("I1", "phone", "other [(", show_another_value),
@@ -437,6 +453,8 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a tail without a commit": ("I7", "phone", "at rest, a log of", hurry_ahead),
     "a nonce comes twice": ("I9", "phone", "a nonce of", use_a_nonce_again),
     "an operation is forgotten": ("I8", "guest", "not the fold of its", forget_an_operation),
+    "a stranger belongs": ("I8", "phone", "whom nobody admitted", admit_a_stranger),
+    "somebody is limited": ("I8", "guest", "phone is not what it was", limit_somebody),
     "what is heard again counts again": ("I10", "", "again changed", undo_what_is_heard_again),
     "what one holds another refuses": (
         *("I10", "", "refuses what phone holds"),

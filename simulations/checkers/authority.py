@@ -24,7 +24,9 @@ from ...sync.operations import (
     is_well_formed,
 )
 from ...sync.registry import Ignored, Registry
+from ..doings.trust_doings import TRUST_DOINGS
 from ..sim_device import SimDevice
+from ..templates import HOSTILE_LEVELS, VARIANTS, mallory_keys
 from .checker import Checker
 from .operations import fold_of, operations_of
 
@@ -50,6 +52,25 @@ class AuthorityChecker(Checker):
             self._names(device, operations)
             self._cuts(device, operations)
             self._founder(device, operations)
+            self._belonging(device)
+
+    def _belonging(self, device: SimDevice) -> None:
+        """Nobody belongs but who was admitted, and nobody is gone or limited by an attacker."""
+        run, registry = self.run, device.engine.mesh.registry
+        variant = run.plan.seed % VARIANTS
+        # Members from the start in a run that may be attacked, also if no attack comes to pass.
+        hostile = {mallory_keys(variant, level).sig_pk for level in HOSTILE_LEVELS}
+        admitted = {*run.ids.values()} | hostile
+        for member in registry.active():
+            if member.sig_pk not in admitted:
+                self.violate("I8", device.name, f"{member.name} belongs, whom nobody admitted")
+        if device.name in run.newcomers or any(run.done[do] for do in TRUST_DOINGS):
+            return
+        for at, part in enumerate(run.plan.cast):
+            known = registry.devices.get(run.ids.get(part.name, b""))
+            expected = (True, part.level, "member" if at else "admin")
+            if known is not None and (known.active, known.level, known.role) != expected:
+                self.violate("I8", device.name, f"{part.name} is not what it was, by nobody's word")
 
     def _names(self, device: SimDevice, operations: Operations) -> None:
         """Every name was given by the device itself, by an admin, or with its enrolment."""
