@@ -78,9 +78,9 @@ class Applier:
         """How many entries were taken off the shelf because others rest on them."""
 
     @property
-    def waiting(self) -> int:
-        """How many entries wait."""
-        return len(self._waiting)
+    def waiting(self) -> Waiting:
+        """The entries that wait; as many as its length."""
+        return self._waiting
 
     def await_turn(self, opened: Opened) -> None:
         """A pending entry was stored. Beyond the bound it is taken up at the next start."""

@@ -239,9 +239,18 @@ class Ingest:
         """When an entry that was put off is to be tried again; `retry_waiting` does it."""
         return self._applier.next_due_ms()
 
+    def held_back(self) -> int:
+        """How many entries are held and not applied yet, whatever they wait for."""
+        return len(self._applier.waiting)
+
     def waiting(self) -> int:
-        """Entries held that wait for a key, a device or other entries."""
-        return self._applier.waiting
+        """How many entries wait for a key or for other entries that may still come.
+
+        Not those of a scope that this device may not read any more: nobody will send it what they
+        rest on. They stay, and wait again if it is let read more.
+        """
+        log, may_read = self._ledger.log_numbered, self._mesh.may_read
+        return sum(n for no, n in self._applier.waiting.by_log() if may_read(log(no).scope))
 
     def _headings(self, scope: Scope, run: Run) -> tuple[list[Heading], list[HeadingKey]]:
         """The shared header fields of each segment, if its author may write there at all."""

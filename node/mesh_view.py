@@ -179,6 +179,13 @@ class MeshView:
             (b"", name) in COMPANION for name in self._ledger.databases()
         )
 
+    def may_read(self, scope: Scope) -> bool:
+        """Whether this device may be sent entries of a scope, and the keys to them."""
+        us = self.us()
+        if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
+            return True
+        return us.active and may_hold(us.level, scope.tag, scope.privacy)
+
     def may_write(self, author: bytes, scope: Scope, heads: Sequence[bytes]) -> bool:
         """Was `author` entitled to this scope in the fold of these membership heads?
 

@@ -9,7 +9,7 @@ Knows no store and no key: the applier (`applying.py`) does. A *place* is a log 
 """
 
 from bisect import insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from .projection import Key
 
@@ -41,6 +41,10 @@ class Waiting:
 
     def __len__(self) -> int:
         return self._count
+
+    def by_log(self) -> Iterator[tuple[int, int]]:
+        """The number of each log, and how many of its entries wait."""
+        return ((log, len(line.missing)) for log, line in self._lines.items())
 
     def __contains__(self, place: Place) -> bool:
         line = self._lines.get(place[0])

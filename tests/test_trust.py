@@ -12,7 +12,17 @@ from covey.storage import event_rows, log_rows
 from covey.storage.errors import StorageError
 from covey.storage.log_rows import EntryState
 
-from .memory_world import Device, World, batches, carry, carry_scope, meet, settle_tasks
+from .memory_world import (
+    Device,
+    World,
+    batches,
+    carry,
+    carry_scope,
+    meet,
+    settle_tasks,
+    single_entries,
+    take,
+)
 
 
 async def three(world: World) -> tuple[Device, Device, Device]:
@@ -239,6 +249,36 @@ async def test_whoever_may_read_less_gets_no_new_key_of_what_it_may_not() -> Non
         assert (await phone.values())["memory/facts/f"] == {"n": 2}
         with pytest.raises(NotEntitledError):
             await phone.collection().put({"n": 1}, id="mine")
+
+
+async def test_what_a_device_may_not_read_any_more_is_not_waited_for() -> None:
+    """A person would look in vain for the device that could bring what is missing.
+
+    Others hold it and will not send it. It waits again, and comes, if the device may read more.
+    """
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await tablet.collection().put({"text": "coffee"}, id="r")
+        await carry(tablet, laptop)
+        await laptop.collection().put({"n": 1}, id="r")
+        private = laptop.engine.ledger.scope_named("memory", 1)
+        assert private is not None
+        for batch in await single_entries(laptop, private.tag):
+            if batch.runs[0].author == laptop.id:
+                await take(phone, batch)
+        assert phone.engine.ingest.waiting() == 1
+        await laptop.engine.trust.set_level(phone.id, "limited")
+        await carry(laptop, phone)
+        phone = await world.restart(phone)
+
+        assert (await phone.engine.status())["waiting_entries"] == 0
+        assert phone.engine.ingest.held_back() == 1
+
+        await laptop.engine.trust.set_level(phone.id, "full")
+        await meet(laptop, phone)
+        await meet(laptop, phone)
+        assert phone.engine.ingest.held_back() == 0
+        assert await phone.values() == await laptop.values()
 
 
 async def test_whoever_may_read_more_gets_what_was_written_before() -> None:

@@ -52,7 +52,7 @@ class BoundsChecker(Checker):
         tasks = TASKS_MAX + TASKS_PER_LINK_MAX * len(links) + TASKS_PER_PEER_MAX * (members - 1)
         self._bound(device, "tasks", len(process), tasks)
         self._bound(device, "links", len(links), (LINKS_PER_DEVICE_MAX + 1) * members)
-        self._bound(device, "waiting entries", engine.ingest.waiting(), WAITING_ENTRIES_MAX)
+        self._bound(device, "waiting entries", engine.ingest.held_back(), WAITING_ENTRIES_MAX)
         self._bound(device, "records in memory", len(engine.shelf._records), RECORDS_KEPT_MAX * 2)
         now_ms = engine.clock.monotonic_ms()
         for place in engine.reach._book._candidates.values():
