@@ -156,10 +156,17 @@ class FetchPlan:
         if claim is not None and claim.last <= held_seq:
             self.arrived(*log, held_seq)
             claim = None
+        reached = held_seq
+        for way in sorted(self._arriving.get(log, ()), key=lambda way: way.first):
+            if way.first <= reached + 1:
+                reached = max(reached, way.last)
+        if claim is not None and claim.first > reached + 1:
+            # What was on its way before it did not reach the disk, so nothing of it will fit.
+            self.drop(claim.peer, *log)
+            claim = None
         if claim is not None:
             return claim.last + 1 if claim.peer == peer else None
-        arriving = self._arriving.get(log, ())
-        return max([held_seq, *(way.last for way in arriving)]) + 1
+        return reached + 1
 
     def _claim(self, peer: bytes, log: _Log, first: int, last: int) -> None:
         claim = self._claims.get(log)

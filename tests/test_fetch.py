@@ -84,6 +84,27 @@ def test_dropped_log_is_free_for_others_at_once() -> None:
     assert plan.request(PEERS[1], SCOPE, vector(5), vector()) == ((LOGS[0], 1, 5),)
 
 
+def test_what_came_after_entries_that_were_lost_on_the_way_is_wanted_again() -> None:
+    """A claim that begins beyond a gap cannot end: what it brings fits nowhere."""
+    plan = FetchPlan()
+    plan.receiving(PEERS[0], SCOPE, LOGS[0], 2, 3)
+    assert plan.request(PEERS[1], SCOPE, vector(6), vector(1)) == ((LOGS[0], 4, 6),)
+    assert plan.request(PEERS[1], SCOPE, vector(6), vector(1)) == ()
+    plan.release(PEERS[0])
+
+    assert plan.request(PEERS[1], SCOPE, vector(6), vector(1)) == ((LOGS[0], 2, 6),)
+    assert plan.in_flight(PEERS[1]) == 5
+
+
+def test_entries_that_do_not_continue_ours_keep_nobody_from_bringing_those_between() -> None:
+    """Whoever pushes with a gap would leave the gap open until its batch is judged."""
+    plan = FetchPlan()
+    plan.receiving(PEERS[0], SCOPE, LOGS[0], 5, 6)
+    plan.receiving(PEERS[0], SCOPE, LOGS[0], 2, 2)
+
+    assert plan.request(PEERS[1], SCOPE, vector(6), vector(1)) == ((LOGS[0], 3, 6),)
+
+
 class PlanMachine(RuleBasedStateMachine):
     """Peers want, send, and vanish in any order; a plain set of wanted entries is the model."""
 

@@ -30,6 +30,7 @@ from covey.sync.session_events import (
     StopTimer,
     Timer,
     TimerFired,
+    WakeSessions,
 )
 from covey.sync.session_limits import CREDIT_BYTES
 from covey.sync.session_standing import Condition, scope_standing
@@ -255,6 +256,19 @@ def test_states_of_a_scope() -> None:
     assert now() == (Condition.SYNCING, 0, 1)
     machine.happen(CloseRequested(Reason.DONE))
     assert now() == (Condition.AHEAD, 0, 1)
+
+
+def test_what_is_not_shared_any_more_is_not_waited_for() -> None:
+    """The peer does not send it now, so digests would not be told until a stall is noticed."""
+    machine = Machine()
+    machine.meet()
+    machine.hear(Have(SCOPE, LOGS[0], AUTHOR, 2, id_of(2)))
+    assert machine.plan.in_flight(PEER) == 2
+    effects = machine.happen(SharedScopesChanged(Sharing.of({3})))
+
+    assert machine.plan.in_flight(PEER) == 0
+    assert {WakeSessions(), StopTimer(Timer.STALL)} <= set(effects)
+    assert Timer.QUIET in machine.state.timers
 
 
 def test_table_of_phases_can_be_walked_and_ends_closed() -> None:
