@@ -131,6 +131,12 @@ class Witness:
             if log.head_seq:
                 self.held[key] = (log.head_seq, log.head_id)
 
+    def withdraws(self, write: Write) -> None:
+        """The caller was told that there was nothing to write to, and rightly so."""
+        self.by_record[write.record].remove(write)
+        if not self.by_record[write.record]:
+            del self.by_record[write.record]
+
     def conflicts(self) -> int:
         """Fields that two devices wrote without either having the other's write."""
         found = 0

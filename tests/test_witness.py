@@ -497,6 +497,20 @@ def test_a_write_is_put_down_with_what_its_device_had_before_and_after() -> None
     assert witness.by_record == {RECORD: [one]}
 
 
+def test_a_write_that_was_withdrawn_is_held_against_nobody() -> None:
+    """A device that may not see a record deletes nothing of it, and is told so."""
+    node, witness = Node("laptop"), Witness()
+    node.holds("laptop", 2)
+    one, other = node.tries(witness), node.tries(witness)
+    witness.withdraws(one)
+
+    assert witness.by_record == {RECORD: [other]}
+    assert not one.acknowledged
+
+    witness.withdraws(other)
+    assert witness.by_record == {}
+
+
 def test_what_is_durable_at_an_acknowledgement_is_held_to_be_there_for_ever() -> None:
     """The head names the whole chain up to it."""
     node, witness = Node("laptop"), Witness()

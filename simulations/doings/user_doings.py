@@ -6,6 +6,8 @@ from typing import Any
 
 from ... import CoveyError
 from ...node.api import Node
+from ...node.engine import Engine
+from ...node.ledger import PRIVACY_NAMES
 from ..run import Run
 from ..sim_device import USER_TASK, SimDevice
 from ..virtual_loop import Process
@@ -30,11 +32,12 @@ def put(run: Run, args: dict[str, Any]) -> None:
             privacy=privacy,
         )
 
-    async def act(node: Node) -> None:
+    async def act(node: Node) -> bool:
         target = node.database(database).collection(collection)
         await target.put(
             {**args["fields"], **args.get("extra", {})}, id, privacy=privacy, replace=replace
         )
+        return True
 
     _write(run, args["device"], [try_it], act)
 
@@ -49,10 +52,11 @@ def put_together(run: Run, args: dict[str, Any]) -> None:
             device.name, device.engine, (database, collection, id), fields, privacy=privacy
         )
 
-    async def act(node: Node) -> None:
+    async def act(node: Node) -> bool:
         async with node.database(database).transaction() as transaction:
             for id, fields in args["records"]:
                 transaction.put(collection, fields, id, privacy=privacy)
+        return True
 
     _write(run, args["device"], [trying(*record) for record in args["records"]], act)
 
@@ -89,8 +93,8 @@ def delete(run: Run, args: dict[str, Any]) -> None:
             privacy=args.get("privacy", "private"),
         )
 
-    async def act(node: Node) -> None:
-        await node.database(record[0]).collection(record[1]).delete(record[2])
+    async def act(node: Node) -> bool:
+        return await node.database(record[0]).collection(record[1]).delete(record[2])
 
     _write(run, args["device"], [try_it], act)
 
@@ -130,8 +134,10 @@ def _write(
     run: Run,
     name: str,
     trying: list[Callable[[SimDevice], Write]],
-    act: Callable[[Node], Awaitable[None]],
+    act: Callable[[Node], Awaitable[bool]],
 ) -> None:
+    """Do it, and let the witness write it down. `act` tells whether there was anything to do."""
+
     async def write(node: Node) -> None:
         device = run.device(name)
         if device is None:
@@ -139,15 +145,26 @@ def _write(
         process, engine = device.process, device.engine
         tried = [try_it(device) for try_it in trying]
         try:
-            await act(node)
+            is_done = await act(node)
         except CoveyError:
             run.witness.refused += len(tried)
             raise
-        if _is_still(device, process):
-            for one in tried:
+        if not _is_still(device, process):
+            return
+        for one in tried:
+            if is_done or _may_have(engine, one.privacy):
                 run.witness.acknowledges(one, engine)
+            else:
+                # It was told that there is no such record: for this device there is none.
+                run.witness.withdraws(one)
 
     in_device(run, name, write)
+
+
+def _may_have(engine: Engine, privacy: str) -> bool:
+    """Whether this device may have records of a level, now."""
+    level = PRIVACY_NAMES.index(privacy)
+    return not level or engine.mesh.registry.entitled(engine.our_device(), level)
 
 
 def _is_still(device: SimDevice, process: Process | None) -> bool:
