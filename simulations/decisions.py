@@ -72,7 +72,10 @@ def _two_removals(random: Random, stage: Stage, admins: Sequence[str], at_ms: in
     if random.random() < 0.6:
         side = [other, *(name for name in stage.names if name != one and random.random() < 0.4)]
         args = {"group": list(dict.fromkeys(side))}
-        steps.append(Step(max(at_ms - _span(random), 0), "split", args))
+        apart_ms = max(at_ms - _span(random), 0)
+        steps.append(Step(apart_ms, "split", args))
+        # So the two have not seen the same of whom they remove.
+        steps += _writing(random, stage, first, (apart_ms, at_ms))
         steps.append(Step(at_ms + 3_000 + _span(random), "mend-all", {}))
     for name in {first: None, second: None}:
         steps += _writing(random, stage, name, (at_ms - 5_000, at_ms + 20_000))

@@ -1,6 +1,7 @@
 """Run: what the doings, the checkers and the runner of one plan share."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
 NO_SESSION = "NO SESSION"
 COMMIT_MS_MAX = 3.0
 READ_MS_MAX = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A removal or adoption that was told to be durable. Ids are public keys."""
+
+    author: bytes
+    about: bytes
+    kind: str
+    """Of the operation."""
+    seen: Mapping[tuple[bytes, bytes], int]
+    """What the author held of the other's logs when it was asked: (scope, instance) -> seq."""
 
 
 @dataclass(eq=False)
@@ -48,6 +61,7 @@ class Run:
     """The public keys by which devices are known, once each has been up."""
     contents: dict[bytes, str] = field(default_factory=dict)
     """Digest of each content that was put as a blob -> what it is, for people."""
+    cuts: list[Cut] = field(default_factory=list)
     over: bool = False
     """The world is being mended: nothing that fate planned happens any more."""
 

@@ -410,6 +410,31 @@ def renew_keys_for_the_thief(run: Run) -> None:
     laptop.spawn(act(), "thief")
 
 
+def write_on_after_its_removal(run: Run) -> None:
+    """What the guest wrote names, on the laptop, heads that tell of its removal."""
+    laptop, guest = device_of(run, "laptop").engine, run.ids["guest"]
+
+    async def act() -> None:
+        await laptop.trust.revoke(guest)
+        heads = b"".join(sorted(laptop.mesh.registry.heads))
+        heading = "INSERT INTO headings (kind, key_id, heads) SELECT 1, zeroblob(32), ?"
+        change_store(run, "laptop", heading, parameters=(heads,))
+        entries = (
+            "UPDATE entries SET heading_no = (SELECT max(heading_no) FROM headings)"
+            " WHERE log_no IN (SELECT log_no FROM logs WHERE author = ?)"
+        )
+        change_store(run, "laptop", entries, parameters=(guest,))
+
+    laptop.spawn(act(), "late")
+
+
+def remove_without_a_cut(run: Run) -> None:
+    """The laptop has what the guest wrote, and its removal does not say so."""
+    trust = device_of(run, "laptop").engine.trust
+    trust._cut_of = lambda device: [[]]  # type: ignore[method-assign]
+    DOINGS["revoke"](run, {"device": "laptop", "target": "guest"})
+
+
 def admit_a_stranger(run: Run) -> None:
     """A device that is none of this run belongs."""
     engine = device_of(run, "laptop").engine
@@ -471,6 +496,14 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "an entry is by whom it may not be": (
         *("I18", "phone", "entries of privacy 1 by somebody who may not write there"),
         take_what_a_guest_may_not_write,
+    ),
+    "who was removed writes on": (
+        *("I18", "laptop", "by a device that says itself that it does not belong"),
+        write_on_after_its_removal,
+    ),
+    "a removal has seen nothing": (
+        *("I3", "phone", "a removal says less than its author had seen"),
+        remove_without_a_cut,
     ),
     "nobody may give this name": ("I8", "phone", "a member is called nobody", take_back_a_name),
     "what was applied is not": ("I7", "phone", "applied in memory is not", forget_what_was_applied),

@@ -465,6 +465,23 @@ async def test_what_somebody_built_on_counts_in_whatever_order_it_comes(
             assert shelved(device) == 1
 
 
+async def test_what_is_vouched_for_at_second_hand_is_not_on_the_shelf_for_a_moment() -> None:
+    """It would come back when what rests on it is applied, but people would be told meanwhile."""
+    async with World() as world:
+        laptop, phone, tablet = await three(world)
+        await phone.collection().put({"text": "late"}, id="r")
+        await phone.collection().put({"text": "later"}, id="r")
+        await carry(phone, tablet)
+        await tablet.collection().put({"n": 5}, id="r")
+        await revoke(laptop, phone)
+        await carry(laptop, tablet)
+
+        await tablet.engine.notes.flush()
+        events = await tablet.gate.read(lambda conn: event_rows.events(conn, -1, 1000))
+        assert {"revoked", "shelved"} & {event.kind for event in events} == {"revoked"}
+        assert await tablet.values() == {"memory/facts/r": {"text": "later", "n": 5}}
+
+
 async def test_a_removed_device_does_not_vouch_for_itself() -> None:
     async with World() as world:
         laptop, phone, tablet = await three(world)

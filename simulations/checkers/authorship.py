@@ -7,17 +7,25 @@ it is asked of each entry that is held whether it should ever have been taken.
 from typing import Any, ClassVar
 
 from ...crypto.entry import CONTROL_SCOPE, LABEL_ENTRY_SIG
-from ...crypto.identity import verify
+from ...crypto.identity import read_certificate, verify
+from ...node.stored import split_heads
+from ...sync.operations import ENROLL, REVOKE
+from ...sync.registry import Registry
 from ..run import Run
 from ..sim_device import SimDevice
 from .authority import said
 from .checker import Checker
 from .levels import may_read_of
-from .operations import operations_of
+from .operations import Operations, operations_of, past_of
 
 _ENTRIES = """
 SELECT s.tag, s.privacy, l.instance, l.author, e.seq, e.entry_id, e.signature FROM entries e
 JOIN logs l USING (log_no) JOIN scopes s USING (scope_no) ORDER BY l.log_no, e.seq
+"""
+
+_UNDER = """
+SELECT DISTINCT s.tag, l.author, h.heads FROM entries e JOIN logs l USING (log_no)
+JOIN scopes s USING (scope_no) JOIN headings h USING (heading_no)
 """
 
 
@@ -38,6 +46,7 @@ class AuthorshipChecker(Checker):
             rows = device.store.look(lambda conn: conn.execute(_ENTRIES).fetchall())
             self._signatures(device, rows)
             self._rights(device, rows)
+            self._times(device)
 
     def _signatures(self, device: SimDevice, rows: list[Any]) -> None:
         """Within a run only the last entry has one; so the last of a log must have one."""
@@ -68,3 +77,36 @@ class AuthorshipChecker(Checker):
             if not any(privacy in may_read_of(level) for level in levels.get(author, ())):
                 told = f"entries of privacy {privacy} by somebody who may not write there"
                 self.violate("I18", device.name, told)
+
+    def _times(self, device: SimDevice) -> None:
+        """Nothing is written by a device that, by its own word, knew that it was removed."""
+        operations = operations_of(device)
+        ended = _endings(operations, device.engine.mesh.registry)
+        ended.pop(device.engine.keys.sig_pk, None)
+        if not ended:
+            return
+        for tag, author, heads in device.store.look(lambda conn: conn.execute(_UNDER).fetchall()):
+            if tag == CONTROL_SCOPE or author not in ended:
+                continue
+            if ended[author] & past_of(operations, split_heads(heads)):
+                told = "an entry is by a device that says itself that it does not belong"
+                self.violate("I18", device.name, told)
+
+
+def _endings(operations: Operations, registry: Registry) -> dict[bytes, set[bytes]]:
+    """Removals that nobody undoes: those by the founder, and of devices that left.
+
+    Not of who was admitted anew after that.
+    """
+    founder, _ = operations[registry.genesis]
+    counting = {id: one for id, one in operations.items() if id not in registry.ignored}
+    found: dict[bytes, set[bytes]] = {}
+    for id, (author, operation) in counting.items():
+        if operation.kind == REVOKE and author in (founder, operation.details["device"]):
+            found.setdefault(operation.details["device"], set()).add(id)
+    for id, (_, operation) in counting.items():
+        if operation.kind == ENROLL:
+            device = read_certificate(operation.details["cert"]).sig_pk
+            if found.get(device, set()) & past_of(operations, (id,)):
+                del found[device]
+    return found

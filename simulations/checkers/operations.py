@@ -1,6 +1,6 @@
 """Operations: what a store holds of the membership log, and folds of it that nobody acts on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ...crypto.grants import mesh_id
 from ...crypto.identity import read_certificate
@@ -30,3 +30,15 @@ def fold_of(mesh: bytes, *parts: Mapping[bytes, tuple[bytes, Operation]]) -> Mem
     for part in parts:
         fold.add(part)
     return fold
+
+
+def past_of(operations: Operations, heads: Iterable[bytes]) -> set[bytes]:
+    """These operations and all that they rest on, as far as they are here."""
+    found: set[bytes] = set()
+    line = list(heads)
+    while line:
+        id = line.pop()
+        if id in operations and id not in found:
+            found.add(id)
+            line += operations[id][1].parents
+    return found

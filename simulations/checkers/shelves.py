@@ -54,6 +54,7 @@ class ShelfChecker(Checker):
                     operations = operations_of(device)
                     self._is_right(device, fold_of(device.engine.mesh.id, operations))
                     self._holds_what_was_cut(device, circle, operations)
+                    self._tells_all_that_was_seen(device, operations)
             for device in circle[1:]:
                 self._are_equal(circle[0], device)
 
@@ -114,6 +115,25 @@ class ShelfChecker(Checker):
                 elif log.shelved and min(log.shelved) <= seq:
                     told = f"entry {min(log.shelved)} is on the shelf, which a removal had seen"
                     self.violate("I3", device.name, told)
+
+    def _tells_all_that_was_seen(self, device: SimDevice, operations: Operations) -> None:
+        """A removal or adoption says how far its author had the other's logs, and leaves out none.
+
+        What it leaves out goes on the shelf, and nobody can tell that it should not.
+        """
+        for cut in self.run.cuts:
+            rows = [
+                operation.details["cut"]
+                for author, operation in operations.values()
+                if (author, operation.kind) == (cut.author, cut.kind)
+                and operation.details["device"] == cut.about
+            ]
+            told = {
+                (tag, instance): seq
+                for tag, instance, seq, _ in sorted(row for part in rows for row in part)
+            }
+            if rows and any(told.get(at, 0) < seq for at, seq in cut.seen.items()):
+                self.violate("I3", device.name, "a removal says less than its author had seen")
 
     def _was_set_back(self, author: bytes) -> bool:
         """Whether a device may have lost what it had seen."""

@@ -106,14 +106,6 @@ TRUST_MUTANTS = (
         "What a removed device wrote counts if it wrote more that rests on it.",
         scenario="trust",
     ),
-    Mutant(
-        "vouched-for-one-step-only",
-        "covey.node.vouching",
-        "                line += self.rests_on.get(place, ())\n",
-        "",
-        "What an entry rests on, that is vouched for, stays on the shelf.",
-        scenario="trust",
-    ),
     # The shelf.
     Mutant(
         "first-late-entry-is-applied",
@@ -128,7 +120,7 @@ TRUST_MUTANTS = (
         "built-on-and-still-on-the-shelf",
         "covey.node.applying",
         "            self._claims += 1\n            self.take_off_shelf(log, seq)\n",
-        "            self._claims += 1\n",
+        "            return False\n",
         "An entry on which another rests that counts is not taken off the shelf.",
         scenario="trust",
     ),
