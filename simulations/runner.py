@@ -31,6 +31,7 @@ from .plan import Plan, PlanError, Step
 from .run import Run
 from .sim_device import SimDevice
 from .sim_disk import SimDisk
+from .sodium import remembered
 from .templates import VARIANTS, Part, mesh_disks
 from .virtual_loop import DeadlockError, LivelockError
 from .world import World, garbage_apart, rarely_collected
@@ -57,7 +58,7 @@ def run_plan(plan: Plan, progress: Progress | None = None) -> Outcome:
     if unknown:
         raise PlanError(f"the plan asks for what this version cannot do: {', '.join(unknown)}")
     began_s = time.process_time()
-    with rarely_collected():
+    with remembered(), rarely_collected():
         outcome = _run(plan, progress)
     outcome.cpu_s = time.process_time() - began_s
     return outcome
