@@ -19,12 +19,20 @@ class Dice:
 
     def bits(self, *name: str | int) -> int:
         """64 random bits."""
-        label = "/".join(map(str, name)).encode()
-        return int.from_bytes(blake2b(label, key=self._salt, digest_size=8).digest(), "big")
+        return self.bits_of("/".join(map(str, name)))
+
+    def bits_of(self, label: str) -> int:
+        """As `bits`, of a name that was put together already: its parts with a "/" between."""
+        digest = blake2b(label.encode(), key=self._salt, digest_size=8).digest()
+        return int.from_bytes(digest, "big")
 
     def fraction(self, *name: str | int) -> float:
         """A float in [0, 1)."""
-        return (self.bits(*name) >> 11) / (1 << 53)
+        return (self.bits_of("/".join(map(str, name))) >> 11) / (1 << 53)
+
+    def fraction_of(self, label: str) -> float:
+        """As `fraction`, see `bits_of`."""
+        return (self.bits_of(label) >> 11) / (1 << 53)
 
     def below(self, bound: int, *name: str | int) -> int:
         """A whole number from 0 up to `bound`, without it."""

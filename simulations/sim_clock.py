@@ -26,27 +26,36 @@ class SimClock:
         self._stood_still_ms = 0.0
         self._ahead_ms = 0
         self._asleep_since_ms: float | None = None
+        self._asked_s = -1.0
+        self._told_ms = 0
+        """What was told last, and at which time of the loop: most ask several times at once."""
 
     def set_drift(self, ppm: int) -> None:
         """Gain so many millionths from now on; no clock jumps for it."""
         monotonic_ms, wall_ms = self.monotonic_ms(), self.wall_ms()
         self._rate = 1 + ppm / 1e6
+        self._asked_s = -1.0
         self._ahead_ms += monotonic_ms - self.monotonic_ms()
+        self._asked_s = -1.0
         self.wall_error_ms += wall_ms - self.wall_ms()
 
     def true_ms(self) -> float:
         return asyncio.get_running_loop().time() * 1000
 
     def monotonic_ms(self) -> int:
+        now_s = asyncio.get_running_loop().time()
+        if now_s == self._asked_s:
+            return self._told_ms
         now_ms = self._asleep_since_ms
         if now_ms is None:
-            # As `true_ms`; a call less, where a run asks most often.
-            now_ms = asyncio.get_running_loop().time() * 1000
-        return (
+            now_ms = now_s * 1000
+        self._asked_s = now_s
+        self._told_ms = (
             MONOTONIC_START_MS
             + self._ahead_ms
             + int((now_ms - self._stood_still_ms) * self._rate + 1e-6)
         )
+        return self._told_ms
 
     def wall_ms(self) -> int:
         return WALL_START_MS + int(self.true_ms() * self._rate + 1e-6) + self.wall_error_ms
@@ -55,12 +64,14 @@ class SimClock:
         """The device goes to sleep: monotonic time stands still."""
         if self._asleep_since_ms is None:
             self._asleep_since_ms = self.true_ms()
+            self._asked_s = -1.0
 
     def wake(self) -> None:
         """Monotonic time goes on."""
         if self._asleep_since_ms is not None:
             self._stood_still_ms += self.true_ms() - self._asleep_since_ms
             self._asleep_since_ms = None
+            self._asked_s = -1.0
 
     def true_duration_s(self, duration_ms: int) -> float:
         """How long that takes in true time, if the device stays awake."""
@@ -73,9 +84,7 @@ class ProcessClock:
     def __init__(self, clock: SimClock, process: Process) -> None:
         self._clock = clock
         self._process = process
-
-    def monotonic_ms(self) -> int:
-        return self._clock.monotonic_ms()
+        self.monotonic_ms = clock.monotonic_ms
 
     def wall_ms(self) -> int:
         return self._clock.wall_ms()

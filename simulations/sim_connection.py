@@ -66,6 +66,7 @@ class _Pipe(Pipe):
         self.target = target
         self.number = number
         self._name = name
+        self._event = "/".join(map(str, (source.name, target.name, *name)))
         """Tells it from all others between the two, whatever else happens in the world."""
         self._host = target.host
         """The address of the target when the connection was made."""
@@ -132,12 +133,14 @@ class _Pipe(Pipe):
         """On its way. Later ones never arrive earlier."""
         self.count += 1
         size = len(item) if isinstance(item, bytes) else 0
-        late_ms = self.network.latency_ms(self.source, self.target, *self._name, self.count)
         law = self.network.law(self.source, self.target)
+        late_ms = self.network.lateness_ms(law, f"{self._event}/{self.count}")
+        loop = asyncio.get_running_loop()
         # A little later than the one before: equal timers may fire in any order.
-        due_ms = max(now_ms() + late_ms, self._last_ms + STEP_MS) + size / law.bytes_per_ms
+        due_ms = max(loop.time() * 1000 + late_ms, self._last_ms + STEP_MS)
+        due_ms += size / law.bytes_per_ms
         self._last_ms = due_ms
-        asyncio.get_running_loop().call_at(due_ms / 1000, self._come, item)
+        loop.call_at(due_ms / 1000, self._come, item)
 
     def _come(self, item: bytes | _End) -> None:
         if now_ms() > self._last_words_ms:
@@ -145,7 +148,11 @@ class _Pipe(Pipe):
         if self._stalled or not self._goes():
             self._stalled.append(item)
             return
-        self._in_target(lambda: self._take_in(item))
+        process = self.target_process
+        if process is None or (process.alive and not process.frozen):
+            self._take_in(item)
+        else:
+            process.happen(lambda: self._take_in(item))
 
     def _take_in(self, item: bytes | _End) -> None:
         if self._ended_for_reader:

@@ -247,12 +247,17 @@ class SimNetwork:
     def latency_ms(self, source: Machine, target: Machine, *name: str | int) -> float:
         """How long a message takes, by the law between two machines."""
         law = self.law(source, target)
-        event = (source.name, target.name, *name)
+        return self.lateness_ms(law, "/".join(map(str, (source.name, target.name, *name))))
+
+    def lateness_ms(self, law: Law, event: str) -> float:
+        """How long the message with this name takes by a law."""
         late_ms = law.base_ms
         if law.jitter_ms:
-            late_ms += law.jitter_ms * self.dice.fraction("jitter", *event) ** 3
+            late_ms += law.jitter_ms * self.dice.fraction_of(f"jitter/{event}") ** 3
         attempt = 0
-        while law.loss and attempt < 8 and self.dice.fraction("loss", *event, attempt) < law.loss:
+        while (
+            law.loss and attempt < 8 and self.dice.fraction_of(f"loss/{event}/{attempt}") < law.loss
+        ):
             late_ms += RETRANSMIT_MS << attempt
             attempt += 1
         return late_ms

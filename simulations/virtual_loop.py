@@ -17,6 +17,7 @@ import contextvars
 import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from .. import CoveyError
@@ -161,6 +162,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """A heap: due, and then in the order in which they were asked for."""
         self._timers_made = 0
         self._timers_cancelled = 0
+        # Asked for by each future and each task: a call into C instead of one through Python.
+        self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
+        self.get_debug = bool  # type: ignore[method-assign]
 
     def time(self) -> float:
         """Virtual seconds."""

@@ -318,3 +318,23 @@ def test_a_node_notices_from_these_clocks_that_it_slept() -> None:
         return quiet + noticed
 
     assert virtually(main()) == [Change.WOKE]
+
+
+def test_a_clock_that_is_asked_twice_at_one_moment_has_not_forgotten_a_sleep_between() -> None:
+    """What was told at a moment is told again, but for what happened to the clock meanwhile."""
+
+    async def main() -> list[int]:
+        clock = SimClock()
+        await wait_ms(1_000)
+        seen = [read(clock)[0]]
+        clock.sleep()
+        await wait_ms(500)
+        seen.append(read(clock)[0])
+        clock.wake()
+        seen.append(read(clock)[0])
+        clock.set_drift(1_000_000)
+        seen.append(read(clock)[0])
+        await wait_ms(100)
+        return [*seen, read(clock)[0]]
+
+    assert virtually(main()) == [1_000, 1_000, 1_000, 1_000, 1_200]
