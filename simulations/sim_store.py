@@ -48,6 +48,8 @@ class SimStore:
         self._closed = False
         self.committed: Callable[[], None] = lambda: None
         """Called when callers are being told of a commit; for checkers."""
+        self._changes_before = 0
+        """What `changes` had come to when this connection took the place of another."""
         self._reads = 0
         self._last_read_s = 0.0
         self._reading = 0
@@ -120,6 +122,11 @@ class SimStore:
         """Bring what is committed to the disk; the process ends or has ended."""
         self._disk.image = self._conn.serialize()
 
+    @property
+    def changes(self) -> int:
+        """Rows changed since it was opened; equal numbers of one store mean equal contents."""
+        return self._changes_before + self._conn.total_changes
+
     def look(self, job: Callable[[Conn], T]) -> T:
         """For checkers: read at once, whatever the disk does."""
         value: T = run_read(self._conn, job, STORE_PATH)
@@ -191,6 +198,7 @@ class SimStore:
         run_group(self._conn, jobs, STORE_PATH, lambda: 0)
         self._disk.maybe = self._conn.serialize()
         # Another connection: the full-text index keeps in memory what it had read of the other one.
+        self._changes_before = self.changes + 1
         self._conn.close()
         self._conn = _opened(before)
 

@@ -517,6 +517,23 @@ async def commit_unsurely(running: Running) -> None:
     assert running.ask("a") == b"old"
 
 
+def test_whatever_changes_what_a_store_holds_changes_its_number() -> None:
+    """A checker that found nothing looks again only if something has changed since."""
+
+    async def run() -> list[int]:
+        running = Running(a_disk())
+        seen = [running.store.changes]
+        await running.store.write(setting("a"))
+        seen.append(running.store.changes)
+        await commit_unsurely(running)
+        seen.append(running.store.changes)
+        await running.store.read(value_of("a"))
+        return [*seen, running.store.changes]
+
+    first, written, unsure, read = virtually(run())
+    assert first < written < unsure == read
+
+
 @pytest.mark.parametrize("power", [False, True])
 def test_a_commit_of_which_nobody_is_sure_may_be_found_after_a_crash(power: bool) -> None:
     """The commit is in the log, and the error came after it: recovery takes it for whole."""

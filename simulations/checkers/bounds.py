@@ -54,9 +54,11 @@ class BoundsChecker(Checker):
         self._bound(device, "links", len(links), (LINKS_PER_DEVICE_MAX + 1) * members)
         self._bound(device, "waiting entries", engine.ingest.held_back(), WAITING_ENTRIES_MAX)
         self._bound(device, "records in memory", len(engine.shelf._records), RECORDS_KEPT_MAX * 2)
-        now_ms = engine.clock.monotonic_ms()
-        for place in engine.reach._book._candidates.values():
-            until_ms = max(place.not_before_ms, *place.not_these.values(), now_ms)
+        until_ms = now_ms = engine.clock.monotonic_ms()
+        candidates = engine.reach._book._candidates.values()
+        for place in candidates:
+            until_ms = max(place.not_before_ms, *place.not_these.values(), until_ms)
+        if candidates:
             wait_ms = until_ms - now_ms
             self._bound(device, "ms until an address is tried", wait_ms, BACKOFF_MS_MAX)
         for link in links:
@@ -73,6 +75,7 @@ class BoundsChecker(Checker):
 
     def _bound(self, device: SimDevice, what: str, value: int, limit: int) -> None:
         marks = self.run.high_water.setdefault(device.name, {})
-        marks[what] = max(marks.get(what, 0), value)
+        if value > marks.get(what, -1):
+            marks[what] = value
         if value > limit:
             self.violate("I11", device.name, f"{what}: {value}, allowed {limit}")

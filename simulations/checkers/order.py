@@ -14,6 +14,7 @@ from ...sync.changeset import decode_change_set
 from ...sync.errors import DecodeError
 from ..run import Run
 from ..sim_device import SimDevice
+from ..sim_store import SimStore
 from .checker import Checker
 
 _GAPS = """
@@ -51,6 +52,8 @@ class OrderChecker(Checker):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._nonces: dict[tuple[object, ...], tuple[str, bytes]] = {}
+        self._all_applied: dict[str, tuple[SimStore, int]] = {}
+        """By device: a store in which nothing waited, and at how many changes."""
 
     def at_start(self, device: SimDevice) -> None:
         """What a crash has left is looked at before anything is added to it."""
@@ -87,7 +90,13 @@ class OrderChecker(Checker):
         An entry that cannot be read yet might touch any record.
         """
         ledger = device.engine.ledger
-        for log_no, seq, state in self._not_applied(device):
+        state_of_store = device.store, device.store.changes
+        if self._all_applied.get(device.name) == state_of_store:
+            return
+        not_applied = self._not_applied(device)
+        if not not_applied:
+            self._all_applied[device.name] = state_of_store
+        for log_no, seq, state in not_applied:
             log = ledger.log_numbered(log_no)
             if state != EntryState.PENDING or log.scope.tag == CONTROL_SCOPE:
                 continue
