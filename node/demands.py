@@ -7,7 +7,6 @@ newest answer is shown and not kept. We answer as `decide_asked` allows.
 Spec: docs/protocol.md, sections 7 and 12.
 """
 
-import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,6 @@ from ..sync.policy import Item, decide_asked, when_asked
 from ..sync.session_events import Demanded, SharedScopesChanged
 from ..sync.session_limits import ANSWER_BYTES_MAX, QUESTIONS_OPEN_MAX
 from ..sync.session_standing import Condition, scope_standing
-from .deadline import DeadlinePassed, within
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -61,7 +59,6 @@ class _Open:
     waiting: dict[bytes, None]
     """Links that have not answered."""
     replies: list[Reply]
-    changed: asyncio.Event
 
 
 class Demands:
@@ -86,7 +83,8 @@ class Demands:
         """Take all of a database from whoever is linked, until proved or the time is over.
 
         Returns `{"database", "complete", "entries", "from": [{"device", "name", "complete"}]}`.
-        Raises NotToBeHadError if a policy or level is against it, NobodyNearError.
+        Raises NotToBeHadError if a policy or level is against it, NobodyNearError,
+        StoreClosedError if the node is closed meanwhile.
         """
         self._refuse_forbidden(database)
         await self._engine.go_online()
@@ -94,12 +92,7 @@ class Demands:
         self._fetching[database] = self._fetching.get(database, 0) + 1
         self._tell()
         try:
-            patience = self._engine.patience
-            await within(
-                self._engine.clock, timeout_ms, patience.until(lambda: self._is_whole(database))
-            )
-        except DeadlinePassed:
-            pass
+            await self._engine.patience.holds(lambda: self._is_whole(database), timeout_ms)
         finally:
             asked = self._standings(database)
             self._fetching[database] -= 1
@@ -176,7 +169,7 @@ class Demands:
         """Ask every linked device for a record.
 
         Returns the replies, and the devices that have not answered in time. Raises
-        NobodyNearError.
+        NobodyNearError, StoreClosedError.
         """
         links = [
             link
@@ -190,25 +183,19 @@ class Demands:
         self._number += 1
         number = self._number
         question = Question(number, self._engine.mesh.database_tag(database), collection, id)
-        mine = _Open({link.key: None for link in links}, [], asyncio.Event())
+        mine = _Open({link.key: None for link in links}, [])
         self._open[number] = mine
         try:
             for link in links:
                 link.deliver(Demanded(question))
-            await within(self._engine.clock, timeout_ms, self._answered(mine))
-        except DeadlinePassed:
-            pass
+            links_left = self._engine.switchboard.links
+            await self._engine.patience.holds(
+                lambda: not any(key in links_left for key in mine.waiting), timeout_ms
+            )
         finally:
             del self._open[number]
         silent = [link.device for link in links if link.key in mine.waiting]
         return mine.replies, silent
-
-    async def _answered(self, mine: _Open) -> None:
-        """Until all have answered, or left."""
-        board = self._engine.switchboard
-        await self._engine.patience.until(
-            lambda: not any(key in board.links for key in mine.waiting)
-        )
 
     # What peers ask ----------------------------------------------------------------------------
 

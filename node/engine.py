@@ -259,6 +259,7 @@ class Engine:
         if self.closing:
             return
         self.closing = True
+        self.patience.look_again()
         self.switchboard.is_off = True
         await self.reach.close()
         self.switchboard.hang_up()

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from ..storage.errors import StoreClosedError
 from .deadline import DeadlinePassed, set_or_passed, within
 from .status import peer_standing
 
@@ -37,6 +38,25 @@ class Patience:
             self._changed.clear()
             await set_or_passed(self._engine.clock, LOOK_EVERY_MS, self._changed)
 
+    async def holds(self, condition: Callable[[], bool], timeout_ms: int) -> bool:
+        """Whether the condition comes to hold within the time.
+
+        For calls of applications, which no task of the node ends. Raises StoreClosedError if the
+        node closes meanwhile: nobody would make the condition true any more.
+        """
+        engine = self._engine
+
+        def over() -> bool:
+            return engine.closing or condition()
+
+        try:
+            await within(engine.clock, timeout_ms, self.until(over))
+        except DeadlinePassed:
+            return False
+        if engine.closing:
+            raise StoreClosedError(engine.place)
+        return True
+
     async def at_most(self, work: Awaitable[T], timeout_ms: int, *, otherwise: T) -> T:
         """What `work` gives within the time, else `otherwise`."""
 
@@ -51,7 +71,7 @@ class Patience:
     async def sync(self, device: bytes | None, timeout_ms: int) -> bool:
         """One round with whoever is reachable; True only if all of them are proved in sync.
 
-        With `device`, only that one counts, and it must be reached.
+        With `device`, only that one counts, and it must be reached. Raises StoreClosedError.
         """
         engine = self._engine
         await engine.go_online()
@@ -65,11 +85,7 @@ class Patience:
                 return False
             return all(peer_standing(engine, d).proved for d in linked)
 
-        try:
-            await within(engine.clock, timeout_ms, self.until(settled))
-        except DeadlinePassed:
-            return False
-        return True
+        return await self.holds(settled, timeout_ms)
 
     async def after_admission(self, device: bytes, connect_ms: int, sync_ms: int) -> None:
         """Stay until a new device has what we have: linked within one time, proved in the other."""

@@ -1,6 +1,8 @@
 """Demand: databases that are fetched, records that are asked for, and who answered."""
 
+import asyncio
 import json
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from covey.node.demand_methods import NotFoundError
 from covey.node.demands import NobodyNearError, NotToBeHadError, Reply, newest
 from covey.node.service import Service
+from covey.storage.errors import StoreClosedError
 from covey.sync.demand import Answer, Ask, Question, Said
 from covey.sync.errors import DecodeError
 from covey.sync.messages import decode, encode
@@ -228,6 +231,27 @@ async def test_fetching_brings_all_of_a_database_and_then_stops(tmp_path: Path) 
         assert (await held(phone))["notes"] == {"laptop"}
         assert await phone.node.fetch("notes")
         assert (await held(phone))["notes"] == {"laptop", "later"}
+
+
+@pytest.mark.parametrize("what", ["fetch", "question", "sync"])
+async def test_whoever_waits_while_the_node_closes_is_told_so(tmp_path: Path, what: str) -> None:
+    """The time that was asked for may be a day, and nobody would come any more."""
+    async with nodes(tmp_path) as opened:
+        laptop, phone = await on_demand(opened, "laptop", "phone")
+        phone.engine.demands._is_whole = lambda _: False  # type: ignore
+        laptop.engine.demands.heard = lambda *_: None  # type: ignore[method-assign]
+        waits: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+            "fetch": lambda: phone.node.fetch("notes", timeout=86_400),
+            "question": lambda: demand_of(phone, "laptop", timeout_s=86_400),
+            "sync": lambda: phone.engine.patience.sync(bytes(32), 86_400_000),
+        }
+        waiting = asyncio.ensure_future(waits[what]())
+        demands = phone.engine.demands
+        await until(lambda: what == "sync" or demands.asked or demands._open)
+        await phone.engine.close()
+
+        with pytest.raises(StoreClosedError, match="open the node again"):
+            await waiting
 
 
 async def test_an_edit_of_a_record_that_was_not_here_joins_what_others_have(
