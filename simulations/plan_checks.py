@@ -11,7 +11,7 @@ from typing import Any
 
 from ..node.ledger import PRIVACY_NAMES
 from ..node.pairing_frames import DEVICE_TYPES, LEVELS
-from ..sync.policy import WINDOW_DAYS_MAX
+from ..sync.policy import WINDOW_DAYS_MAX, is_setting
 from ..sync.registry import ROLES
 from .doings import DOINGS, FAULTS
 from .doings.fault import PHASES
@@ -122,6 +122,18 @@ def _are_fields(value: Any, _: frozenset[str]) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
+def _are_settings(value: Any, _: frozenset[str]) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(said is None or is_setting(key, said) for key, said in value.items())
+    )
+
+
+def _is_device_or_all(value: Any, names: frozenset[str]) -> bool:
+    return value == "" or _is_device(value, names)
+
+
 def _are_records(value: Any, names: frozenset[str]) -> bool:
     return isinstance(value, list) and all(
         isinstance(record, list)
@@ -176,6 +188,14 @@ NEEDS: Mapping[str, Mapping[str, Test]] = {
     "window": {**_ABOUT, "database": _is_text, "days": _is_days},
     "jot": {**_RECORD, "id": _is_text, "text": _is_text},
     "relabel": {**_RECORD, "id": _is_text, "privacy": _among(PRIVACY_NAMES)},
+    "policy": {
+        **_DEVICE,
+        "target": _is_device_or_all,
+        "database": _is_text,
+        "set": _are_settings,
+    },
+    "fetch": {**_DEVICE, "database": _is_text, "timeout_ms": _is_time},
+    "ask": {**_RECORD, "id": _is_text, "timeout_ms": _is_time},
     "newcomer": {**_DEVICE, "kind": _among(DEVICE_TYPES)},
     "pair": {**_DEVICE, "newcomers": _are_devices, "level": _among(LEVELS)},
     "cut": _PAIR,

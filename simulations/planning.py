@@ -53,6 +53,8 @@ class Scenario:
     """Levels that the first devices surely have."""
     extra: "Callable[[Random, Stage], list[Step]] | None" = None
     """Habits: what happens besides writes and faults, such as a way to work each morning."""
+    databases: tuple[tuple[str, ...], ...] = (("memory",), ("memory", "conversations"))
+    """What is written to; each plan takes one of these."""
     scales: bool = False
     """Whether more hours mean more operations, if nobody says how many."""
 
@@ -82,11 +84,12 @@ def plan_of(
     kinds = tuple(k for k in allowed if dice.fraction("kind", k) < KIND_SHARE)
     kinds = kinds or tuple(allowed[:1])
     names = tuple(part.name for part in cast)
-    writer = _Writer(random, names)
+    databases = random.choice(scenario.databases)
+    writer = _Writer(random, names, databases)
     steps = [writer.step(at_ms) for at_ms in _moments(random, doings, end_ms)]
     steps.sort(key=lambda step: step.at_ms)
     steps = list(_fresh_values(steps))
-    stage = Stage(names, end_ms)
+    stage = Stage(names, end_ms, databases)
     for _ in range(int(doings * scenario.fault_share)) if kinds else ():
         # Most faults come when something is going on.
         at_ms = random.choice(steps).at_ms if random.random() < 0.7 else random.randrange(end_ms)
@@ -146,10 +149,10 @@ def _moments(random: Random, count: int, end_ms: int) -> list[int]:
 class _Writer:
     """Draws what users do. Every record stays at the privacy level that its id names."""
 
-    def __init__(self, random: Random, names: tuple[str, ...]) -> None:
+    def __init__(self, random: Random, names: tuple[str, ...], databases: tuple[str, ...]) -> None:
         self._random = random
         self._names = names
-        self._databases = random.choice((("memory",), ("memory", "conversations")))
+        self._databases = databases
 
     def step(self, at_ms: int) -> Step:
         random = self._random

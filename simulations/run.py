@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .plan import Plan
 from .sim_device import SimDevice
 from .sim_disk import SimDisk
+from .virtual_loop import Process
 from .witness import Witness
 from .world import World
 
@@ -29,6 +30,15 @@ class Cut:
     """Of the operation."""
     seen: Mapping[tuple[bytes, bytes], int]
     """What the author held of the other's logs when it was asked: (scope, instance) -> seq."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fetch:
+    """A device takes a database on demand, for as long as this process of it waits."""
+
+    device: str
+    process: Process
+    database: str
 
 
 @dataclass(eq=False)
@@ -62,6 +72,8 @@ class Run:
     contents: dict[bytes, str] = field(default_factory=dict)
     """Digest of each content that was put as a blob -> what it is, for people."""
     cuts: list[Cut] = field(default_factory=list)
+    fetching: list[Fetch] = field(default_factory=list)
+    """Those under way, and those whose process died meanwhile."""
     over: bool = False
     """The world is being mended: nothing that fate planned happens any more."""
 
@@ -79,6 +91,14 @@ class Run:
         """A device that runs now, by name."""
         device = self.world.devices.get(name)
         return device if device is not None and device.is_up else None
+
+    def fetched_by(self, device: SimDevice) -> frozenset[str]:
+        """The databases that a running device takes on demand now."""
+        return frozenset(
+            wish.database
+            for wish in self.fetching
+            if wish.device == device.name and wish.process is device.process
+        )
 
     def phases(self, name: str) -> list[str]:
         """The phases of the sessions of a device, or that it has none."""

@@ -22,6 +22,7 @@ from .checkers.convergence import (
 from .checkers.copies import spoil_parted_copies
 from .doings import DOINGS
 from .doings.pairing_doings import PAIRING_DOINGS
+from .doings.policy_doings import POLICY_DOINGS
 from .doings.process_doings import begin
 from .doings.trust_doings import TRUST_DOINGS
 from .doings.user_doings import USER_DOINGS
@@ -45,7 +46,7 @@ SOON_LOOK_MS = 100
 Progress = Callable[[int, int], None]
 """Told of virtual milliseconds done and to do."""
 
-_BY_PEOPLE = USER_DOINGS.keys() | TRUST_DOINGS.keys() | PAIRING_DOINGS.keys()
+_BY_PEOPLE = USER_DOINGS.keys() | TRUST_DOINGS.keys() | POLICY_DOINGS.keys() | PAIRING_DOINGS.keys()
 _SHOWN = DOINGS.keys() - _BY_PEOPLE - {"start", "wake", "keep-image"}
 """Doings of fate that the trace tells as such; of the others it tells what came of them."""
 _UNTOLD = ("device", "group", "when")
@@ -143,6 +144,7 @@ class _Running:
 
     def _watch_device(self, device: SimDevice) -> None:
         device.started.append(self._at_start)
+        device.wired += [checker.at_wired for checker in self.checkers]
 
     def _at_start(self, device: SimDevice) -> None:
         before = self._instances.get(device.name)
@@ -307,7 +309,7 @@ class _Running:
 
 KINDS = {
     1: "greeting", 2: "digests", 3: "vector", 4: "want", 5: "batch",
-    6: "ack", 7: "have", 8: "root", 9: "goodbye",
+    6: "ack", 7: "have", 8: "root", 9: "goodbye", 12: "ask", 13: "question", 14: "answer",
     ASK: "blob-ask", HAVE: "blob-have", WANT: "blob-want", CHUNK: "chunk", NONE: "blob-none",
 }  # fmt: skip
 """Frames between members by their type byte (docs/protocol.md, sections 7 and 13)."""

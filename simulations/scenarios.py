@@ -15,6 +15,7 @@ from .months import months, sometimes_months
 from .pairings import THEFTS, WHOLE
 from .plan import Step
 from .planning import FIELDS, IDS, Scenario
+from .wishes import DATABASES, wishes
 from .witness import CANARY
 
 DAY_MS = 86_400_000
@@ -317,6 +318,17 @@ SCENARIOS: dict[str, Scenario] = {
             fault_share=0.5,
             law="mobile",
             extra=_files,
+        ),
+        Scenario(
+            "policies",
+            "Devices take less than they may, ask for the rest, and change their minds.",
+            nodes=5,
+            hours=0.05,
+            operations=50,
+            faults=_ALL,
+            level_of=("full", "full", "full", "limited"),
+            databases=DATABASES,
+            extra=wishes,
         ),
         Scenario(
             "mixed",

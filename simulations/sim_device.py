@@ -69,6 +69,8 @@ class SimDevice:
         """Why the last start failed."""
         self.started: list[Callable[[SimDevice], None]] = []
         """Called after each start."""
+        self.wired: list[Callable[[SimDevice, Engine], None]] = []
+        """Called with each engine before it does anything."""
         self._engine: Engine | None = None
         self._store: SimStore | None = None
         self._discovery: SimDiscovery | None = None
@@ -174,6 +176,8 @@ class SimDevice:
             engine.versions = self.versions
         engine.features = self.features
         engine.reach.listen_on = Address("::", PORT)
+        for told in self.wired:
+            told(self, engine)
         await engine.start()
         return engine
 

@@ -31,6 +31,7 @@ from covey.simulations.witness import CANARY, Write
 from covey.simulations.world import Violation
 from covey.storage import membership_rows
 from covey.sync import registry
+from covey.sync.sharing import NOTHING
 
 from .simulated import GUEST, LAPTOP, PHONE
 
@@ -448,6 +449,33 @@ def limit_somebody(run: Run) -> None:
     in_device(run, "laptop", lambda _: engine.trust.set_level(phone, "limited"))
 
 
+def withdraw_consent(run: Run, name: str) -> None:
+    """A device knows of a policy, its links do not, and the laptop writes."""
+    settings: Any = device_of(run, name).engine.mesh.registry.settings
+    settings[b"", "memory"] = {"consent": False}
+    DOINGS["put"](run, {**PLAN.steps[0].args, "id": "private-9"})
+
+
+def share_nothing(run: Run) -> None:
+    """All devices mistake the policies alike, and one writes what then goes nowhere."""
+    for name in ("laptop", "phone", "guest"):
+        engine = device_of(run, name).engine
+        engine.mesh.sharing_with = lambda *_: NOTHING  # type: ignore[method-assign]
+        engine.switchboard.membership_changed()
+    DOINGS["put"](run, {**PLAN.steps[0].args, "device": "phone", "id": "private-9"})
+
+
+def ask_for_ever(run: Run) -> None:
+    engine = device_of(run, "laptop").engine
+    for link in engine.switchboard.links.values():
+        link.asks = (bytes(16),)
+
+
+def say_what_nobody_said(run: Run) -> None:
+    settings: Any = device_of(run, "phone").engine.mesh.registry.settings
+    settings[b"", "notes"] = {"unmetered": True}
+
+
 BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "a record is lost": ("I1", "phone", "unlike laptop: more [], less [(", lose_a_record),
     "a record is another": ("I1", "phone", "other [(", show_another_value),
@@ -509,6 +537,17 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "what was applied is not": ("I7", "phone", "applied in memory is not", forget_what_was_applied),
     "nobody is asked": ("I19", "phone", "asks nobody for entry", ask_nobody),
     "what was changed is passed over": ("I19", "phone", "goes on to read what laptop", read_on),
+    "what was withdrawn leaves": (
+        *("I20", "laptop", "sends private entries of laptop in memory"),
+        lambda run: withdraw_consent(run, "laptop"),
+    ),
+    "what was withdrawn is taken": (
+        *("I20", "phone", "in spite of consent"),
+        lambda run: withdraw_consent(run, "phone"),
+    ),
+    "what is shared does not come": ("I21", "laptop", "has other private", share_nothing),
+    "somebody asks for ever": ("I22", "laptop", "is taken to ask for a database", ask_for_ever),
+    "a policy that nobody set": ("I8", "phone", "by nobody who may", say_what_nobody_said),
     "a proof that is missing": ("I15", "phone", "and does not say so", deny_what_is_so),
 }
 """What is broken: the claim that tells of it, of which device, in which words; and how."""

@@ -15,6 +15,7 @@ from covey.simulations.mutants.mutant import Mutant, StaleMutantError
 from covey.simulations.mutants.mutants_blobs import BLOB_MUTANTS
 from covey.simulations.mutants.mutants_crypto import CRYPTO_MUTANTS
 from covey.simulations.mutants.mutants_node import NODE_MUTANTS
+from covey.simulations.mutants.mutants_policies import POLICY_MUTANTS
 from covey.simulations.mutants.mutants_storage import STORAGE_MUTANTS
 from covey.simulations.mutants.mutants_sync import SYNC_MUTANTS
 from covey.simulations.mutants.mutants_trust import TRUST_MUTANTS
@@ -30,7 +31,12 @@ BY_FLOOR = {
     "sync": SYNC_MUTANTS,
     "node": NODE_MUTANTS,
 }
-BY_FILE = {**BY_FLOOR, "trust": TRUST_MUTANTS, "blobs": BLOB_MUTANTS}
+BY_FILE = {
+    **BY_FLOOR,
+    "trust": TRUST_MUTANTS,
+    "blobs": BLOB_MUTANTS,
+    "policies": POLICY_MUTANTS,
+}
 MUTANTS_MIN = 28
 CHEAP = ("absence-is-deletion", "acknowledged-before-commit", "proof-of-the-membership-alone")
 """Found by one of the first seeds, by three different claims."""
@@ -80,7 +86,8 @@ def test_a_mutant_lies_in_the_floor_that_its_file_names() -> None:
     ]
 
     assert strays == []
-    assert {mutant.module.split(".")[1] for mutant in TRUST_MUTANTS} == {"sync", "node"}
+    for mutants in (TRUST_MUTANTS, POLICY_MUTANTS):
+        assert {mutant.module.split(".")[1] for mutant in mutants} == {"sync", "node"}
 
 
 def test_a_mutant_tells_in_a_sentence_what_is_wrong() -> None:

@@ -23,9 +23,11 @@ from covey.simulations.scenarios import DAY_MS, DEFAULT_SCENARIO, SCENARIOS
 
 NAMES = (
     *("two-devices", "family", "commuter", "flaky-wifi", "long-offline", "hostile-peer"),
-    *("restore", "disk", "clocks", "crowd", "pairing", "trust", "months", "blobs", "mixed"),
+    *("restore", "disk", "clocks", "crowd", "pairing", "trust", "months", "blobs", "policies"),
+    "mixed",
 )
 USERS_DO = {"put", "put-together", "delete", "read", "rename", "sync"}
+POLICIES_DO = ("policy", "fetch", "ask")
 SEEDS = range(20)
 
 
@@ -185,6 +187,22 @@ def test_a_short_commute_still_goes_there_and_back() -> None:
     assert [place for _, place in places(plan, "phone")] == [None, "office", None, "home"]
 
 
+def test_policies_are_about_what_is_written_and_some_are_not_the_sayers_to_set() -> None:
+    """A policy of a database that nobody writes to keeps nothing from anybody."""
+    plans = every_plan(SCENARIOS["policies"])
+    done = {do: [s.args for p in plans for s in p.steps if s.do == do] for do in POLICIES_DO}
+    written = [{s.args["database"] for s in p.steps if s.do == "put"} for p in plans]
+
+    for plan, databases in zip(plans, written, strict=True):
+        about = {s.args["database"] for s in plan.steps if s.do in POLICIES_DO}
+        assert about - {""} <= databases
+    assert set.union(*written) == {"memory", "notes", "media", "cache", "embeddings", "analytics"}
+    assert min(map(len, done.values())) > len(plans)
+    assert any(args.get("unasked") for args in done["policy"])
+    assert any(None in args["set"].values() for args in done["policy"])
+    assert all(len({part.level for part in plan.cast}) > 1 for plan in plans)
+
+
 def test_habits_do_not_depend_on_how_much_is_written() -> None:
     """Otherwise nobody could vary one thing and leave the other."""
     few, many = (plan_of(SCENARIOS["commuter"], 5, operations=count) for count in (0, 200))
@@ -263,6 +281,7 @@ def edited(**changes: Any) -> str:
 
 
 PAIR = {"device": "laptop", "newcomers": ["phone"], "level": "full"}
+POLICY = {"device": "laptop", "target": "", "database": "", "set": {"mode": "full"}}
 
 BAD_PLANS = {
     "nothing": "",
@@ -299,6 +318,16 @@ BAD_PLANS = {
     "a device that is a list": edited(steps=[[1, "crash", {"device": ["phone"]}]]),
     "a phase that there is not": edited(
         steps=[[1, "crash", {"device": "phone", "when": "DREAMING"}]]
+    ),
+    "a policy that cannot be": edited(steps=[[1, "policy", {**POLICY, "set": {"mode": "fast"}}]]),
+    "a policy of nothing": edited(steps=[[1, "policy", {**POLICY, "set": {}}]]),
+    "a policy of a list": edited(steps=[[1, "policy", {**POLICY, "set": ["mode"]}]]),
+    "a policy of a stranger": edited(steps=[[1, "policy", {**POLICY, "target": "fridge"}]]),
+    "a fetch of a number": edited(
+        steps=[[1, "fetch", {"device": "phone", "database": 7, "timeout_ms": 1}]]
+    ),
+    "a fetch without end": edited(
+        steps=[[1, "fetch", {"device": "phone", "database": "memory", "timeout_ms": 10**12}]]
     ),
     "a fate that there is not": edited(
         steps=[[1, "doom-commit", {"device": "phone", "ahead": 1, "fate": "sings"}]]
@@ -396,6 +425,7 @@ def test_a_step_without_what_it_needs_is_refused_by_name(do: str) -> None:
         },
         **{"error_ms": 5, "ppm": 5, "image": "one", "versions": [1], "name": "desk"},
         **{"size": 5, "number": 1},
+        **{"set": {"mode": "full"}, "timeout_ms": 5},
         **{"kind": "phone", "newcomers": ["phone"], "level": "guest", "role": "admin"},
         **{"days": 30, "text": "x", "privacy": "family"},
     }

@@ -17,6 +17,7 @@ from .levels import LevelChecker
 from .links import LinkChecker
 from .order import OrderChecker
 from .pairing import PairingChecker
+from .policies import PolicyChecker
 from .removals import RemovalChecker
 from .shelves import ShelfChecker
 from .stores import StoreChecker
@@ -42,6 +43,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     InstanceChecker,
     AuthorshipChecker,
     LinkChecker,
+    PolicyChecker,
 )
 
 __all__ = ["CHECKERS", "Checker"]

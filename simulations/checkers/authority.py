@@ -29,13 +29,14 @@ from ..sim_device import SimDevice
 from ..templates import HOSTILE_LEVELS, VARIANTS, mallory_keys
 from .checker import Checker
 from .operations import fold_of, operations_of
+from .settings import wrong_settings
 
 
 class AuthorityChecker(Checker):
     """Folds what each store holds anew, in an order of its own."""
 
     claims: ClassVar[dict[str, str]] = {
-        "I8": "the registry is the fold of all operations, in any order; only who may decides",
+        "I8": "the registry is the fold of all operations, in any order, of who may say so",
     }
 
     async def at_rest(self) -> None:
@@ -53,6 +54,9 @@ class AuthorityChecker(Checker):
             self._cuts(device, operations)
             self._founder(device, operations)
             self._belonging(device)
+            registry = device.engine.mesh.registry
+            for problem in wrong_settings(registry, operations, said(operations, registry).admins):
+                self.violate("I8", device.name, problem)
 
     def _belonging(self, device: SimDevice) -> None:
         """Nobody belongs but who was admitted, and nobody is gone or limited by an attacker."""
@@ -170,4 +174,5 @@ def _told(registry: Registry) -> tuple[Any, ...]:
         registry.requests,
         dict(registry.ranks),
         dict(registry.ignored),
+        {name: dict(said) for name, said in registry.settings.items() if said},
     )

@@ -15,8 +15,8 @@ from ..run import Run
 from ..sim_device import SimDevice
 from .authority import said
 from .checker import Checker
-from .levels import may_read_of
 from .operations import Operations, operations_of, past_of
+from .travel import may_read_of
 
 _ENTRIES = """
 SELECT s.tag, s.privacy, l.instance, l.author, e.seq, e.entry_id, e.signature FROM entries e

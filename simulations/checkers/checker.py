@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
+from ...node.engine import Engine
 from ..run import Run
 from ..sim_device import SimDevice
 
@@ -15,6 +16,9 @@ class Checker:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+
+    def at_wired(self, device: SimDevice, engine: Engine) -> None:
+        """An engine was made for a device, and does nothing yet."""
 
     def at_start(self, device: SimDevice) -> None:
         """A device has come up."""

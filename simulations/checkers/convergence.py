@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 from ...crypto.entry import CONTROL_SCOPE
 from ...node.inbox import PAGE_MAX
-from ...node.ledger import PRIVACY_NAMES
 from ...storage.conflict_rows import ConflictState
 from ...sync.sharing import NOTHING, Sharing
 from ..run import Run
@@ -13,6 +12,7 @@ from ..sim_device import SimDevice
 from ..sim_network import DEAD_MS
 from .belonging import are_together, circles, is_alone, shared_between
 from .checker import Checker
+from .travel import is_plain
 
 SETTLE_MS_MAX = 900_000
 """After the last fault is mended. The longest wait between two dials is five minutes, and a dial
@@ -85,20 +85,25 @@ class ConvergenceChecker(Checker):
                     self.violate("I1", device.name, f"other members than {first.name} knows")
 
     async def _equal_records(self) -> None:
-        """For each privacy level, among those who may read it."""
+        """For each scope, among those who may read it and hold the same of it."""
         found: dict[str, dict[Any, Any]] = {}
         devices = list(self.sound())
         for device in devices:
             found[device.name] = await records(device)
         for circle in circles(devices):
-            for level in range(1, len(PRIVACY_NAMES)):
-                readers = [d for d in circle if may_read(d, level)]
-                for device in readers[1:]:
-                    both = [readers[0], device]
-                    views = {d.name: _shared(d, found[d.name], level, both) for d in both}
-                    if views[device.name] != views[readers[0].name]:
-                        told = _difference(views, device.name, readers[0].name)
-                        self.violate("I1", device.name, told)
+            scopes = {
+                (s.database, s.privacy, s.bucket): s.tag
+                for d in circle
+                for s in d.engine.ledger.scopes()
+            }
+            for name, tag in sorted(scopes.items()):
+                readers = [d for d in circle if name[1] and may_read(d, name[1])]
+                views = {d.name: _of_scope(found[d.name], name) for d in readers}
+                firsts: dict[bytes, str] = {}
+                for device in readers:
+                    first = firsts.setdefault(_held(device, tag), device.name)
+                    if views[device.name] != views[first]:
+                        self.violate("I1", device.name, _difference(views, device.name, first))
 
 
 RecordKey = tuple[Any, ...]
@@ -124,16 +129,22 @@ async def records(device: SimDevice) -> dict[RecordKey, tuple[int, Any]]:
     return read
 
 
-def _shared(
-    device: SimDevice, found: dict[RecordKey, tuple[int, Any]], level: int, both: list[SimDevice]
+def _of_scope(
+    found: dict[RecordKey, tuple[int, Any]], scope: tuple[str, int, int]
 ) -> dict[RecordKey, Any]:
-    """The records of a level that are in no bucket which one of two devices does not take."""
-    sharing, mesh = shared_between(*both), device.engine.mesh
+    """What is read of a database, privacy and time bucket."""
+    database, privacy, bucket = scope
     return {
         key: value
-        for key, (privacy, value) in found.items()
-        if privacy == level and not 0 < key[4] < sharing.terms_of(mesh.database_tag(key[0])).floor
+        for key, (_, value) in found.items()
+        if key[0] == database and key[3:5] == (privacy, bucket)
     }
+
+
+def _held(device: SimDevice, scope: bytes) -> bytes:
+    """The digest of the entries that a device has in a scope; empty if it does not know of it."""
+    holdings = device.engine.ledger.holdings
+    return holdings.scope_digest(scope) if holdings.knows(scope) else b""
 
 
 def _difference(views: dict[str, dict[Any, Any]], one: str, other: str) -> str:
@@ -186,8 +197,9 @@ def unsettled(run: Run) -> str:
     if unlike:
         return unlike
     for one in sound:
-        # Whoever was removed waits for keys that it will never be given.
-        waits = one.engine.ingest.waiting() and not is_alone(one, sound)
+        # Whoever was removed waits for keys that it will never be given; and an entry may wait for
+        # one that a policy keeps from this device, and not the entry that rests on it.
+        waits = one.engine.ingest.waiting() and not is_alone(one, sound) and is_plain(one.engine)
         if waits and not run.leaves_waiting:
             return f"{one.name} has {one.engine.ingest.waiting()} entries waiting"
         if one.engine.committer._running is not None:

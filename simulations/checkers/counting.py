@@ -14,6 +14,7 @@ from ...sync.registry import may_hold
 from ..run import Run
 from ..sim_device import SimDevice
 from ..witness import Write
+from .travel import holders, is_plain
 
 
 class Counts(Enum):
@@ -30,7 +31,7 @@ def writes_that_count(
     found = []
     for write in writes:
         stays = write.device in names and _belongs(run, device, write.device)
-        if stays and shares(run, device, write.device, write.privacy):
+        if stays and must_come(run, device, circle, write.device, write.record[0], write.privacy):
             found.append(write)
             continue
         match counts_on(device, write):
@@ -41,13 +42,28 @@ def writes_that_count(
     return found
 
 
-def shares(run: Run, device: SimDevice, author: str, privacy: str) -> bool:
-    """Whether a device and an author may both read this level, as the device knows it."""
-    id = run.ids.get(author)
-    known = None if id is None else device.engine.mesh.registry.devices.get(id)
+def must_come(
+    run: Run,
+    device: SimDevice,
+    circle: list[SimDevice],
+    author: str,
+    database: str,
+    privacy: str,
+) -> bool:
+    """Whether what an author writes comes to a device, as that knows levels and policies.
+
+    Directly, or through others of its circle, who are all linked with one another.
+    """
+    engine, id = device.engine, run.ids.get(author)
+    known = None if id is None else engine.mesh.registry.devices.get(id)
     if author == device.name or known is None:
         return True
-    return may_hold(known.level, b"", PRIVACY_NAMES.index(privacy))
+    level = PRIVACY_NAMES.index(privacy)
+    if is_plain(engine):
+        return may_hold(known.level, b"", level)
+    ids = [other.engine.keys.sig_pk for other in circle]
+    found = holders(engine.mesh.registry, level, database, known.sig_pk, ids)
+    return engine.keys.sig_pk in found and engine.keys.sig_pk != id
 
 
 def _belongs(run: Run, device: SimDevice, author: str) -> bool:

@@ -34,7 +34,7 @@ class IdempotenceChecker(Checker):
         shared = shared_between(source, target)
         before, held = await records(target), digests(target, shared)
         for scope in source.engine.ledger.holdings.scopes(shared):
-            heads = source.engine.ledger.holdings.heads(scope)
+            heads = source.engine.ledger.holdings.heads(scope, shared)
             if sum(head.seq for head in heads.values()) > ENTRIES_MAX:
                 continue
             ranges = tuple((instance, 1, head.seq) for instance, head in sorted(heads.items()))

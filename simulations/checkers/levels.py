@@ -4,7 +4,6 @@ A device that was limited keeps what it had until then. That it cannot read what
 removals.py to see.
 """
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from ...crypto.entry import CONTROL_SCOPE
@@ -15,14 +14,7 @@ from ..sim_device import SimDevice
 from .checker import Checker
 from .convergence import records
 from .operations import operations_of
-
-MAY_READ: Mapping[str, frozenset[int]] = {
-    "full": frozenset((1, 2, 3)),
-    "limited": frozenset((2, 3)),
-    "guest": frozenset((3,)),
-}
-"""What each level may read, as docs/protocol.md says. Not the program's own table, whose mistakes
-would be ours as well."""
+from .travel import may_read_of
 
 
 class LevelChecker(Checker):
@@ -66,11 +58,6 @@ class LevelChecker(Checker):
                 self.violate("I6", device.name, told)
             if not privacy and name[:3] not in written and not _is_copy(device):
                 self.violate("I6", device.name, "a record of level device of another device")
-
-
-def may_read_of(level: str) -> frozenset[int]:
-    """The levels of privacy that a device of this level may read, beside its own `device`."""
-    return MAY_READ.get(level, frozenset())
 
 
 def _is_copy(device: SimDevice) -> bool:

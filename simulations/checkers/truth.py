@@ -7,12 +7,14 @@ from ..run import Run
 from ..sim_device import SimDevice
 from .belonging import shared_between
 from .checker import Checker
+from .travel import is_plain
 
 TURNS = 3
 """One for the queue of commits, one for whoever wrote, and one to spare."""
 _ALL = Sharing.of((1, 2, 3))
 _SHARINGS = (_ALL, Sharing.of((2, 3)), Sharing.of((3,)), NOTHING)
-"""What two devices may share by the lower of their levels, where nobody set a policy."""
+"""What two devices may share by the lower of their levels, where nobody set a policy. Other
+sharings are those of links, as they were seen."""
 
 
 class TruthChecker(Checker):
@@ -26,7 +28,9 @@ class TruthChecker(Checker):
         super().__init__(run)
         self._held: dict[bytes, dict[tuple[bytes, bytes], None]] = {}
         self._last: dict[str, tuple[object, ...]] = {}
-        """By device: what it held when it was looked at last, and what it shared in months."""
+        """By device: what it held when it was looked at last, and under how many sharings."""
+        self._sharings: dict[str, dict[Sharing, None]] = {}
+        """By device: every sharing that a link of it ever had, or would have had."""
 
     def at_start(self, device: SimDevice) -> None:
         loop, starts = self.run.world.loop, device.starts
@@ -40,6 +44,16 @@ class TruthChecker(Checker):
         # Whoever is told of a commit publishes new heads within a few turns of the loop.
         device.store.committed = lambda: look(TURNS)
         self._look(device)
+
+    def at_message(self, source: str, target: str, message: bytes) -> None:
+        """Before anybody proves anything under other terms, he says something under them."""
+        device = self.run.device(source)
+        if device is None:
+            return
+        known = self._sharings.setdefault(source, dict.fromkeys(_SHARINGS))
+        links = device.engine.switchboard.links.values()
+        if any(link.state.sharing not in known for link in links):
+            self._look(device)
 
     def at_tick(self) -> None:
         for device in self.run.world.running():
@@ -62,30 +76,29 @@ class TruthChecker(Checker):
         engine = device.engine
         holdings = engine.ledger.holdings
         control, root = holdings.control_digest(), holdings.root(_ALL)
-        by_months = self._by_months(device)
-        if self._last.get(device.name) == (control, root, *by_months):
+        known = self._sharings_of(device)
+        now = (control, root, len(known))
+        if self._last.get(device.name) == now:
             return  # What is shared with fewer is a part of it, and has not changed either.
-        self._last[device.name] = (control, root, *by_months)
+        self._last[device.name] = now
         held = self._held.setdefault(engine.keys.sig_pk, {})
-        by_policy = [
-            engine.mesh.sharing_with(peer.sig_pk) for peer in engine.mesh.registry.active()
-        ]
-        for sharing in dict.fromkeys((*_SHARINGS, *by_policy, *by_months)):
+        for sharing in known:
             held[control, holdings.root(sharing)] = None
 
-    def _by_months(self, device: SimDevice) -> list[Sharing]:
-        """What it shares, or would share now, where a policy leaves old months out."""
+    def _sharings_of(self, device: SimDevice) -> dict[Sharing, None]:
+        """What it shares or has shared with anybody, or would share now, where policies count."""
         engine = device.engine
-        if not engine.mesh.registry.settings:
-            return []
-        known = engine.mesh.registry.devices
-        others = [
-            other
-            for other in self.run.world.running()
-            if other is not device and other.engine.keys.sig_pk in known
-        ]
-        linked = [link.state.sharing for link in engine.switchboard.links.values()]
-        return [*linked, *(shared_between(device, other) for other in others)]
+        known = self._sharings.setdefault(device.name, dict.fromkeys(_SHARINGS))
+        for link in engine.switchboard.links.values():
+            known[link.state.sharing] = None
+        if is_plain(engine):
+            return known
+        us, devices = engine.keys.sig_pk, engine.mesh.registry.devices
+        for other in self.run.world.running():
+            id = other.engine.keys.sig_pk
+            if id != us and id in devices:
+                known[shared_between(device, other)] = None
+        return known
 
     def _judge(self, device: SimDevice) -> None:
         for link in device.engine.switchboard.links.values():

@@ -14,7 +14,7 @@ from ..witness import RecordName, Write
 from .belonging import circles
 from .checker import Checker
 from .convergence import may_read, records
-from .counting import shares, writes_that_count
+from .counting import must_come, writes_that_count
 
 
 class WriteChecker(Checker):
@@ -57,8 +57,8 @@ class WriteChecker(Checker):
             readable = known is not None and known.privacy and may_read(device, known.privacy)
             if not readable and author != device.name:
                 continue
-            if known is not None and not shares(
-                self.run, device, author, PRIVACY_NAMES[known.privacy]
+            if known is not None and not must_come(
+                self.run, device, circle, author, known.database, PRIVACY_NAMES[known.privacy]
             ):
                 continue
             log = ledger.log(scope, instance)

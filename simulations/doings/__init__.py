@@ -12,6 +12,7 @@ from .fault import Doing, FaultKind, Stage
 from .network_doings import NETWORK_DOINGS, NETWORK_FAULTS
 from .pairing_doings import PAIRING_DOINGS
 from .peer_doings import PEER_DOINGS, PEER_FAULTS
+from .policy_doings import POLICY_DOINGS
 from .process_doings import PROCESS_DOINGS, PROCESS_FAULTS
 from .trust_doings import TRUST_DOINGS
 from .user_doings import USER_DOINGS
@@ -21,6 +22,7 @@ DOINGS: dict[str, Doing] = {
     **USER_DOINGS,
     **TRUST_DOINGS,
     **WINDOW_DOINGS,
+    **POLICY_DOINGS,
     **PAIRING_DOINGS,
     **NETWORK_DOINGS,
     **DISK_DOINGS,

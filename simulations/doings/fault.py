@@ -13,10 +13,12 @@ Doing = Callable[[Run, dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a fault is drawn for: the devices, and the time that the plan has."""
+    """What faults and habits are drawn for: the devices, and the time that the plan has."""
 
     names: tuple[str, ...]
     end_ms: int
+    databases: tuple[str, ...] = ()
+    """What is written to."""
 
     def pair(self, random: Random) -> tuple[str, str]:
         """Two different devices, or one twice if there is no other."""

@@ -4,6 +4,7 @@ from .mutant import Mutant
 from .mutants_blobs import BLOB_MUTANTS
 from .mutants_crypto import CRYPTO_MUTANTS
 from .mutants_node import NODE_MUTANTS
+from .mutants_policies import POLICY_MUTANTS
 from .mutants_storage import STORAGE_MUTANTS
 from .mutants_sync import SYNC_MUTANTS
 from .mutants_trust import TRUST_MUTANTS
@@ -17,5 +18,6 @@ MUTANTS: dict[str, Mutant] = {
         *NODE_MUTANTS,
         *TRUST_MUTANTS,
         *BLOB_MUTANTS,
+        *POLICY_MUTANTS,
     )
 }
