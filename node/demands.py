@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from .. import CoveyError
 from ..storage import record_rows
+from ..storage.record_rows import Record
 from ..sync.demand import Answer, Ask, Demand, Question, Said
 from ..sync.hlc import wall_ms_of
 from ..sync.policy import Item, decide_asked, when_asked
+from ..sync.record_state import decode_meta
 from ..sync.session_events import Demanded, SharedScopesChanged
 from ..sync.session_limits import ANSWER_BYTES_MAX, QUESTIONS_OPEN_MAX
 from ..sync.session_standing import Condition, scope_standing
 
 if TYPE_CHECKING:
     from .engine import Engine
+    from .ledger import Log
     from .links import Link
 
 ANSWER_ROOM_BYTES = 1_024
@@ -253,13 +256,20 @@ class Demands:
         log = engine.ledger.log_numbered(row.log_no)
         us = engine.mesh.party(engine.keys.sig_pk, name, is_asking=True)
         them = engine.mesh.party(device, name, is_asking=True)
-        if not decide_asked(Item(log.scope.privacy, log.author), us, them).allowed:
+        items = [Item(log.scope.privacy, author) for author in self._authors(row, log)]
+        if not all(decide_asked(item, us, them).allowed for item in items):
             # To say that it is refused would say that it is here.
             return nothing
         value = row.value.encode()
         if len(value) + ANSWER_ROOM_BYTES > ANSWER_BYTES_MAX:
             return Answer(question.number, Said.REFUSED)
         return Answer(question.number, Said.HERE, value, row.hlc, log.author, log.scope.privacy)
+
+    def _authors(self, row: Record, log: "Log") -> Collection[bytes]:
+        """Whose changes a record was made of: what is shown may be anybody's of them."""
+        instances = () if row.meta is None else decode_meta(row.meta).actors
+        found = {author for i in instances if (author := self._engine.ledger.author_of(i))}
+        return found | {log.author}
 
     def _named(self, device: bytes, **more: Any) -> dict[str, Any]:
         known = self._engine.mesh.registry.devices.get(device)

@@ -156,6 +156,29 @@ async def test_what_is_private_to_a_device_or_withdrawn_is_never_answered(tmp_pa
             await demand_of(phone, "laptop")
 
 
+async def test_what_a_device_that_only_receives_has_added_to_a_record_is_not_answered(
+    tmp_path: Path,
+) -> None:
+    """The newest write is another device's, and what it was joined with stays where it is."""
+    async with nodes(tmp_path) as opened:
+        laptop, tablet, phone = await opened.mesh("laptop", "tablet", "phone")
+        await say(laptop, laptop, "notes", direction="receive")
+        await say(laptop, phone, "notes", mode="on-demand")
+        await put(tablet, "notes")
+        for other in (tablet, phone):
+            await meet_under_terms(laptop, other)
+        await settled(laptop, tablet)
+        assert (await demand_of(phone, "tablet"))["by"] == "tablet"
+
+        await laptop.node.database("notes").collection("c").put({"diary": 1}, id="tablet")
+        await tablet.node.database("notes").collection("c").put({"more": 1}, id="tablet")
+        await settled(laptop, tablet)
+        notes = laptop.node.database("notes").collection("c")
+        assert await notes.get("tablet") == {"by": "tablet", "diary": 1, "more": 1}
+        with pytest.raises(NotFoundError, match="nor to be had from laptop"):
+            await demand_of(phone, "tablet")
+
+
 async def test_a_guest_is_not_answered_about_what_is_private(tmp_path: Path) -> None:
     """Nor told that there is something."""
     async with nodes(tmp_path) as opened:

@@ -96,9 +96,16 @@ POLICY_MUTANTS = tuple(
         (
             "answer-ignores-privacy",
             "node.demands",
-            "Item(log.scope.privacy, log.author), us, them).allowed",
-            "Item(3, log.author), us, them).allowed",
+            "Item(log.scope.privacy, author) for author",
+            "Item(3, author) for author",
             "Whoever asks is answered, however private the record is.",
+        ),
+        (
+            "answer-looks-at-the-last-author",
+            "node.demands",
+            "        return found | {log.author}\n",
+            "        return {log.author}\n",
+            "What an answer tells is taken to be by whoever wrote to the record last.",
         ),
         (
             "answer-ignores-direction",
