@@ -30,6 +30,8 @@ class _Claim:
     peer: bytes
     first: int
     last: int
+    rank: int = 0
+    """How urgent it was; less is more urgent."""
 
 
 class FetchPlan:
@@ -38,19 +40,24 @@ class FetchPlan:
     def __init__(self, entries_max: int = ENTRIES_IN_FLIGHT_MAX) -> None:
         self._entries_max = entries_max
         self._claims: dict[_Log, _Claim] = {}
-        self._in_flight: dict[bytes, int] = {}
+        self._in_flight: dict[bytes, dict[int, int]] = {}
+        """Of each peer, how many entries of which rank."""
         self._arriving: dict[_Log, list[_Claim]] = {}
 
-    def request(self, peer: bytes, scope: bytes, theirs: Vector, ours: Vector) -> tuple[Range, ...]:
+    def request(
+        self, peer: bytes, scope: bytes, theirs: Vector, ours: Vector, rank: int = 0
+    ) -> tuple[Range, ...]:
         """Claim, and return, what to want from this peer now; ascending, one range a log.
 
         Empty if nothing is missing that others do not already bring, or if more than half of
-        what this peer may have in flight still is. The control scope is always let through.
+        what this peer may have in flight still is. What is less urgent does not count, so
+        nothing waits for it. The control scope is always let through.
         """
         room = self._entries_max
         if scope != CONTROL_SCOPE:
             # The membership log never waits for data, because data may be waiting for it.
-            room -= self._in_flight.get(peer, 0)
+            counts = self._in_flight.get(peer, {})
+            room -= sum(count for other, count in counts.items() if other <= rank)
             if room < self._entries_max // 2:
                 return ()
         ranges: list[Range] = []
@@ -63,7 +70,7 @@ class FetchPlan:
             if first is None or first > head[1]:
                 continue
             last = min(head[1], first + room - 1)
-            self._claim(peer, (scope, instance), first, last)
+            self._claim(peer, (scope, instance), first, last, rank)
             ranges.append((instance, first, last))
             room -= last - first + 1
             if not room or len(ranges) == WANT_ROWS_MAX:
@@ -89,7 +96,7 @@ class FetchPlan:
         claim = self._claims.get((scope, instance))
         if claim is None or up_to < claim.first:
             return
-        self._count(claim.peer, -(min(up_to, claim.last) - claim.first + 1))
+        self._count(claim, -(min(up_to, claim.last) - claim.first + 1))
         if up_to >= claim.last:
             del self._claims[(scope, instance)]
         else:
@@ -103,7 +110,7 @@ class FetchPlan:
         """Give up this peer's claim on one log: what it sent did not fit."""
         claim = self._claims.get((scope, instance))
         if claim is not None and claim.peer == peer:
-            self._count(peer, -(claim.last - claim.first + 1))
+            self._count(claim, -(claim.last - claim.first + 1))
             del self._claims[(scope, instance)]
 
     def release(self, peer: bytes) -> bool:
@@ -129,7 +136,7 @@ class FetchPlan:
 
     def in_flight(self, peer: bytes) -> int:
         """How many entries are wanted from this peer and not durable yet."""
-        return self._in_flight.get(peer, 0)
+        return sum(self._in_flight.get(peer, {}).values())
 
     def is_busy_besides(self, peer: bytes) -> bool:
         """Whether anything is wanted from anybody else."""
@@ -168,19 +175,22 @@ class FetchPlan:
             return claim.last + 1 if claim.peer == peer else None
         return reached + 1
 
-    def _claim(self, peer: bytes, log: _Log, first: int, last: int) -> None:
+    def _claim(self, peer: bytes, log: _Log, first: int, last: int, rank: int) -> None:
         claim = self._claims.get(log)
         if claim is None:
-            self._claims[log] = _Claim(peer, first, last)
+            claim = self._claims[log] = _Claim(peer, first, last, rank)
         else:
             assert claim.peer == peer and claim.last + 1 == first, "claims overlap"
             claim.last = last
-        self._count(peer, last - first + 1)
+        self._count(claim, last - first + 1)
 
-    def _count(self, peer: bytes, change: int) -> None:
-        count = self._in_flight.get(peer, 0) + change
+    def _count(self, claim: _Claim, change: int) -> None:
+        counts = self._in_flight.setdefault(claim.peer, {})
+        count = counts.get(claim.rank, 0) + change
         assert count >= 0
         if count:
-            self._in_flight[peer] = count
-        else:
-            self._in_flight.pop(peer, None)
+            counts[claim.rank] = count
+            return
+        counts.pop(claim.rank, None)
+        if not counts:
+            del self._in_flight[claim.peer]

@@ -41,6 +41,7 @@ from .session_limits import (
     FEATURES_MAX,
     FLOORS_MAX,
     FRAME_BYTES_MAX,
+    HOLD_ROWS_MAX,
     ID_BYTES,
     SEQ_MAX,
     TAG_BYTES,
@@ -59,6 +60,7 @@ __all__ = [
     "Goodbye",
     "Greeting",
     "Have",
+    "Hold",
     "Message",
     "Question",
     "Reason",
@@ -165,6 +167,13 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """The sender wants nothing of these databases now: tags, ascending. Replaces the last one."""
+
+    databases: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Goodbye:
     """The last frame. `text` is for a person, at most 256 bytes of UTF-8."""
 
@@ -172,7 +181,9 @@ class Goodbye:
     text: str
 
 
-Message = Greeting | Digests | VectorMessage | Want | Batch | Ack | Have | Root | Goodbye | Demand
+Message = (
+    Greeting | Digests | VectorMessage | Want | Batch | Ack | Have | Root | Goodbye | Hold | Demand
+)
 
 
 def encode(message: Message) -> bytes:  # noqa: C901 - a flat branch for each message
@@ -206,6 +217,8 @@ def encode(message: Message) -> bytes:  # noqa: C901 - a flat branch for each me
             return b"\x08" + pack((control, root))
         case Goodbye(reason, text):
             return b"\x09" + pack((reason.value, text))
+        case Hold(databases):
+            return b"\x0a" + pack(databases)
 
 
 def decode(frame: bytes) -> Message:
@@ -341,6 +354,15 @@ def _goodbye(value: Any) -> Goodbye:
     return Goodbye(_REASONS.get(number, Reason.OTHER), text)
 
 
+def _hold(value: Any) -> Hold:
+    if type(value) is not list or len(value) > HOLD_ROWS_MAX:
+        raise DecodeError(f"hold: not an array of at most {HOLD_ROWS_MAX} tags")
+    for database in value:
+        _bytes(database, TAG_BYTES)
+    _ascending(value)
+    return Hold(tuple(value))
+
+
 _REASONS = {reason.value: reason for reason in Reason if reason.value < 200}
 
 _DECODERS: dict[int, Callable[[Any], Message]] = {
@@ -352,6 +374,7 @@ _DECODERS: dict[int, Callable[[Any], Message]] = {
     0x07: _have,
     0x08: _root,
     0x09: _goodbye,
+    0x0A: _hold,
 }
 
 

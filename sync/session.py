@@ -8,7 +8,7 @@ no clock and holds nothing: what the node has (`Holdings`) and what all its sess
 The machine's parts: session_phases.py (the table), session_events.py (the words, and what
 the engine promises), session_state.py (what is remembered), session_comparing.py (who differs
 where), session_receiving.py and session_sending.py (entries, each way), session_standing.py (what a
-person is told).
+person is told), session_holding.py (what waits).
 
 Promises: nothing a peer sends raises; it may end this session, with a reason the peer is told.
 Nothing is sent at rest. *In sync* is declared only on equal digests.
@@ -29,6 +29,7 @@ from .messages import (
     Goodbye,
     Greeting,
     Have,
+    Hold,
     Message,
     Question,
     Reason,
@@ -62,10 +63,12 @@ from .session_events import (
     HeadsAdvanced,
     Opened,
     PlanReleased,
+    ScheduleChanged,
     SharedScopesChanged,
     Timer,
     TimerFired,
 )
+from .session_holding import on_hold, on_schedule, tell_holds
 from .session_limits import GREETING_MS, IGNORED_MAX
 from .session_phases import Phase, diagram, transition_table
 from .session_receiving import (
@@ -130,6 +133,8 @@ def _handle(turn: Turn, event: Event) -> None:  # noqa: C901 - a flat branch for
             on_batch_refused(turn, event)
         case SharedScopesChanged(sharing):
             _on_scopes_changed(turn, sharing)
+        case ScheduleChanged(schedule):
+            on_schedule(turn, schedule)
         case PlanReleased():
             want_all(turn)
         case CloseRequested(reason, text):
@@ -154,6 +159,9 @@ def _on_opened(turn: Turn, event: Opened) -> None:
     turn.version = event.version
     turn.say(Greeting(event.version, event.features, event.device_state, credit, *digests))
     turn.start(Timer.GREETING, GREETING_MS)
+    turn.timing = turn.timing._replace(schedule=event.schedule)
+    turn.sending = turn.sending._replace(target=event.batch_bytes)
+    tell_holds(turn)
 
 
 def _on_frame(turn: Turn, frame: bytes) -> None:
@@ -211,7 +219,7 @@ def _is_about_data(message: Message) -> bool:
             return scope != CONTROL_SCOPE
         case Digests() | Ask() | Question() | Answer():
             return True
-        case Greeting() | Root() | Goodbye():
+        case Greeting() | Root() | Hold() | Goodbye():
             return False
         case _:
             assert_never(message)
@@ -231,6 +239,8 @@ def _on_message(  # noqa: C901 - a flat branch for each message
             on_want(turn, message)
         case Root():
             on_root(turn, message)
+        case Hold():
+            on_hold(turn, message)
         case VectorMessage():
             on_their_vector(turn, message)
         case Digests():
@@ -271,6 +281,7 @@ def _on_scopes_changed(turn: Turn, sharing: Sharing) -> None:
     """Forget what is not shared any more, and compare anew if there is something new."""
     sharing = sharing.with_floors(turn.floors)
     before, turn.sharing = turn.sharing, sharing
+    tell_holds(turn)
     shared = (CONTROL_SCOPE, *turn.ours.scopes(sharing))
     # Under other terms a vector is another one, and so is its digest.
     kept = {scope for scope in shared if turn.ours.same_terms(scope, before, sharing)}

@@ -18,6 +18,7 @@ Spec: docs/protocol.md, section 7, "Digests" and "Order", steps 1 to 3 and 7.
 
 from .messages import Digests, Greeting, Reason, Root, VectorMessage
 from .session_events import DeclareGreeting, DeclareProof, Timer
+from .session_holding import root_moved
 from .session_limits import (
     CREDIT_BYTES_MAX,
     DIGEST_ROWS_MAX,
@@ -53,6 +54,8 @@ def on_greeting(turn: Turn, greeting: Greeting) -> None:
 
 def on_root(turn: Turn, message: Root) -> None:
     """Learn their digests now; equal ones prove that we are in sync."""
+    if message.root != turn.knowledge.root:
+        root_moved(turn)
     turn.knowledge = turn.knowledge._replace(
         control=message.control, root=message.root, root_is_old=False
     )
@@ -202,9 +205,23 @@ def on_quiet_timer(turn: Turn) -> None:
         if not knowledge.wanting and knowledge.proved != turn.telling.told:
             prove(turn)
         return
-    known = any(_differs(turn, scope) for scope in turn.ours.scopes(turn.sharing))
-    if turn.phase is Phase.STREAMING and not knowledge.root_is_old and not known:
+    if turn.phase is not Phase.STREAMING or knowledge.root_is_old:
+        return
+    scopes = turn.ours.scopes(turn.sharing)
+    known = any(_differs(turn, scope) for scope in scopes if not turn.is_held(scope))
+    if not known and not all(_is_settled(turn, scope) for scope in scopes):
         open_round(turn)
+
+
+def _is_settled(turn: Turn, scope: bytes) -> bool:
+    """Whether it is known how a scope stands: it is proved, or it is held and differs.
+
+    If all are, roots that differ are explained, and comparing again would tell nothing new.
+    """
+    proof = turn.knowledge.proofs.get(scope)
+    if proof is not None and proof.digest == turn.scope_digest(scope):
+        return True
+    return turn.is_held(scope) and _differs(turn, scope)
 
 
 def _leave_membership(turn: Turn) -> None:

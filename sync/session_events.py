@@ -23,7 +23,8 @@ from typing import Any
 
 from .demand import Demand
 from .messages import Batch, Reason, Run
-from .session_limits import PROTOCOL_VERSION
+from .schedule import OPEN, Schedule
+from .session_limits import BATCH_BYTES_TARGET, PROTOCOL_VERSION
 from .sharing import Sharing
 from .vectors import Range
 
@@ -59,6 +60,10 @@ class Opened:
     """Ascending ASCII names: those that the hellos of both name."""
     version: int = PROTOCOL_VERSION
     """The one that the hellos agreed on."""
+    schedule: Schedule = OPEN
+    """What waits, and what goes first."""
+    batch_bytes: int = BATCH_BYTES_TARGET
+    """How large batches to this device were in the end on its last link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,13 @@ class Demanded:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleChanged:
+    """Something else waits now, or goes first."""
+
+    schedule: Schedule
+
+
+@dataclass(frozen=True, slots=True)
 class PlanReleased:
     """Another session gave up ranges that this peer may have."""
 
@@ -158,6 +170,7 @@ Event = (
     | HeadsAdvanced
     | TimerFired
     | SharedScopesChanged
+    | ScheduleChanged
     | PlanReleased
     | Demanded
     | CloseRequested

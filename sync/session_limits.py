@@ -20,6 +20,11 @@ SEQ_MAX = 2**63 - 1
 # Frames (section 5) and batches (section 8).
 FRAME_BYTES_MAX = 1_048_576
 BATCH_BYTES_TARGET = 262_144
+# A batch that is acknowledged within this was small for the link, and after that large for it.
+BATCH_FAST_MS = 500
+BATCH_SLOW_MS = 2_000
+# Slowness makes batches no smaller; only a link that breaks does, down to one entry.
+BATCH_BYTES_SLOW_MIN = 16_384
 RUNS_PER_BATCH_MAX = 256
 ENTRIES_PER_BATCH_MAX = 4_096
 HEADS_PER_SEGMENT_MAX = 64
@@ -30,6 +35,7 @@ VECTOR_TOKENS_MAX = 65_536
 DIGEST_ROWS_MAX = 1_024
 WANT_ROWS_MAX = 512
 ACK_ROWS_MAX = 256
+HOLD_ROWS_MAX = 1_024
 FEATURES_MAX = 32
 FEATURE_BYTES_MAX = 32
 TEXT_BYTES_MAX = 256
@@ -43,6 +49,8 @@ CREDIT_BYTES = 1_048_576
 CREDIT_BYTES_MAX = 67_108_864
 # Below this a read would make batches too small to be worth a signature.
 READ_CREDIT_BYTES_MIN = 65_536
+# Credit that what is not urgent leaves to what is.
+URGENT_CREDIT_BYTES = 65_536
 
 # What we want from one peer at a time, and what it may want from us.
 ENTRIES_IN_FLIGHT_MAX = 16_384

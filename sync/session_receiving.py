@@ -7,7 +7,7 @@ Invariants:
 3. A log whose next entries did not continue ours is not wanted from this peer again until our
    own head of it has moved: two stores that disagree must not send each other in circles.
 4. A peer that sends nothing of what was wanted loses its claims after `STALL_MS`.
-5. No data is wanted while the control digests differ.
+5. No data is wanted while the control digests differ, and nothing of a held database.
 
 A handler changes the `Turn` it is given. It never raises for what a peer sent.
 
@@ -137,9 +137,9 @@ def want(turn: Turn, scope: bytes) -> None:
         return
     if scope not in knowledge.wanting:
         turn.knowledge = knowledge._replace(wanting=knowledge.wanting | {scope})
-    if not turn.may_send(scope) or turn.receiving.stalled:
+    if not turn.may_move(scope) or turn.receiving.stalled:
         return
-    ranges = turn.plan.request(turn.peer, scope, theirs, ours)
+    ranges = turn.plan.request(turn.peer, scope, theirs, ours, turn.rank(scope))
     if ranges:
         turn.say(Want(scope, ranges))
         if Timer.STALL not in turn.timers:
@@ -148,10 +148,10 @@ def want(turn: Turn, scope: bytes) -> None:
 
 
 def want_all(turn: Turn) -> None:
-    """Want on in every scope in which they hold more than we do."""
-    for scope in sorted(turn.knowledge.wanting):
-        if turn.is_shared(scope):
-            want(turn, scope)
+    """Want on in every scope in which they hold more than we do, the most urgent first."""
+    scopes = sorted(turn.knowledge.wanting)
+    for scope in sorted(filter(turn.is_shared, scopes), key=turn.rank):
+        want(turn, scope)
 
 
 def give_up(turn: Turn, shared: Collection[bytes]) -> None:

@@ -2,10 +2,14 @@
 
 Invariants:
 1. Bytes of batches that were sent and not acknowledged never exceed the credit the peer gave.
-2. At most one `ReadEntries` is unanswered. Wants are answered in the order in which they came.
-3. Nothing of a scope that is not shared is read or sent, even if it was when it was wanted.
+2. At most one `ReadEntries` is unanswered. The most urgent want is answered first, of several
+   the one that came first; what is not urgent leaves some credit to what is.
+3. Nothing of a scope that is not shared, or held, is read or sent, even if it was when it was
+   wanted.
 4. While the control digests differ only the control scope is served; the other wants stay queued.
 5. A pushed entry follows directly on what the peer holds or was sent before on this channel.
+6. Two batches are on the way at most, each as large as the link has shown to carry in good time:
+   twice as large after a quick acknowledgement, half as large after a slow one or a broken link.
 
 A handler changes the `Turn` it is given and returns nothing. It never raises for what a peer
 sent. Bounds: session_limits.py.
@@ -14,17 +18,22 @@ Spec: docs/protocol.md, section 7, "Order", steps 5 and 6. Credit counts bytes o
 """
 
 from .messages import Ack, Have, Reason, Run, Want, encode_batch
+from .schedule import RANK_DEFAULT
 from .session_events import EntriesRead, HeadsAdvanced, ReadEntries, SendFrame, Timer
 from .session_limits import (
     ANNOUNCE_MS,
-    BATCH_BYTES_TARGET,
+    BATCH_BYTES_SLOW_MIN,
+    BATCH_FAST_MS,
+    BATCH_SLOW_MS,
     CREDIT_BYTES_MAX,
+    FRAME_BYTES_MAX,
     READ_CREDIT_BYTES_MIN,
     RUNS_PER_BATCH_MAX,
+    URGENT_CREDIT_BYTES,
     WANTS_QUEUED_MAX,
 )
 from .session_phases import Phase
-from .session_state import Log, Turn
+from .session_state import Log, SessionState, Turn
 from .vectors import CONTROL_SCOPE, LogHead, Range
 
 
@@ -33,6 +42,8 @@ def on_want(turn: Turn, want: Want) -> None:
     if not turn.is_shared(want.scope):
         turn.ignore()
         return
+    if turn.is_held(want.scope):
+        return  # It crossed with a hold, and they will want it again.
     found = []
     for instance, first, last in want.ranges:
         head = turn.head(want.scope, instance)
@@ -54,11 +65,10 @@ def serve(turn: Turn) -> None:
     if sending.reading is not None or not sending.queue or turn.phase is Phase.CLOSED:
         return
     queue = tuple(item for item in sending.queue if turn.head(item[0], item[1][0]) is not None)
-    scope = next((scope for scope, _ in queue if turn.may_send(scope)), None)
-    # With nothing unacknowledged no more credit will come, so whatever there is must do.
-    waits = bool(sending.sent and sending.unacked)
-    worth = max(sending.credit_floor, READ_CREDIT_BYTES_MIN if waits else 1)
-    if scope is None or sending.credit < worth:
+    ready = dict.fromkeys(scope for scope, _ in queue if turn.may_move(scope))
+    scope = min(ready, key=turn.their_rank, default=None)
+    room = 0 if scope is None else _room(turn, scope)
+    if scope is None or not room or sending.credit < sending.credit_floor:
         turn.sending = sending._replace(queue=queue)
         return
     picked = [item for item in queue if item[0] == scope][:RUNS_PER_BATCH_MAX]
@@ -66,11 +76,28 @@ def serve(turn: Turn) -> None:
     reading = ReadEntries(
         scope,
         tuple(wanted for _, wanted in picked),
-        min(BATCH_BYTES_TARGET, sending.credit),
+        room,
     )
     left = tuple(item for item in queue if item not in taken)
     turn.sending = sending._replace(queue=left, reading=reading)
     turn.effects.append(reading)
+
+
+def _room(turn: Turn, scope: bytes) -> int:
+    """How many bytes the next batch of a scope may have; 0 if it has to wait."""
+    sending = turn.sending
+    window = sending.credit + sending.unacked
+    target = min(sending.target, max(READ_CREDIT_BYTES_MIN, window // 2))
+    slow = turn.timing.schedule.batch_bytes
+    if slow:
+        target = min(target, slow.get(turn.ours.database(scope), target))
+    # With nothing unacknowledged no more credit will come, so whatever there is must do.
+    if not (sending.sent and sending.unacked):
+        return min(target, sending.credit)
+    is_urgent = turn.their_rank(scope) <= RANK_DEFAULT
+    spare = sending.credit - (0 if is_urgent else URGENT_CREDIT_BYTES)
+    room = min(target, spare, 2 * target - sending.unacked)
+    return room if room >= min(READ_CREDIT_BYTES_MIN, target) else 0
 
 
 def on_entries_read(turn: Turn, event: EntriesRead) -> None:
@@ -81,7 +108,9 @@ def on_entries_read(turn: Turn, event: EntriesRead) -> None:
     # While they were read somebody may have decided otherwise.
     if event.runs and all(turn.shares(event.scope, run.author) for run in event.runs):
         frame = encode_batch(event.scope, event.runs)
-        if not turn.may_send(event.scope):
+        if turn.is_held(event.scope):
+            pass  # They will want it again when it is released.
+        elif not turn.may_send(event.scope):
             _put_back(turn, event.scope, reading.ranges)
         elif len(frame) > turn.sending.credit:
             turn.sending = turn.sending._replace(credit_floor=len(frame))
@@ -100,6 +129,7 @@ def on_ack(turn: Turn, ack: Ack) -> None:
         credit=min(sending.credit + ack.credit, CREDIT_BYTES_MAX),
         unacked=max(0, sending.unacked - ack.credit),
     )
+    _time_batch(turn, ack.credit)
     if turn.is_shared(ack.scope):
         _learn_acked(turn, ack)
     elif ack.heads:
@@ -115,6 +145,8 @@ def push_or_announce(turn: Turn, event: HeadsAdvanced) -> None:
     scope, instance = event.scope, event.instance
     if turn.phase is Phase.GREETING or (scope != CONTROL_SCOPE and not turn.telling.met):
         return  # They will find it when vectors are compared.
+    if turn.is_held(scope):
+        return  # It is announced when it is released.
     held = _their_seq(turn, scope, instance)
     if held >= event.seq:
         return
@@ -124,7 +156,7 @@ def push_or_announce(turn: Turn, event: HeadsAdvanced) -> None:
         and event.prev_seq == held
         and scope in turn.knowledge.complete
         and turn.may_send(scope)
-        and len(frame) <= sending.credit
+        and len(frame) <= _credit_for(turn, scope)
         and not sending.credit_floor
     ):
         turn.effects.append(SendFrame(frame))
@@ -143,9 +175,51 @@ def on_announce_timer(turn: Turn) -> None:
     turn.telling = turn.telling._replace(announce=frozenset())
     for scope, instance in logs:
         head = turn.head(scope, instance)
+        if turn.is_held(scope):
+            continue
         if head is not None and _their_seq(turn, scope, instance) < head.seq:
             turn.say(Have(scope, instance, *head))
             turn.start(Timer.ANNOUNCE, ANNOUNCE_MS)
+
+
+def unannounced(turn: Turn, scope: bytes) -> list[bytes]:
+    """The logs of a scope, by instance, of which we hold more than they have heard of."""
+    heads = turn.heads(scope)
+    return [i for i, head in heads.items() if _their_seq(turn, scope, i) < head.seq]
+
+
+def next_batch_bytes(state: SessionState, is_broken: bool) -> int:
+    """How large batches on the next link to this device should be.
+
+    Half as large, down to one entry, if the link broke while some were on their way.
+    """
+    target = state.sending.target
+    return max(1, target // 2) if is_broken and state.sending.unacked else target
+
+
+def _credit_for(turn: Turn, scope: bytes) -> int:
+    """The credit that a push may take: what is not urgent leaves some, and waits its turn."""
+    sending, rank = turn.sending, turn.their_rank(scope)
+    if any(turn.their_rank(wanted) < rank for wanted, _ in sending.queue):
+        return 0
+    return sending.credit - (0 if rank <= RANK_DEFAULT else URGENT_CREDIT_BYTES)
+
+
+def _time_batch(turn: Turn, credit: int) -> None:
+    """Acknowledged bytes: if they end the batch that is timed, learn how large one may be."""
+    sending = turn.sending
+    if sending.probe is None:
+        return
+    left, sent_ms = sending.probe[0] - credit, sending.probe[1]
+    if left > 0:
+        turn.sending = sending._replace(probe=(left, sent_ms))
+        return
+    target, took_ms = sending.target, turn.now_ms - sent_ms
+    if took_ms <= BATCH_FAST_MS:
+        target = min(2 * target, FRAME_BYTES_MAX)
+    elif took_ms >= BATCH_SLOW_MS:
+        target = max(target // 2, min(target, BATCH_BYTES_SLOW_MIN))
+    turn.sending = sending._replace(target=target, probe=None)
 
 
 def _their_seq(turn: Turn, scope: bytes, instance: bytes) -> int:
@@ -157,6 +231,10 @@ def _their_seq(turn: Turn, scope: bytes, instance: bytes) -> int:
 def _send_batch(turn: Turn, frame: bytes, scope: bytes, runs: tuple[Run, ...]) -> None:
     turn.effects.append(SendFrame(frame))
     _count_sent(turn, len(frame), {(scope, run.instance): run.last_seq for run in runs})
+    sending = turn.sending
+    # A batch of little tells nothing of how a large one would do.
+    if sending.probe is None and 4 * len(frame) >= sending.target:
+        turn.sending = sending._replace(probe=(sending.unacked, turn.now_ms))
 
 
 def _count_sent(turn: Turn, frame_bytes: int, logs: dict[Log, int]) -> None:

@@ -46,6 +46,8 @@ def scope_standing(state: SessionState, scope: bytes, ours: Holdings) -> Standin
         return Standing(Condition.NOT_SHARED, 0, 0, None)
     mine = ours.heads(scope, state.sharing)
     knowledge = state.knowledge
+    database, timing = ours.database(scope), state.timing
+    is_held = database in timing.schedule.held or database in timing.theirs
     theirs = knowledge.theirs.get(scope, {})
     behind = entry_count(missing(mine, theirs))
     known = scope in knowledge.complete
@@ -65,13 +67,13 @@ def scope_standing(state: SessionState, scope: bytes, ours: Holdings) -> Standin
     ):
         condition = Condition.SYNCED
     else:
-        condition = _unproved(state, behind, beyond)
+        condition = _unproved(state, behind, beyond, is_held)
     return Standing(condition, behind, beyond, proved_at_ms)
 
 
-def _unproved(state: SessionState, behind: int, beyond: int) -> Condition:
+def _unproved(state: SessionState, behind: int, beyond: int, is_held: bool) -> Condition:
     """The word for a scope whose vectors are known and whose digests were not found equal."""
-    idle = state.phase in (Phase.CLOSED, Phase.MEMBERSHIP)
+    idle = is_held or state.phase in (Phase.CLOSED, Phase.MEMBERSHIP)
     if not idle and not (behind and state.receiving.stalled):
         return Condition.SYNCING
     if behind:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from .demand import Ask, Demand
 from .fetch import FetchPlan
 from .messages import Goodbye, Message, Reason, Root, encode
+from .schedule import OPEN, RANK_CONTROL, RANK_DEFAULT, Schedule
 from .session_events import (
     Close,
     Effect,
@@ -30,6 +31,7 @@ from .session_events import (
     WakeSessions,
 )
 from .session_limits import (
+    BATCH_BYTES_TARGET,
     CONTROLS_TOLD_MAX,
     CREDIT_BYTES,
     PROTOCOL_VERSION,
@@ -126,6 +128,10 @@ class Sending(NamedTuple):
     """Credit that the next read needs, because the last one gave more than was left."""
     sent: Mapping[Log, int] = _NONE
     """The last seq sent of each log, where it is beyond what they acknowledged."""
+    target: int = BATCH_BYTES_TARGET
+    """How large a batch may be on this link, as far as we found out."""
+    probe: tuple[int, int] | None = None
+    """The batch whose acknowledgement is timed: bytes until then, and when it was sent."""
 
 
 class Receiving(NamedTuple):
@@ -138,6 +144,16 @@ class Receiving(NamedTuple):
     """They did not send what we wanted; nothing is wanted from them until they stir."""
     progress: bool = False
     """A batch came since the STALL timer was started."""
+
+
+class Timing(NamedTuple):
+    """What waits, here and there, and what goes first."""
+
+    schedule: Schedule = OPEN
+    told: frozenset[bytes] = frozenset()
+    """The databases that we last said we hold."""
+    theirs: frozenset[bytes] = frozenset()
+    """The databases that they last said they hold."""
 
 
 class SessionState(NamedTuple):
@@ -158,6 +174,7 @@ class SessionState(NamedTuple):
     """The protocol version that the hellos agreed on, which both greetings repeat."""
     floors: tuple[tuple[bytes, int], ...] = ()
     """(database tag, oldest time bucket that the peer takes), as its greeting said."""
+    timing: Timing = Timing()
 
 
 class Turn:
@@ -179,6 +196,7 @@ class Turn:
         "sharing",
         "telling",
         "timers",
+        "timing",
         "version",
     )
 
@@ -195,6 +213,7 @@ class Turn:
         self.ignored = state.ignored
         self.version = state.version
         self.floors = state.floors
+        self.timing = state.timing
         self.effects: list[Effect] = []
         self.ours = ours
         self.plan = plan
@@ -215,6 +234,7 @@ class Turn:
             self.ignored,
             self.version,
             self.floors,
+            self.timing,
         )
 
     def say(self, message: Message) -> None:
@@ -283,6 +303,31 @@ class Turn:
         if scope == CONTROL_SCOPE:
             return self.phase not in (Phase.GREETING, Phase.CLOSED)
         return self.phase in (Phase.COMPARING, Phase.STREAMING)
+
+    def is_held(self, scope: bytes) -> bool:
+        """Whether a known scope's database waits, here or there. The control scope never does."""
+        timing = self.timing
+        if not (timing.schedule.held or timing.theirs):
+            return False
+        database = self.ours.database(scope)
+        return database in timing.schedule.held or database in timing.theirs
+
+    def may_move(self, scope: bytes) -> bool:
+        """Whether wants and batches of this scope may go out now."""
+        return self.may_send(scope) and not self.is_held(scope)
+
+    def rank(self, scope: bytes) -> int:
+        """How urgently we want a known scope; less is more urgent."""
+        return self._rank(scope, self.timing.schedule.ranks)
+
+    def their_rank(self, scope: bytes) -> int:
+        """How urgently they want it."""
+        return self._rank(scope, self.timing.schedule.their_ranks)
+
+    def _rank(self, scope: bytes, ranks: Mapping[bytes, int]) -> int:
+        if scope == CONTROL_SCOPE:
+            return RANK_CONTROL
+        return ranks.get(self.ours.database(scope), RANK_DEFAULT) if ranks else RANK_DEFAULT
 
     def tell(self) -> None:
         """Send our digests if they are not what was last told."""

@@ -7,6 +7,7 @@ seed. While it runs it watches what no honest run may show, and fails at the fir
 - more bytes of batches on the way than the receiver allowed;
 - an entry wanted twice by one node while the first want stands;
 - a frame about a scope that the two do not share, or about data before membership matched;
+- entries, a want or an announcement of a database that the sender knows to be held;
 - a session that ends because the other side broke a rule.
 """
 
@@ -29,6 +30,7 @@ from covey.sync.messages import (
     Goodbye,
     Greeting,
     Have,
+    Hold,
     Message,
     Reason,
     Root,
@@ -36,6 +38,7 @@ from covey.sync.messages import (
     Want,
     decode,
 )
+from covey.sync.schedule import OPEN, Schedule
 from covey.sync.session import Phase, SessionState, step
 from covey.sync.session_events import (
     BatchStored,
@@ -54,6 +57,7 @@ from covey.sync.session_events import (
     Opened,
     PlanReleased,
     ReadEntries,
+    ScheduleChanged,
     SendFrame,
     SharedScopesChanged,
     StartTimer,
@@ -122,6 +126,7 @@ class Node:
         self.forks: list[DeclareFork] = []
         self.demands: list[tuple[bytes, Demand]] = []
         self.ends: dict[bytes, Reason] = {}
+        self.schedule = OPEN
         for scope, (database, privacy) in SCOPES.items():
             self.holdings.add_scope(scope, database, privacy)
 
@@ -259,7 +264,7 @@ class World:
         for name, node, peer in ((one, a, b), (other, b, a)):
             told = {"battery": 50, "floors": floors[name]} if floors.get(name) else {"battery": 50}
             known = sharing.with_floors(floors.get(name, ()))
-            self.happen(node, peer.id, Opened(peer.id, known, told))
+            self.happen(node, peer.id, Opened(peer.id, known, told, schedule=node.schedule))
 
     def disconnect(self, one: str, other: str) -> None:
         """The channel breaks: what is on the way is lost, and so is work that was not done."""
@@ -311,6 +316,13 @@ class World:
                         self.happen(node, peer, SharedScopesChanged(sharing))
                 return
 
+    def schedule(self, name: str, schedule: Schedule) -> None:
+        """Something else waits on a node from now on, or goes first; on all its links."""
+        node = self.nodes[name]
+        node.schedule = schedule
+        for peer in list(node.sessions):
+            self.happen(node, peer, ScheduleChanged(schedule))
+
     def happen(self, node: Node, peer: bytes, event: Event) -> None:
         if isinstance(event, Opened | SharedScopesChanged):
             self.shared[(node.id, peer)] = event.sharing
@@ -360,7 +372,9 @@ class World:
             case _:
                 assert_never(effect)
 
-    def _watch_frame(self, node: Node, peer: bytes, channel: Channel, frame: bytes) -> None:
+    def _watch_frame(  # noqa: C901 - what no honest run may show, one after the other
+        self, node: Node, peer: bytes, channel: Channel, frame: bytes
+    ) -> None:
         message = decode(frame)
         channel.said.append(message)
         channel.bytes_sent += len(frame)
@@ -370,11 +384,16 @@ class World:
                 told = (message.scope, run.author, shared)
                 assert node.holdings.shares(*told), "these logs are not shared"
         match message:
+            case Batch(scope) | Want(scope) | Have(scope):
+                heard = node.sessions[peer].timing.theirs
+                held = node.schedule.held | heard
+                assert node.holdings.database(scope) not in held, "it is held"
+        match message:
             case Batch(scope) | Want(scope) | VectorMessage(scope) | Have(scope):
                 assert node.holdings.is_shared(scope, shared), "not shared"
             case Goodbye(reason):
                 assert reason in HONEST_ENDS, message.text
-            case Greeting() | Digests() | Root() | Ack():
+            case Greeting() | Digests() | Root() | Ack() | Hold():
                 pass
         if isinstance(message, Batch):
             channel.credit -= len(frame)

@@ -322,7 +322,7 @@ async def test_a_message_that_does_not_decrypt_ends_the_channel(tmp_path: Path) 
 TAG, ID = b"t" * 16, b"i" * 32
 
 
-@pytest.mark.parametrize("kind", [0x00, 0x0A, 0x21, 0x2F, 0x7F, 0xFF])
+@pytest.mark.parametrize("kind", [0x00, 0x0B, 0x21, 0x2F, 0x7F, 0xFF])
 async def test_an_unknown_frame_ends_the_session(tmp_path: Path, kind: int) -> None:
     """What is not understood cannot be judged, so it cannot be let pass."""
     async with world(tmp_path) as there, unharmed(there):
@@ -667,13 +667,40 @@ async def test_control_digests_that_change_for_ever_are_not_remembered_for_ever(
         await rogue.leave()
 
 
-async def test_a_peer_that_wants_everything_and_reads_nothing_is_dropped(tmp_path: Path) -> None:
-    """What waits for a slow reader is held in memory."""
+async def test_a_peer_that_wants_everything_and_reads_nothing_is_given_two_batches(
+    tmp_path: Path,
+) -> None:
+    """What waits for a slow reader is held in memory, whatever credit it gives."""
     async with world(tmp_path) as there:
-        # More than the buffers of any system hold: nothing but the bound can end this.
         for number in range(40):
             await there.victim.facts.put({"text": "x" * 900_000}, id=f"large-{number}")
         async with unharmed(there):
+            rogue = await there.enter(credit=CREDIT_BYTES_MAX)
+            forger = Forger.of_data(there.victim, there.mallory)
+            instance = there.victim.engine.instance
+            head = there.victim.engine.ledger.holdings.head(forger.scope, instance)
+            assert head is not None
+            (link,) = there.victim.engine.switchboard.links_to(there.mallory.sig_pk)
+
+            await rogue.say(Want(forger.scope, ((instance, 1, head.seq),)))
+            await until(
+                lambda: (
+                    (sending := link.state.sending).unacked > 0
+                    and sending.reading is None
+                    and bool(sending.queue)
+                )
+            )
+
+            assert link.state.sending.unacked <= 2 * 1024 * 1024
+            await rogue.close()
+
+
+async def test_a_peer_that_reads_nothing_of_what_is_pushed_is_dropped(tmp_path: Path) -> None:
+    """Pushes go as far as the credit, so a bound of memory has to end this."""
+    async with world(tmp_path) as there:
+        await there.victim.facts.put({"text": "small"}, id="small")
+        written: dict[str, dict[str, Any]] = {}
+        async with unharmed(there, more=written):
             rogue = await there.enter(credit=CREDIT_BYTES_MAX)
             forger = Forger.of_data(there.victim, there.mallory)
             instance = there.victim.engine.instance
@@ -687,7 +714,16 @@ async def test_a_peer_that_wants_everything_and_reads_nothing_is_dropped(tmp_pat
                 worst = max([worst, *(link._outgoing_bytes for link in links)])
                 return there.victim.counters["link.ended.too_slow"] == 1
 
-            await rogue.say(Want(forger.scope, ((instance, 1, head.seq),)))
+            heads = ((instance, *head),)
+            await rogue.say(VectorMessage(forger.scope, heads))
+            (link,) = there.victim.engine.switchboard.links_to(there.mallory.sig_pk)
+            await until(lambda: forger.scope in link.state.knowledge.complete)
+            # More than the buffers of any system hold: nothing but the bound can end this.
+            for number in range(40):
+                written[f"large-{number}"] = {"text": "x" * 900_000}
+                await there.victim.facts.put(written[f"large-{number}"], id=f"large-{number}")
+                if dropped():
+                    break
             await until(dropped)
 
             assert worst <= 10 * 1024 * 1024

@@ -164,7 +164,11 @@ A, B = b"a" * 16, b"b" * 16
 ID = b"i" * 32
 REFUSED: dict[str, bytes] = {
     "no frame at all": b"",
-    "unknown type": b"\x0a" + pack([]),
+    "unknown type": b"\x0b" + pack([]),
+    "hold with a tag twice": b"\x0a" + pack([bytes(16), bytes(16)]),
+    "hold with a short tag": b"\x0a" + pack([bytes(15)]),
+    "hold of too many databases": b"\x0a"
+    + pack([number.to_bytes(16, "big") for number in range(1_025)]),
     "greeting with a field too many": b"\x01"
     + pack(
         {
