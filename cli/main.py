@@ -42,6 +42,7 @@ COMMANDS = {
     "status": "sync_commands",
     "conflicts": "conflict_commands",
     "policy": "policy_commands",
+    "settings": "settings_commands",
     "log": "log_commands",
     "simulate": "simulate_commands",
     "demo": "node_commands",

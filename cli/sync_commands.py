@@ -1,8 +1,9 @@
 """Sync: one round now, and the proof of sync.
 
 *Synced* is said only where the node has proof, with the time of the proof. Exit codes follow it:
-`status` ends with 0 only if every reachable peer is proved in sync, `sync --wait` likewise, and
-with 4 if no peer can be reached.
+`status` ends with 0 only if every reachable peer is proved in sync. `sync --wait` does so too if
+databases that wait by their policy are left out: it names them, because waiting for them would
+be waiting for the night or another network. With 4 it ends if no peer can be reached.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,11 @@ from .output import emit, note, say, table, visible
 
 
 @click.command()
-@click.option("--wait", is_flag=True, help="Wait for the proof; exit code 0 only with it.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Wait for the proof; exit code 0 only with it. What waits by its policy is named.",
+)
 @click.option("--with", "device", metavar="D", help="Only with this device.")
 @timeout_option(30)
 @json_option
@@ -31,9 +36,12 @@ def sync(context: click.Context, wait: bool, device: str | None, timeout_s: floa
     _show_status(settings, status)
     if not any(peer["state"] == "connected" for peer in status["peers"]):
         raise NobodyThereError(_nobody(status))
-    if wait and not _proved(status):
+    if wait and not (_proved(status) or status.get("reachable_all_settled") is True):
         note("not proved in sync yet")
         context.exit(1)
+    if wait and not _proved(status):
+        waiting = _waiting(status)
+        note(f"in sync but for what waits: {', '.join(visible(name) for name in waiting)}")
 
 
 @click.command()
@@ -77,6 +85,13 @@ def _proved(status: dict[str, Any]) -> bool:
     return status.get("reachable_all_synced") is True
 
 
+def _waiting(status: dict[str, Any]) -> list[str]:
+    """The databases that wait, on either side of a link."""
+    reached = [peer for peer in status["peers"] if peer["state"] == "connected"]
+    rows = [row for peer in reached for row in peer["databases"]]
+    return sorted({row["name"] for row in rows if row.get("waiting_for")})
+
+
 def _nobody(status: dict[str, Any]) -> str:
     if not status["peers"]:
         return "this device is alone in its mesh; `covey pair` admits another"
@@ -104,6 +119,9 @@ def _show_status(settings: Settings, status: dict[str, Any]) -> None:
         )
     elif status.get("paper_key") is False:
         note("this mesh has no paper key: it is as durable as its last admin device")
+    for row in status.get("held") or ():
+        what, why = visible(row["database"]), visible(row["because"])
+        say(f"{what} waits for {visible(row['waiting_for'])}: {why}")
     if status["peers"]:
         headers = ("device", "short id", "reached", "database", "state", "missing", "proved")
         table(headers, (row for peer in status["peers"] for row in _rows(peer)))
@@ -120,7 +138,10 @@ def _rows(peer: dict[str, Any]) -> Iterator[tuple[object, ...]]:
         yield (*who, "", "unknown", "", "never")
     for database in peer["databases"]:
         proved = database.get("proved_at") or "never"
-        yield (*who, database["name"], database["state"], _missing(database), proved)
+        state = database["state"]
+        if database.get("waiting_for"):
+            state = f"{state}, waits for {database['waiting_for']}"
+        yield (*who, database["name"], state, _missing(database), proved)
         who = ("", "", "")
 
 

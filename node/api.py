@@ -315,7 +315,11 @@ class Node:
         return bool(done["complete"])
 
     async def sync(self, *, timeout: float = 30.0) -> bool:
-        """Sync with whoever is reachable; True only if every one of them is proved in sync."""
+        """Sync with whoever is reachable; True only if every one of them is proved in sync.
+
+        Databases that wait now by their policy, here or there, are left out: see `held` and
+        `waiting_for` of `status`.
+        """
         return await self.engine.patience.sync(None, int(timeout * 1000))
 
     async def close(self) -> None:

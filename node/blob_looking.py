@@ -123,7 +123,9 @@ class BlobLooking:
         if row.wanted is Wanted.EVICTED:
             return False
         us, mesh = self._engine.keys.sig_pk, self._engine.mesh
+        held = self._engine.scheduling.held
         return any(
             blob_comes(mesh.policy(us, place.database), row.size, bool(place.variant))
             for place in places
+            if place.database not in held
         )

@@ -108,7 +108,7 @@ class BlobServing:
         """Whether this scope is shared with a peer, or what the author of a log writes in it."""
         mesh, ledger = self._engine.mesh, self._engine.ledger
         device = mesh.registry.devices.get(link.device)
-        if device is None or not device.active:
+        if device is None or not device.active or scope.database in self._engine.scheduling.held:
             return False
         sharing = self._engine.switchboard.sharing_on(link)
         if log_no is None:
@@ -135,6 +135,12 @@ class BlobServing:
         """Whether a chunk waits for this peer."""
         peer = self._peers.get(link.key)
         return peer is not None and bool(peer.wanted)
+
+    def next_database(self, link: "Link") -> bytes:
+        """The tag of the database that the next chunk is of; empty if it is not known any more."""
+        peer, holdings = self._peers[link.key], self._engine.ledger.holdings
+        tag = peer.asked.get(peer.wanted[0][0])
+        return holdings.database(tag) if tag is not None and holdings.knows(tag) else b""
 
     async def next_chunk(self, link: "Link") -> bytes:
         """The frame for what the peer wants next: a chunk, or that it cannot have it."""
@@ -167,6 +173,16 @@ class BlobServing:
         """All of a blob is here: tell whoever asked for it."""
         count = chunk_count(size)
         self._say_again(BlobHave(id, bits_of((1 << count) - 1, count)), check=True)
+
+    def held_changed(self) -> None:
+        """Other databases wait here than before: tell everybody anew what they may have."""
+        for link in list(self._engine.switchboard.links.values()):
+            peer = self._peers.get(link.key)
+            by_tag: dict[bytes, list[bytes]] = {}
+            for id, tag in peer.asked.items() if peer is not None else ():
+                by_tag.setdefault(tag, []).append(id)
+            for tag, ids in by_tag.items():
+                self._engine.spawn(self._tell(link, tag, tuple(ids)), "blob tell")
 
     def gone(self, id: bytes) -> None:
         """A blob was put away here: nobody may rely on us."""

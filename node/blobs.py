@@ -171,6 +171,12 @@ class Blobs:
         self.care.wind_up()
         self.fetching.looking.look_soon()
 
+    def held_changed(self) -> None:
+        """Other databases wait on this device than before: their blobs neither come nor go."""
+        if self.known:
+            self.fetching.start_over()
+            self.serving.held_changed()
+
     # Links -------------------------------------------------------------------------------------
 
     def heard(self, link: "Link", message: BlobMessage) -> None:

@@ -119,6 +119,7 @@ class Demands:
             link.deliver(Demanded(self._ask()))
 
     def _tell(self) -> None:
+        self._engine.scheduling.judge_again()
         board = self._engine.switchboard
         for link in list(board.links.values()):
             # First they are told, so that they share it when our wishes come.

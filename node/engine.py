@@ -58,6 +58,7 @@ from .ports import (
 from .reach import Reach
 from .reader import Reader
 from .requests import Requests
+from .scheduling import Scheduling
 from .shelf import Shelf
 from .status import Standing, node_status, peer_standing
 from .switchboard import Switchboard
@@ -123,6 +124,7 @@ class Engine:
         self.closing = False
         self.turns = Turns()
         self.patience = Patience(self)
+        self.scheduling = Scheduling(self)
         self.reach = Reach(self)
         self.directory = Directory(self)
         self.demands = Demands(self)

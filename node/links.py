@@ -8,7 +8,6 @@ Spec: docs/protocol.md, section 7.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -47,10 +46,13 @@ from ..sync.session_events import (
 )
 from ..sync.session_state import SessionState
 from ..sync.vectors import CONTROL_SCOPE, Holdings
+from .bucket import Bucket
 from .buckets import Floors, unknown_scopes
 from .channel import SecureChannel
+from .deadline import set_or_passed
 from .ingest import BatchRefusedError
 from .ingest_rows import Prepared
+from .outbox import MAIN, Outbox
 from .ports import Cancel, Clock, ConnectionLostError
 from .traffic import LinkTraffic, Round
 
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
 VECTOR_TYPE = b"\x03"
 VECTOR_SCOPE = slice(4, 20)
 """Where a vector names its scope: after the type, an array of two and 16 bytes."""
+SCOPE_AT = {b"\x05": slice(1, 17), VECTOR_TYPE: VECTOR_SCOPE, b"\x07": slice(4, 20)}
+"""Where the scope stands in a batch, a vector and an announcement: what has to stay in order."""
 OUTGOING_BYTES_MAX = 8 * 1024 * 1024
 """A peer that reads so slowly that this much waits for it is cut off."""
 
@@ -116,6 +120,10 @@ class Office:
     def demanded(self, link: "Link", message: Demand) -> None:
         raise NotImplementedError
 
+    def caps(self, link: "Link", lane: bytes) -> Sequence[Bucket]:
+        """The buckets that frames of this lane pay: a database's tag, or MAIN."""
+        raise NotImplementedError
+
 
 @dataclass(slots=True, eq=False)
 class Link:
@@ -144,14 +152,21 @@ class Link:
     is_open_for_blobs: bool = False
     """Both sides know of blobs, and data may flow."""
     _proofs_wanted: set[tuple[bytes, bytes]] = field(default_factory=set)
-    _outgoing: deque[bytes] = field(default_factory=deque)
-    _outgoing_bytes: int = 0
+    _outbox: Outbox = field(init=False)
     _sendable: asyncio.Event = field(default_factory=asyncio.Event)
     _batches: asyncio.Queue[StoreBatch] = field(default_factory=asyncio.Queue)
     _timers: dict[Timer, Cancel] = field(default_factory=dict)
     _tasks: dict[asyncio.Task[None], None] = field(default_factory=dict)
     """In the order of their start, so that they end in an order that can be repeated."""
     _ending: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._outbox = Outbox(lambda lane: self.office.caps(self, lane))
+
+    @property
+    def outgoing_bytes(self) -> int:
+        """How much waits to be sent."""
+        return self._outbox.bytes_waiting
 
     async def run(self, opening: Event) -> None:
         """Drive the session until it ends. Never raises for what the peer or the link does."""
@@ -198,7 +213,7 @@ class Link:
             case Close(reason, _):
                 self.closed_for = self.closed_for or reason
                 if reason is Reason.REMOVED:
-                    self._outgoing.clear()  # At once: the next frame may leave in this very turn.
+                    self._outbox.clear()  # At once: the next frame may leave in this very turn.
                 self._ending.set()
             case WakeSessions():
                 self.office.wake_others(self)
@@ -243,7 +258,7 @@ class Link:
     def _chunk_is_due(self) -> bool:
         """Entries go first: those that wait to be sent, and those being read to be sent next."""
         return (
-            not self._outgoing
+            not self._outbox.bytes_waiting
             and self.state.sending.reading is None
             and self.closed_for is None
             and self.office.blobs.serving.has_chunks(self)
@@ -260,30 +275,47 @@ class Link:
             self.deliver(CloseRequested(Reason.MALFORMED, str(error)))
 
     def _queue(self, frame: bytes) -> None:
-        self._outgoing.append(frame)
-        self._outgoing_bytes += len(frame)
+        self._outbox.put(self._lane(frame), frame)
         self._sendable.set()
-        if self._outgoing_bytes > OUTGOING_BYTES_MAX:
+        if self._outbox.bytes_waiting > OUTGOING_BYTES_MAX:
             self.closed_for = Reason.TOO_SLOW
             self._ending.set()
 
+    def _lane(self, frame: bytes) -> bytes:
+        """The lane of a frame: its database's, if that is capped or was a moment ago."""
+        place = SCOPE_AT.get(frame[:1])
+        scope = CONTROL_SCOPE if place is None else frame[place]
+        if scope == CONTROL_SCOPE or not self.office.holdings.knows(scope):
+            return MAIN
+        lane = self.office.holdings.database(scope)
+        is_capped = lane in self.state.timing.schedule.batch_bytes
+        return lane if is_capped or self._outbox.waits(lane) else MAIN
+
     async def _send_loop(self) -> None:
+        clock = self.office.clock
         while True:
-            while self._outgoing:
-                frame = self._outgoing.popleft()
-                self._outgoing_bytes -= len(frame)
+            self._sendable.clear()
+            now_ms = clock.monotonic_ms()
+            frame = self._outbox.take(now_ms, in_haste=self._ending.is_set())
+            if frame is not None:
                 await self.channel.send(frame)
                 self.traffic.sent(frame)
+                continue
             if self._ending.is_set():
                 return
             if self._chunk_is_due():
                 # One at a time: whatever is queued meanwhile goes before the next.
-                frame = await self.office.blobs.serving.next_chunk(self)
-                await self.channel.send(frame)
-                self.traffic.sent(frame)
+                serving = self.office.blobs.serving
+                lane = serving.next_database(self)
+                is_capped = lane in self.state.timing.schedule.batch_bytes
+                chunk = await serving.next_chunk(self)
+                self._outbox.put(lane if is_capped else MAIN, chunk)
                 continue
-            self._sendable.clear()
-            await self._sendable.wait()
+            due_ms = self._outbox.next_due_ms()
+            if due_ms is None:
+                await self._sendable.wait()
+            else:
+                await set_or_passed(clock, due_ms - now_ms, self._sendable)
 
     async def _receive_loop(self) -> None:
         while not self._ending.is_set():
@@ -410,9 +442,9 @@ class Link:
         self._ending.set()
         self._sendable.set()
         sending = [t for t in self._tasks if not t.done()]
-        if self._outgoing and sending:
+        if self._outbox.waits(MAIN) and sending:
             farewell = asyncio.ensure_future(self.office.clock.sleep_ms(FAREWELL_MS))
-            while self._outgoing and not farewell.done():
+            while self._outbox.waits(MAIN) and not farewell.done():
                 await asyncio.sleep(0)
                 if all(task.done() for task in self._tasks):
                     break

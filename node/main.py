@@ -47,6 +47,7 @@ from .recovering import former_paper_keys
 from .service import Service
 from .system_clock import SystemClock
 from .system_entropy import SystemEntropy
+from .system_surroundings import SystemSurroundings
 from .unlock import Unlock, make_vault_unlock, to_vault_unlock
 from .vault_care import follow_paper_keys, has_other_paper_slots
 from .websocket import WebSocketTransport
@@ -156,6 +157,7 @@ async def open_engine(
         stack.push_async_callback(engine.close)
         engine.reach.listen_on = listen
         engine.back_up = backups.make
+        engine.scheduling.source = SystemSurroundings()
         await engine.start()
         await _let_paper_keys_in(engine, home, header, vault_key)
         del vault_key  # What it opens is derived; it itself is needed no more.

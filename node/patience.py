@@ -71,6 +71,8 @@ class Patience:
     async def sync(self, device: bytes | None, timeout_ms: int) -> bool:
         """One round with whoever is reachable; True only if all of them are proved in sync.
 
+        What is held, here or there, is not waited for; nothing of it would come.
+
         With `device`, only that one counts, and it must be reached. Raises StoreClosedError.
         """
         engine = self._engine
@@ -83,7 +85,7 @@ class Patience:
             linked = [d for d in wanted if links_to(d)]
             if not linked or any(d not in linked and engine.reach.is_trying(d) for d in wanted):
                 return False
-            return all(peer_standing(engine, d).proved for d in linked)
+            return all(peer_standing(engine, d).settled for d in linked)
 
         return await self.holds(settled, timeout_ms)
 

@@ -20,6 +20,7 @@ from ..storage import peer_rows
 from ..storage.peer_rows import AddressSource
 from ..storage.store import Conn
 from ..sync.session_events import Opened
+from ..sync.session_limits import BATCH_BYTES_TARGET
 from ..sync.sharing import Sharing
 from .addresses import is_unspecified
 from .channel import (
@@ -101,6 +102,7 @@ class Reach:
             if self._listener is not None:
                 return
             engine = self._engine
+            await engine.scheduling.start()
             self._listener = await self._listen()
             await self._load_addresses()
             self._introducing = Introducing(await engine.database.read(former_keys))
@@ -383,7 +385,15 @@ class Reach:
         if link.floors:
             state["floors"] = link.floors
         sharing = sharing.with_floors(link.floors)
-        return Opened(link.key, sharing, state, link.channel.features, link.channel.version)
+        return Opened(
+            link.key,
+            sharing,
+            state,
+            link.channel.features,
+            link.channel.version,
+            self._engine.scheduling.schedule_with(link.device),
+            self._engine.switchboard.paces.get(link.device, BATCH_BYTES_TARGET),
+        )
 
     def path_of(self, address: Address) -> str:
         """`lan` for an address of a local network, else `direct`."""

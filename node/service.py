@@ -67,6 +67,8 @@ class Service:
             "backup": self._backup,
             "log_verify": self._log_verify,
             "log_keep": self._log_keep,
+            "settings": self._settings,
+            "settings_set": self._settings_set,
             "down": self._down,
             "pair_answer": self._answer("pair"),
             "join_answer": self._answer("join"),
@@ -219,6 +221,13 @@ class Service:
 
     async def _status(self, _: Json) -> Json:
         return await self._engine.status()
+
+    async def _settings(self, _: Json) -> Json:
+        return await self._engine.scheduling.describe()
+
+    async def _settings_set(self, params: Json) -> Json:
+        await self._engine.scheduling.change_settings(params.get("set"))
+        return await self._engine.scheduling.describe()
 
     async def _backup(self, params: Json) -> Json:
         path = Path(text(params, "file"))

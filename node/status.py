@@ -40,6 +40,8 @@ class Standing:
     """All of one peer: proved means every shared scope is, now."""
 
     proved: bool
+    settled: bool
+    """Proved, but for databases that are held: nothing more will move for now."""
     behind: int
     ahead: int
     bytes_left: int
@@ -49,7 +51,7 @@ def peer_standing(engine: "Engine", device: bytes) -> Standing:
     """How we stand with a connected device; nothing is proved with one that is not."""
     links = engine.switchboard.links_to(device)
     if not links:
-        return Standing(False, 0, 0, 0)
+        return Standing(False, False, 0, 0, 0)
     link = links[-1]
     scopes = engine.ledger.holdings.scopes(link.state.sharing)
     standings = [scope_standing(link.state, scope, engine.ledger.holdings) for scope in scopes]
@@ -60,7 +62,21 @@ def peer_standing(engine: "Engine", device: bytes) -> Standing:
         engine.ledger.holdings.control_digest(),
         engine.ledger.holdings.root(link.state.sharing),
     )
-    return Standing(proved, behind, ahead, behind * _entry_bytes(link))
+    settled = proved or _is_settled(engine, link)
+    return Standing(proved, settled, behind, ahead, behind * _entry_bytes(link))
+
+
+def _is_settled(engine: "Engine", link: "Link") -> bool:
+    """Whether everything that may move on a link is proved, the membership first."""
+    holdings, timing = engine.ledger.holdings, link.state.timing
+    held = timing.schedule.held | timing.theirs
+    if not held or link.state.knowledge.control != holdings.control_digest():
+        return False
+    return all(
+        scope_standing(link.state, scope, holdings).condition is Condition.SYNCED
+        for scope in holdings.scopes(link.state.sharing)
+        if holdings.database(scope) not in held
+    )
 
 
 async def node_status(engine: "Engine") -> dict[str, Any]:
@@ -86,7 +102,9 @@ async def node_status(engine: "Engine") -> dict[str, Any]:
         "paper_key": bool(engine.mesh.registry.recovery),
         "removed": not us.active,
         "outdated_key": is_outdated(engine),
+        "held": engine.scheduling.rows(),
         "reachable_all_synced": bool(reachable) and all(row["proved"] for row in reachable),
+        "reachable_all_settled": bool(reachable) and all(row["settled"] for row in reachable),
     }
 
 
@@ -94,6 +112,7 @@ async def _peer_row(engine: "Engine", device: Device, seen: Peer | None) -> dict
     links = engine.switchboard.links_to(device.sig_pk)
     link = links[-1] if links else None
     latest = link or engine.switchboard.latest.get(device.sig_pk)
+    standing = peer_standing(engine, device.sig_pk)
     row: dict[str, Any] = {
         "device_id": shown_id(device.sig_pk),
         "name": device.name,
@@ -101,13 +120,17 @@ async def _peer_row(engine: "Engine", device: Device, seen: Peer | None) -> dict
         "path": None,
         "address": None,
         "last_seen": None if not seen or not seen.last_seen_ms else iso_time(seen.last_seen_ms),
-        "proved": peer_standing(engine, device.sig_pk).proved,
+        "proved": standing.proved,
+        "settled": standing.settled,
         "sent_bytes": latest.channel.bytes_sent if latest else 0,
         "received_bytes": latest.channel.bytes_received if latest else 0,
         "sent_entries": latest.traffic.sent_entries if latest else 0,
         "received_entries": latest.traffic.received_entries if latest else 0,
         "databases": [
-            _database_row(engine, device, latest, seen, name, tag)
+            {
+                **_database_row(engine, device, latest, seen, name, tag),
+                "waiting_for": engine.scheduling.waiting_for(device.sig_pk, name),
+            }
             for name, tag in _databases(engine)
         ],
     }

@@ -28,8 +28,10 @@ from ..sync.session_events import (
     ReadEntries,
     SharedScopesChanged,
 )
+from ..sync.session_sending import next_batch_bytes
 from ..sync.sharing import Sharing
 from ..sync.vectors import Holdings
+from .bucket import Bucket
 from .channel import SecureChannel
 from .committer import Staged
 from .ingest_rows import Prepared
@@ -60,6 +62,8 @@ class Switchboard(Office):
         self._comparing: set[tuple[bytes, bytes]] = set()
         self.latest: dict[bytes, Link] = {}
         """The last link to each device of this run; after its end it tells how things stood."""
+        self.paces: dict[bytes, int] = {}
+        """How large batches to a device were in the end on its last link of this run."""
         self._met: set[bytes] = set()
         """Devices that were linked in this run."""
         self.traffic_ended = LinkTraffic()
@@ -98,6 +102,8 @@ class Switchboard(Office):
         finally:
             self.links.pop(key, None)
             self.blobs.left(link)
+            is_broken = link.closed_for is Reason.CONNECTION_LOST
+            self.paces[link.device] = next_batch_bytes(link.state, is_broken)
             self.traffic_ended.add(link.traffic)
             self._engine.links_changed()
             reason = link.closed_for.name.lower() if link.closed_for else "closed"
@@ -165,6 +171,7 @@ class Switchboard(Office):
                 link.deliver(CloseRequested(Reason.DONE))
             else:
                 link.deliver(SharedScopesChanged(self.sharing_on(link)))
+        self._engine.scheduling.judge_again()
 
     def sharing_on(self, link: Link) -> Sharing:
         """What is shared on a link, with what either side takes on demand now."""
@@ -221,6 +228,10 @@ class Switchboard(Office):
                 link.deliver(event)
 
     # What links ask for (Office) ---------------------------------------------------------------
+
+    def caps(self, link: Link, lane: bytes) -> Sequence[Bucket]:
+        """What limits the frames of a lane."""
+        return self._engine.scheduling.caps(link.device, lane)
 
     async def read_entries(self, request: ReadEntries) -> EntriesRead:
         return await read_entries(self._engine.database, self._engine.ledger, request)

@@ -15,6 +15,7 @@ coroutine as well as outside. The guide is docs/simulation.md.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -152,6 +153,17 @@ class Mesh:
         error = timedelta(**off)
         self._note(device, "clock", f"off by {error}")
         device.sim.clock.wall_error_ms = round(error / timedelta(milliseconds=1))
+
+    def surround(self, device: MeshDevice, **around: bool | int | None) -> None:
+        """What its system says: `metered=`, `mains=`, `battery=` (percent), `utc_offset_s=`.
+
+        What is not named stays; None is unknown, as everything is at first.
+        """
+        try:
+            found = replace(device.sim.around, **around)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise MeshUseError(f"surroundings: {error}") from None
+        self.stage.do(lambda: device.sim.surround(found))
 
     # The network -------------------------------------------------------------------------------
 

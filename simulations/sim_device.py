@@ -18,6 +18,7 @@ from ..node.counters import Counters
 from ..node.engine import Engine
 from ..node.founding import DEVICE_KEYS, found_mesh
 from ..node.ports import Address
+from ..node.surroundings import Surroundings
 from ..storage import meta_rows
 from ..storage.errors import NotInitialisedError
 from ..storage.instance_rule import Claim
@@ -50,6 +51,18 @@ class DeviceDownError(CoveyError):
         super().__init__(f"{name} does not run: start it first")
 
 
+class SimSurroundings:
+    """The Source port: what the device's surroundings are said to be, at this moment."""
+
+    varies = False
+
+    def __init__(self, device: "SimDevice") -> None:
+        self._device = device
+
+    async def read(self) -> Surroundings:
+        return self._device.around
+
+
 class SimDevice:
     """One device of a world. Made by `World.add`."""
 
@@ -64,6 +77,8 @@ class SimDevice:
         self.versions: tuple[int, ...] | None = None
         """Protocol versions that it speaks, if not those of this program."""
         self.features: tuple[str, ...] = FEATURES
+        self.around = Surroundings()
+        """What the system there says of its network and power."""
         self.kept_instance = True
         self.failure: CoveyError | None = None
         """Why the last start failed."""
@@ -175,6 +190,7 @@ class SimDevice:
         if self.versions is not None:
             engine.versions = self.versions
         engine.features = self.features
+        engine.scheduling.source = SimSurroundings(self)
         engine.reach.listen_on = Address("::", PORT)
         for told in self.wired:
             told(self, engine)
@@ -248,6 +264,15 @@ class SimDevice:
         self.machine.process = None
         self.process = self._engine = self._store = self._discovery = None
 
+    # Around it ---------------------------------------------------------------------------------
+
+    def surround(self, around: Surroundings) -> None:
+        """Another network, another socket: the system there says so at once."""
+        self.around = around
+        self.world.note(self.name, "surroundings", _told(around))
+        if self.is_up:
+            self.engine.scheduling.look_again()
+
     # The lid -----------------------------------------------------------------------------------
 
     def sleep(self) -> None:
@@ -274,3 +299,9 @@ class SimDevice:
         self.world.note(self.name, "wake")
         self.clock.wake()
         process.thaw()
+
+
+def _told(around: Surroundings) -> str:
+    """In a word each."""
+    words = {True: "yes", False: "no", None: "unknown"}
+    return f"metered {words[around.metered]}, mains {words[around.mains]}"

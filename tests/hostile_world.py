@@ -113,7 +113,7 @@ def assert_bounded(device: Device) -> None:
     assert len(engine._tasks) <= TASKS_MAX
     for link in engine.switchboard.links.values():
         state = link.state
-        assert link._outgoing_bytes <= OUTGOING_BYTES_MAX + FRAME_BYTES_MAX
+        assert link.outgoing_bytes <= OUTGOING_BYTES_MAX + FRAME_BYTES_MAX
         assert sum(request.frame_bytes for request in link._batches._queue) <= CREDIT_BYTES  # type: ignore[attr-defined]
         assert all(len(heads) <= VECTOR_ROWS_MAX for heads in state.knowledge.theirs.values())
         assert state.ignored <= IGNORED_MAX

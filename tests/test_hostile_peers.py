@@ -711,7 +711,7 @@ async def test_a_peer_that_reads_nothing_of_what_is_pushed_is_dropped(tmp_path: 
             def dropped() -> bool:
                 nonlocal worst
                 links = there.victim.engine.switchboard.links_to(there.mallory.sig_pk)
-                worst = max([worst, *(link._outgoing_bytes for link in links)])
+                worst = max([worst, *(link.outgoing_bytes for link in links)])
                 return there.victim.counters["link.ended.too_slow"] == 1
 
             heads = ((instance, *head),)

@@ -38,6 +38,7 @@ ADAPTERS = {
     "node/mdns.py": "is the real Discovery",
     "node/system_clock.py": "is the real Clock",
     "node/system_entropy.py": "is the real Entropy",
+    "node/system_surroundings.py": "asks the system for its battery, network and time zone",
     "node/unlock.py": "reads key files, descriptors and the keyring, and hardens the process",
     "node/websocket.py": "is the real Transport",
     "node/websocket_link.py": "is the real Connection",
@@ -124,7 +125,9 @@ HEAVY_MODULES = {
     "pairing": ("cryptography", "qrcode", "spake2"),
     "unlocking": ("keyring",),
     "the paper key": ("mnemonic",),
-    "extras that may be absent": ("chromadb", "duckdb", "rocksdict", "shamir_mnemonic", "PIL"),
+    "extras that may be absent": (
+        *("chromadb", "dbus_fast", "duckdb", "psutil", "rocksdict", "shamir_mnemonic", "PIL"),
+    ),
 }
 """Slow to import or optional, by what needs them: other commands must not wait for them."""
 

@@ -63,7 +63,7 @@ class BoundsChecker(Checker):
             self._bound(device, "ms until an address is tried", wait_ms, BACKOFF_MS_MAX)
         for link in links:
             queued = OUTGOING_BYTES_MAX + FRAME_BYTES_MAX
-            self._bound(device, "bytes to send", link._outgoing_bytes, queued)
+            self._bound(device, "bytes to send", link.outgoing_bytes, queued)
             to_store = sum(asked.frame_bytes for asked in link._batches._queue)  # type: ignore[attr-defined]
             self._bound(device, "bytes to store", to_store, CREDIT_BYTES)
             self._bound(device, "tasks of a link", len(link._tasks), TASKS_PER_LINK_MAX)
