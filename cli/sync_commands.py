@@ -130,7 +130,7 @@ def _show_status(settings: Settings, status: dict[str, Any]) -> None:
 
 
 def _rows(peer: dict[str, Any]) -> Iterator[tuple[object, ...]]:
-    reached = peer["state"]
+    reached = "away, a phone at rest" if peer.get("resting") else peer["state"]
     if peer.get("address"):
         reached = f"{reached} ({peer.get('path') or 'at'} {peer['address']})"
     who = (peer["name"], peer["device_id"][:9], reached)

@@ -47,6 +47,7 @@ from .narrowing import Narrowing
 from .notes import Notes
 from .pairing import PairingWindow
 from .patience import Patience
+from .phone import PhoneMode
 from .policies import Policies
 from .ports import (
     Address,
@@ -125,6 +126,7 @@ class Engine:
         self.turns = Turns()
         self.patience = Patience(self)
         self.scheduling = Scheduling(self)
+        self.phone = PhoneMode(self)
         self.reach = Reach(self)
         self.directory = Directory(self)
         self.demands = Demands(self)

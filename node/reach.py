@@ -108,6 +108,7 @@ class Reach:
             self._introducing = Introducing(await engine.database.read(former_keys))
             self.membership_changed()
             engine.spawn(self._dial_loop(), "dial")
+            engine.spawn(engine.phone.run(), "phone")
             engine.spawn(NetworkWatch(engine.clock, engine.look, self._moved).run(), "watch")
             if engine.discovery is not None:
                 engine.spawn(self._appear(), "appear")
@@ -230,7 +231,8 @@ class Reach:
         engine, now_ms = self._engine, self._engine.clock.monotonic_ms()
         members = set(self.candidates())
         for device in engine.mesh.registry.devices:
-            if device in members and not engine.switchboard.links_to(device):
+            is_wanted = device in members and engine.phone.wants(device)
+            if is_wanted and not engine.switchboard.links_to(device):
                 self._book.want(device, now_ms)
             else:
                 self._cancel(self._book.unwant(device))
@@ -243,6 +245,7 @@ class Reach:
 
     def hurry(self) -> None:
         """A person waits: try everything now."""
+        self._engine.phone.stir()
         self._book.hurry(self._engine.clock.monotonic_ms())
         self._wake.set()
 
@@ -250,6 +253,7 @@ class Reach:
         """Woken from sleep, or on another network: nothing that was discovered still holds."""
         engine = self._engine
         engine.counters.add(f"network.{change.value}")
+        engine.phone.stir()
         self._book.network_changed(engine.clock.monotonic_ms())
         self._wake.set()
         if engine.discovery is not None:
@@ -385,6 +389,7 @@ class Reach:
         if link.floors:
             state["floors"] = link.floors
         sharing = sharing.with_floors(link.floors)
+        state |= self._engine.phone.told()
         return Opened(
             link.key,
             sharing,

@@ -214,6 +214,7 @@ class Scheduling:
         self._note_exchanges()
         self._judge()
         self._engine.patience.look_again()
+        self._engine.phone.look_again()
 
     async def _read(self) -> None:
         settings, reading = self.settings, await self.source.read()

@@ -120,6 +120,7 @@ async def _peer_row(engine: "Engine", device: Device, seen: Peer | None) -> dict
         "path": None,
         "address": None,
         "last_seen": None if not seen or not seen.last_seen_ms else iso_time(seen.last_seen_ms),
+        "resting": link is None and engine.phone.is_resting(device.sig_pk),
         "proved": standing.proved,
         "settled": standing.settled,
         "sent_bytes": latest.channel.bytes_sent if latest else 0,

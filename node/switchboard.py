@@ -94,6 +94,7 @@ class Switchboard(Office):
         self.links[key] = link
         self.latest[device.sig_pk] = link
         self._engine.links_changed()
+        self._engine.phone.look_again()
         self._note_met(link)
         self._note_seen(device.sig_pk)
         self._engine.tell("connected", self._named(link))
@@ -104,6 +105,7 @@ class Switchboard(Office):
             self.blobs.left(link)
             is_broken = link.closed_for is Reason.CONNECTION_LOST
             self.paces[link.device] = next_batch_bytes(link.state, is_broken)
+            self._engine.phone.link_ended(link)
             self.traffic_ended.add(link.traffic)
             self._engine.links_changed()
             reason = link.closed_for.name.lower() if link.closed_for else "closed"
@@ -142,7 +144,9 @@ class Switchboard(Office):
         is_refused = link.closed_for in REFUSALS
         # Of two links to one store one ends before it was used.
         is_surplus = link.closed_for is Reason.REPLACED and not link.round.scopes
-        if is_refused or (link.round.is_open and not is_surplus):
+        # A phone that hangs up has what may move now; what is held leaves the round open.
+        is_done = is_surplus or link.closed_for is Reason.RESTING
+        if is_refused or (link.round.is_open and not is_done):
             told = {**self._round_of(link), "why": [reason]}
             if is_refused:
                 self._engine.audit.tally("sync_refused", told)
@@ -200,6 +204,9 @@ class Switchboard(Office):
 
     def committed(self, group: list[Staged]) -> None:
         """Our own entries are durable: push them to every peer, one frame a log."""
+        held = self._engine.scheduling.held
+        if any(one.log.scope.privacy and one.log.scope.database not in held for one in group):
+            self._engine.phone.wrote()
         if not self.links:
             return
         runs: dict[Log, list[Staged]] = {}

@@ -91,6 +91,8 @@ class Reason(Enum):
     TOO_SLOW = 9
     REMOVED = 10
     REPLACED = 11
+    RESTING = 12
+    """Everything is done, and the sender saves its battery: it comes again by itself."""
     OTHER = 100
     """A number that this version does not know."""
     CONNECTION_LOST = 200

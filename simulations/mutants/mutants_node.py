@@ -335,8 +335,8 @@ NODE_MUTANTS = (
     Mutant(
         "dials-who-is-linked",
         "covey.node.reach",
-        "            if device in members and not engine.switchboard.links_to(device):\n",
-        "            if device in members:\n",
+        "            if is_wanted and not engine.switchboard.links_to(device):\n",
+        "            if is_wanted:\n",
         "Devices are dialled although there is a link.",
     ),
     Mutant(
