@@ -383,6 +383,7 @@ class Link:
         else:
             if entries:
                 self.traffic.received_entries += entries
+                self.traffic.moved(request.batch.scope, entries)
                 self.round.moved(request.batch.scope)
             self._deliver_late(BatchStored(request.batch.scope, heads, request.frame_bytes))
 
@@ -395,6 +396,7 @@ class Link:
 
     def _moved_out(self, scope: bytes, entries: int) -> None:
         self.traffic.sent_entries += entries
+        self.traffic.moved(scope, entries)
         self.round.moved(scope)
 
     def _start(self, timer: Timer, duration_ms: int) -> None:

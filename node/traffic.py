@@ -40,6 +40,12 @@ class LinkTraffic:
     sent_by_type: dict[int, int] = field(default_factory=dict)
     """The sent bytes by the type of their frame, its first byte (docs/protocol.md, section 7)."""
     received_by_type: dict[int, int] = field(default_factory=dict)
+    entries_by_scope: dict[bytes, int] = field(default_factory=dict)
+    """Entries sent, or received and stored."""
+
+    def moved(self, scope: bytes, entries: int) -> None:
+        """Entries of a scope went one way or the other."""
+        self.entries_by_scope[scope] = self.entries_by_scope.get(scope, 0) + entries
 
     def sent(self, frame: bytes) -> None:
         self.sent_bytes += len(frame)

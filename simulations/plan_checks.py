@@ -144,6 +144,14 @@ def _are_records(value: Any, names: frozenset[str]) -> bool:
     )
 
 
+def _is_known(value: Any, _: frozenset[str]) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def _is_policy(value: Any, _: frozenset[str]) -> bool:
+    return isinstance(value, dict) and all(is_setting(key, said) for key, said in value.items())
+
+
 def _are_devices(value: Any, names: frozenset[str]) -> bool:
     return isinstance(value, list) and all(_is_device(name, names) for name in value)
 
@@ -222,6 +230,8 @@ NEEDS: Mapping[str, Mapping[str, Test]] = {
     "keep-image": {**_DEVICE, "image": _is_text},
     "put-back": {**_DEVICE, "image": _is_text},
     "clone": _DEVICE,
+    "surround": {**_DEVICE, "metered": _is_known, "mains": _is_known},
+    "say-policy": {**_DEVICE, "database": _is_text, "said": _is_policy},
     "version": {**_DEVICE, "versions": _are_numbers},
     "attack": {**_DEVICE, "name": _among(MISBEHAVIOURS)},
 }
@@ -233,6 +243,7 @@ _MAY_HAVE: Mapping[str, Test] = {
     "place": _is_place,
     "privacy": _among(PRIVACY_NAMES),
     "bytes_per_ms": _is_rate,
+    "battery": _is_rate,
     "extra": lambda value, _: isinstance(value, dict),
     "features": lambda value, _: isinstance(value, list),
     "picture": _among(("", *PICTURES)),

@@ -24,6 +24,7 @@ from .doings import DOINGS
 from .doings.pairing_doings import PAIRING_DOINGS
 from .doings.policy_doings import POLICY_DOINGS
 from .doings.process_doings import begin
+from .doings.surroundings_doings import AT_HOME
 from .doings.trust_doings import TRUST_DOINGS
 from .doings.user_doings import USER_DOINGS
 from .outcome import Outcome
@@ -243,6 +244,7 @@ class _Running:
             device.disk.heal()
             device.wake()
             self._restore_program(device)
+            device.surround(AT_HOME)
             device.machine.reads_bytes_per_ms, device.machine.mdns = None, True
             if device.machine.place != "home":
                 world.network.move(device.name, "home")
@@ -309,7 +311,8 @@ class _Running:
 
 KINDS = {
     1: "greeting", 2: "digests", 3: "vector", 4: "want", 5: "batch",
-    6: "ack", 7: "have", 8: "root", 9: "goodbye", 12: "ask", 13: "question", 14: "answer",
+    6: "ack", 7: "have", 8: "root", 9: "goodbye", 10: "hold", 12: "ask", 13: "question",
+    14: "answer",
     ASK: "blob-ask", HAVE: "blob-have", WANT: "blob-want", CHUNK: "chunk", NONE: "blob-none",
 }  # fmt: skip
 """Frames between members by their type byte (docs/protocol.md, sections 7 and 13)."""

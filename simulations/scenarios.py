@@ -23,7 +23,9 @@ DEFAULT_SCENARIO = "two-devices"
 
 _ALL = tuple(FAULTS)
 _AT_PAIRING = tuple(
-    kind for kind in FAULTS if kind not in ("hostile", "clone", "put-back", "bit-rot")
+    kind
+    for kind in FAULTS
+    if kind not in ("hostile", "clone", "put-back", "bit-rot", "surroundings")
 )
 """What goes wrong while devices pair, and leaves what they have stored as it was."""
 _BETWEEN_PEOPLE = (
@@ -31,7 +33,7 @@ _BETWEEN_PEOPLE = (
     *("crash-at-commit", "io-error", "unsure-commit", "disk-full", "slow-reader"),
 )
 """What goes wrong while people decide about devices; it harms no store for good."""
-_ACCIDENTS = tuple(kind for kind in FAULTS if kind != "hostile")
+_ACCIDENTS = tuple(kind for kind in FAULTS if kind not in ("hostile", "surroundings"))
 """Everything that goes wrong without anybody's ill will."""
 
 
@@ -73,6 +75,31 @@ def _long_journey(random: Random, stage: Stage) -> list[Step]:
         Step(returns_ms, "move", {"device": traveller, "place": "home"}),
         *_every_morning(stage),
     ]
+
+
+def _wishes(random: Random, stage: Stage) -> list[Step]:
+    """At the beginning, and now and then, somebody says what a device wants of a database, when."""
+    steps = []
+    moments = [1_000] * 3 + [random.randrange(stage.end_ms) for _ in range(4)]
+    for at_ms in moments:
+        said = random.choice(
+            (
+                {"unmetered": True, "priority": "low"},
+                {"charging": True},
+                {"unmetered": True, "charging": True},
+                {"mode": "periodic", "interval_minutes": random.randint(1, 5)},
+                {"priority": random.choice(("high", "low"))},
+                {"bandwidth": random.choice((3_000, 50_000))},
+                {"unmetered": False, "charging": False, "mode": "full", "bandwidth": 0},
+            )
+        )
+        args = {
+            "device": random.choice(stage.names),
+            "database": random.choice(("memory", "memory", "conversations")),
+            "said": said,
+        }
+        steps.append(Step(at_ms + random.randrange(500), "say-policy", args))
+    return steps
 
 
 def _every_morning(stage: Stage) -> list[Step]:
@@ -294,6 +321,17 @@ SCENARIOS: dict[str, Scenario] = {
             operations=40,
             faults=_BETWEEN_PEOPLE,
             extra=decisions,
+        ),
+        Scenario(
+            "roaming",
+            "Networks that cost, batteries, intervals: what waits stays, and then catches up.",
+            nodes=3,
+            hours=0.5,
+            operations=60,
+            faults=("surroundings", "away", "sleep", "crash", "restart", "reset", "law"),
+            fault_share=0.4,
+            levels=False,
+            extra=_wishes,
         ),
         Scenario(
             "months",

@@ -14,7 +14,7 @@ from covey.crypto.entry import CONTROL_SCOPE
 from covey.crypto.identity import make_certificate
 from covey.node import switchboard
 from covey.node.status import Standing
-from covey.simulations.checkers import CHECKERS, bounds, convergence
+from covey.simulations.checkers import CHECKERS, bounds, convergence, holds
 from covey.simulations.checkers.wire import spellings
 from covey.simulations.doings import DOINGS
 from covey.simulations.doings.user_doings import in_device
@@ -389,6 +389,17 @@ def ask_nobody(run: Run) -> None:
     link.state = link.state._replace(knowledge=known)
 
 
+def send_what_is_held(run: Run) -> None:
+    """The phone holds a database, and a moment later an entry of it has gone all the same."""
+    board = device_of(run, "phone").engine.switchboard
+    (link,) = board.links_to(device_of(run, "laptop").engine.keys.sig_pk)
+    scope = next(scope for scope in link.traffic.entries_by_scope if scope != CONTROL_SCOPE)
+    timing = link.state.timing
+    held = timing.schedule._replace(held=frozenset({board.holdings.database(scope)}))
+    link.state = link.state._replace(timing=timing._replace(schedule=held))
+    run.world.loop.call_later(0.5, link.traffic.moved, scope, 1)
+
+
 def read_on(run: Run) -> None:
     """The phone has taken three messages from where somebody changed the first."""
     run.world.network.tamper("laptop", "phone", Tampering.DROP)
@@ -548,6 +559,7 @@ BREAKAGES: dict[str, tuple[str, str, str, Breakage]] = {
     "what is shared does not come": ("I21", "laptop", "has other private", share_nothing),
     "somebody asks for ever": ("I22", "laptop", "is taken to ask for a database", ask_for_ever),
     "a policy that nobody set": ("I8", "phone", "by nobody who may", say_what_nobody_said),
+    "what is held goes": ("I24", "phone", "of a held database travelled", send_what_is_held),
     "a proof that is missing": ("I15", "phone", "and does not say so", deny_what_is_so),
 }
 """What is broken: the claim that tells of it, of which device, in which words; and how."""
@@ -559,6 +571,8 @@ def test_what_is_broken_is_told(what: str, monkeypatch: pytest.MonkeyPatch) -> N
     claim, device, part, breakage = BREAKAGES[what]
     if claim == "I11":
         monkeypatch.setattr(bounds, "RECORDS_KEPT_MAX", 0)
+    if claim == "I24":
+        monkeypatch.setattr(holds, "GRACE_MS", -1)
 
     violations = outcome_of(monkeypatch, breakage)
 

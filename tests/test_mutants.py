@@ -18,6 +18,7 @@ from covey.simulations.mutants.mutants_node import NODE_MUTANTS
 from covey.simulations.mutants.mutants_policies import POLICY_MUTANTS
 from covey.simulations.mutants.mutants_storage import STORAGE_MUTANTS
 from covey.simulations.mutants.mutants_sync import SYNC_MUTANTS
+from covey.simulations.mutants.mutants_timing import TIMING_MUTANTS
 from covey.simulations.mutants.mutants_trust import TRUST_MUTANTS
 from covey.simulations.mutants.planting import path_of, source_of
 from covey.simulations.mutants.registry import MUTANTS
@@ -34,6 +35,7 @@ BY_FLOOR = {
 BY_FILE = {
     **BY_FLOOR,
     "trust": TRUST_MUTANTS,
+    "timing": TIMING_MUTANTS,
     "blobs": BLOB_MUTANTS,
     "policies": POLICY_MUTANTS,
 }

@@ -23,7 +23,8 @@ from covey.simulations.scenarios import DAY_MS, DEFAULT_SCENARIO, SCENARIOS
 
 NAMES = (
     *("two-devices", "family", "commuter", "flaky-wifi", "long-offline", "hostile-peer"),
-    *("restore", "disk", "clocks", "crowd", "pairing", "trust", "months", "blobs", "policies"),
+    *("restore", "disk", "clocks", "crowd", "pairing", "trust", "roaming", "months", "blobs"),
+    "policies",
     "mixed",
 )
 USERS_DO = {"put", "put-together", "delete", "read", "rename", "sync"}
@@ -423,6 +424,7 @@ def test_a_step_without_what_it_needs_is_refused_by_name(do: str) -> None:
             "fate": "fails",
             "file": "store.db",
         },
+        **{"metered": None, "mains": False, "said": {"unmetered": True}},
         **{"error_ms": 5, "ppm": 5, "image": "one", "versions": [1], "name": "desk"},
         **{"size": 5, "number": 1},
         **{"set": {"mode": "full"}, "timeout_ms": 5},

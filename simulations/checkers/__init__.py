@@ -1,4 +1,4 @@
-"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I23.
+"""Checkers: what must hold in every run, whatever the plan. Each stands for claims I1 to I24.
 
 A checker looks and never touches: `at_tick` now and then while the plan runs, `at_message` at
 each message that leaves a machine, `at_start` when a device has come up, `at_rest` when the world
@@ -11,6 +11,7 @@ from .blobs import BlobChecker
 from .bounds import BoundsChecker
 from .checker import Checker
 from .convergence import ConvergenceChecker
+from .holds import HoldChecker
 from .idempotence import IdempotenceChecker
 from .instances import InstanceChecker
 from .levels import LevelChecker
@@ -44,6 +45,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     AuthorshipChecker,
     LinkChecker,
     PolicyChecker,
+    HoldChecker,
 )
 
 __all__ = ["CHECKERS", "Checker"]

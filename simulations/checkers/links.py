@@ -122,11 +122,14 @@ def _unasked(device: SimDevice) -> list[Lack]:
         for scope in sorted(state.knowledge.wanting):
             if not board.holdings.is_shared(scope, state.sharing) and scope != CONTROL_SCOPE:
                 continue
+            held = state.timing.schedule.held | state.timing.theirs
+            if board.holdings.database(scope) in held:
+                continue  # It waits, and whoever waits asks nobody.
             ours = board.holdings.heads(scope, state.sharing)
             for instance, head in sorted(state.knowledge.theirs.get(scope, {}).items()):
-                held = ours[instance].seq if instance in ours else 0
-                if head.seq <= held or (scope, instance) in state.knowledge.unfit:
+                last = ours[instance].seq if instance in ours else 0
+                if head.seq <= last or (scope, instance) in state.knowledge.unfit:
                     continue
-                if not board.plan.covers(scope, instance, held + 1):
-                    lacks.append((link.key, scope, instance, held + 1))
+                if not board.plan.covers(scope, instance, last + 1):
+                    lacks.append((link.key, scope, instance, last + 1))
     return lacks

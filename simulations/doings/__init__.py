@@ -14,6 +14,7 @@ from .pairing_doings import PAIRING_DOINGS
 from .peer_doings import PEER_DOINGS, PEER_FAULTS
 from .policy_doings import POLICY_DOINGS
 from .process_doings import PROCESS_DOINGS, PROCESS_FAULTS
+from .surroundings_doings import SURROUNDINGS_DOINGS, SURROUNDINGS_FAULTS
 from .trust_doings import TRUST_DOINGS
 from .user_doings import USER_DOINGS
 from .window_doings import WINDOW_DOINGS
@@ -29,6 +30,7 @@ DOINGS: dict[str, Doing] = {
     **CLOCK_DOINGS,
     **PROCESS_DOINGS,
     **PEER_DOINGS,
+    **SURROUNDINGS_DOINGS,
 }
 
 FAULTS: dict[str, FaultKind] = {
@@ -39,6 +41,7 @@ FAULTS: dict[str, FaultKind] = {
         *CLOCK_FAULTS,
         *PROCESS_FAULTS,
         *PEER_FAULTS,
+        *SURROUNDINGS_FAULTS,
     )
 }
 

@@ -7,6 +7,7 @@ from .mutants_node import NODE_MUTANTS
 from .mutants_policies import POLICY_MUTANTS
 from .mutants_storage import STORAGE_MUTANTS
 from .mutants_sync import SYNC_MUTANTS
+from .mutants_timing import TIMING_MUTANTS
 from .mutants_trust import TRUST_MUTANTS
 
 MUTANTS: dict[str, Mutant] = {
@@ -19,5 +20,6 @@ MUTANTS: dict[str, Mutant] = {
         *TRUST_MUTANTS,
         *BLOB_MUTANTS,
         *POLICY_MUTANTS,
+        *TIMING_MUTANTS,
     )
 }
