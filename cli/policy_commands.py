@@ -268,6 +268,8 @@ def _show_explanation(result: dict[str, Any], name: str) -> None:
         say(f"  {visible(row['device'])}: {row['key']}={visible(row['value'])}, {by}")
     for row in result["conditions"]:
         say(f"  {visible(row['device'])} may hold it back: {row['key']}={visible(row['value'])}")
+    if result.get("waiting_for"):
+        say(f"  it waits now for {visible(result['waiting_for'])}")
     if result["proved"]:
         say(f"  {device} has it, proved {visible(result['proved_at'])}")
     elif result["rule"] != "here":

@@ -77,9 +77,11 @@ def next_look_ms(policies: Mapping[str, Policy], moment: Moment) -> int | None:
         quiet = quiet_minutes(policy.quiet)
         if quiet is not None:
             looks += [_next_minute_ms(minute, moment) for minute in quiet]
-        due_ms = _due_ms(database, policy, moment)
-        if due_ms is not None and due_ms > moment.wall_ms:
-            looks.append(due_ms)
+        last_ms = moment.exchanged.get(database)
+        if policy.mode == "periodic" and last_ms is not None:
+            # Of a clock that was set back: it is due until the clock comes to its last exchange.
+            due_ms = _due_ms(database, policy, moment) or last_ms
+            looks += [due_ms] if due_ms > moment.wall_ms else []
     return min(looks, default=None)
 
 

@@ -75,6 +75,7 @@ async def explain(
         "others": _of_other_authors(engine, place, item, ours, theirs),
         "settings": _settings(engine, database, (us, device), there),
         "conditions": _conditions(engine, database, (us, device)),
+        "waiting_for": engine.scheduling.waiting_for(device.sig_pk, database),
         "proved": proof is not None,
         "proved_at": proof,
     }

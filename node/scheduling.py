@@ -254,11 +254,12 @@ class Scheduling:
     def _open_links(self, name: str) -> list["Link"]:
         """The links on which a database moves, as far as we know."""
         tag, engine = self._tags()[name], self._engine
+        # Without an entry there was nothing to exchange, however equal both sides are.
         return [
             link
             for link in engine.switchboard.links.values()
             if tag not in link.state.timing.theirs
-            and engine.ledger.holdings.scopes_of(tag, link.state.sharing)
+            and engine.ledger.holdings.database_digest(tag, link.state.sharing) is not None
         ]
 
     def _note_exchanges(self) -> None:

@@ -5,8 +5,9 @@ Invariants:
    that finds them equal says so (*root*) before anything about data.
 2. Equal roots are a proof and end the comparison; only what differs is descended into.
 3. A comparison (a *round*) is opened at most `ROUNDS_PER_CHANGE_MAX` times between two changes of
-   our own holdings, and only when nothing is in flight and no known difference explains
-   that the roots differ. So a peer that lies can cost a few frames, never a loop.
+   our own holdings, or of theirs by entries of ours that they took, and only when nothing is in
+   flight and no known difference explains that the roots differ. So a peer that lies can cost a
+   few frames, never a loop.
 4. In a round each side sends each digest list and each vector once.
 5. Our digests are told once after each change, when `QUIET_MS` have passed without anything in
    flight; changes of the membership log are told at once. At rest nothing is sent.

@@ -28,6 +28,7 @@ from .session_limits import (
     CREDIT_BYTES_MAX,
     FRAME_BYTES_MAX,
     READ_CREDIT_BYTES_MIN,
+    ROUNDS_PER_CHANGE_MAX,
     RUNS_PER_BATCH_MAX,
     URGENT_CREDIT_BYTES,
     WANTS_QUEUED_MAX,
@@ -272,7 +273,7 @@ def _learn_acked(turn: Turn, ack: Ack) -> None:
     knowledge = turn.knowledge
     known = dict(knowledge.theirs.get(ack.scope, {}))
     sent = dict(turn.sending.sent)
-    advanced = False
+    advanced = taken = False
     for instance, seq in ack.heads:
         head = turn.head(ack.scope, instance)
         if head is None:
@@ -280,6 +281,7 @@ def _learn_acked(turn: Turn, ack: Ack) -> None:
             continue
         if sent.get((ack.scope, instance), seq + 1) <= seq:
             del sent[(ack.scope, instance)]
+            taken = True
         before = known.get(instance)
         if before is None or before.seq < seq:
             known[instance] = LogHead(head.author, seq, b"")
@@ -288,3 +290,6 @@ def _learn_acked(turn: Turn, ack: Ack) -> None:
     if advanced:
         theirs = {**knowledge.theirs, ack.scope: known}
         turn.knowledge = knowledge._replace(theirs=theirs, root_is_old=True)
+    if taken:
+        # While something is held roots differ, and only comparing proves what they took.
+        turn.comparison = turn.comparison._replace(rounds_left=ROUNDS_PER_CHANGE_MAX)

@@ -196,3 +196,12 @@ def test_whatever_the_clock_does_a_periodic_database_waits_one_interval_at_most(
 
             assert look_ms is not None and 0 < look_ms - wall_ms <= interval * MINUTE_MS
             assert rule(policy, moment._replace(wall_ms=look_ms)) is None
+
+
+def test_the_next_look_after_a_clock_was_set_back_is_its_last_exchange() -> None:
+    """From there on the interval counts again, so a hold begins."""
+    policy, moment = Policy(mode="periodic"), Moment(HOME, 0, {"notes": 1})
+
+    assert rule(policy, moment) is None
+    assert next_look_ms({"notes": policy}, moment) == 1
+    assert rule(policy, moment._replace(wall_ms=1)) == "periodic"

@@ -11,6 +11,7 @@ from covey.node.device_settings import (
     decode_settings,
     encode_settings,
 )
+from covey.node.policy_explaining import explain
 from covey.simulations.backlog import NETWORKS, PHOTO_BYTES, alone, measured, while_linked
 from covey.simulations.mesh import Mesh, MeshDevice
 from covey.sync.session_limits import FRAME_BYTES_MAX
@@ -278,3 +279,28 @@ def test_a_setting_that_cannot_be_is_refused_in_words(said: dict[str, Any], name
     """A person typed it, and wants to know what would have been right."""
     with pytest.raises(SettingError, match=named):
         changed(DeviceSettings(), said)
+
+
+async def test_the_explanation_of_a_policy_says_what_is_waited_for(mesh: Mesh) -> None:
+    """It does travel, and it is not there: whoever asks why is told."""
+    laptop, phone = await two(mesh, "photos")
+    mesh.surround(laptop, metered=True)
+    await say_of(laptop, "photos", unmetered=True)
+    mesh.advance(seconds=5)
+    engine = laptop.sim.engine
+    device = engine.mesh.registry.devices[phone.sim.engine.keys.sig_pk]
+
+    told = await explain(engine, "photos", "things", "first", device)
+
+    assert (told["allowed"], told["waiting_for"]) == (True, "an unmetered network")
+
+
+async def test_the_first_record_of_a_periodic_database_goes_at_once(mesh: Mesh) -> None:
+    """Two devices that have nothing of it yet are equal, and that is no exchange."""
+    laptop, phone = mesh.devices("laptop", "phone")
+    mesh.advance(minutes=2)
+
+    await put(laptop, "analytics", "one")
+    mesh.advance(seconds=30)
+
+    assert await has(phone, "analytics", "one")

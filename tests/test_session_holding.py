@@ -13,6 +13,7 @@ from covey.sync.session_limits import (
     BATCH_FAST_MS,
     BATCH_SLOW_MS,
     FRAME_BYTES_MAX,
+    ROUNDS_PER_CHANGE_MAX,
     URGENT_CREDIT_BYTES,
 )
 from covey.sync.session_sending import next_batch_bytes
@@ -303,3 +304,35 @@ def test_a_link_that_breaks_with_a_batch_on_its_way_halves_it_down_to_one_entry(
     assert sizes[-1] == 1
     idle = state._replace(sending=state.sending._replace(unacked=0))
     assert next_batch_bytes(idle, is_broken=True) == BATCH_BYTES_TARGET
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_only_one_side_writes_is_proved_time_after_time_beside_what_is_held(
+    seed: int,
+) -> None:
+    """Roots differ all the while, so each proof costs a comparison, and both have to join it."""
+    world = World("ab", seed)
+    world.commit("a", IN_MEDIA, 3)
+    world.schedule("a", WAITS)
+    world.connect("a", "b")
+    world.run()
+    for _ in range(20):
+        world.commit("a", IN_CHAT)
+        world.run()
+
+        assert counts(world, "a", "b", IN_CHAT)[0] is Condition.SYNCED
+        assert counts(world, "b", "a", IN_CHAT)[0] is Condition.SYNCED
+
+
+def test_entries_that_they_took_are_worth_comparing_anew_and_claims_are_not() -> None:
+    """Beside what is held only a comparison proves them; a peer that lies gets none for it."""
+    machine = wanted_machine()
+    spent = machine.state.comparison._replace(rounds_left=0)
+    machine.state = machine.state._replace(comparison=spent)
+    machine.hear(Ack(SCOPE, ((LOGS[0], 900),), 0))
+    assert machine.state.comparison.rounds_left == 0
+
+    machine.happen(EntriesRead(SCOPE, (run_of(LOGS[0], 1, 1, 1_000),), False))
+    machine.hear(Ack(SCOPE, ((LOGS[0], 1),), 1_000))
+
+    assert machine.state.comparison.rounds_left == ROUNDS_PER_CHANGE_MAX
