@@ -10,7 +10,7 @@ encryption, which would confirm to a mailbox that somebody holds a known file.
 A chunk is named by the hash of its ciphertext (`chunk_id`), so that whoever holds a manifest can
 tell a right chunk from a wrong one before it is stored, and who holds none learns nothing.
 
-Sizes are bytes. Spec: docs/protocol.md, section 13.
+Sizes are bytes. Spec: docs/protocol.md, section 14.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `Content` is a manifest as the node works with it: the key is a `Secret`, chunks have numbers. What
 reads or writes files is run beside the event loop by the caller; nothing in here awaits.
 
-Sizes are bytes. Spec: docs/protocol.md, section 13.
+Sizes are bytes. Spec: docs/protocol.md, section 14.
 """
 
 import io

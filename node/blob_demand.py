@@ -1,6 +1,6 @@
 """Blob demand: a blob that a person asks for, now, and who gave it or why nobody could.
 
-Spec: docs/protocol.md, section 13. Times are milliseconds.
+Spec: docs/protocol.md, section 14. Times are milliseconds.
 """
 
 from typing import TYPE_CHECKING

@@ -7,7 +7,7 @@ is set when its file is on the disk. Bits reach the store a few at a time: after
 are found again by their names.
 
 A blob that no peer offers is *parked* until a peer comes or says more, so that others get their
-turn. Spec: docs/protocol.md, section 13. Times are milliseconds.
+turn. Spec: docs/protocol.md, section 14. Times are milliseconds.
 """
 
 from contextlib import suppress

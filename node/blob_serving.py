@@ -7,7 +7,7 @@ device may be lowered while its blob is on the way.
 
 A peer that asked for a blob is told again when there is more of it here, or nothing any more. At
 most `BLOB_WANTS_QUEUED_MAX` chunks wait for one peer; the link reads each when it has nothing
-more urgent to send (`links.py`). Spec: docs/protocol.md, section 13.
+more urgent to send (`links.py`). Spec: docs/protocol.md, section 14.
 """
 
 from collections import deque

@@ -8,7 +8,7 @@ being fetched or read.
 
 Who brings what is not here: `blob_fetching`; what peers are given: `blob_serving`.
 
-Spec: docs/protocol.md, section 13. Sizes are bytes; `beside` runs calls on files off the loop.
+Spec: docs/protocol.md, section 14. Sizes are bytes; `beside` runs calls on files off the loop.
 """
 
 import asyncio

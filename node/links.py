@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Any, assert_never
 from ..crypto.errors import CryptoError
 from ..storage.errors import StorageError, StoreFullError
 from ..sync.blob_messages import BLOB_TYPES, FEATURE, decode_blob_message
-from ..sync.demand import Demand
 from ..sync.errors import DecodeError
-from ..sync.fetch import FetchPlan
-from ..sync.messages import Batch, Reason, Want, encode
+from ..sync.messages import Reason, Want, encode
 from ..sync.session import step
 from ..sync.session_events import (
     BatchRefused,
@@ -31,7 +29,6 @@ from ..sync.session_events import (
     DeclareGreeting,
     DeclareProof,
     Effect,
-    EntriesRead,
     Event,
     FrameReceived,
     HeadsAdvanced,
@@ -45,19 +42,18 @@ from ..sync.session_events import (
     WakeSessions,
 )
 from ..sync.session_state import SessionState
-from ..sync.vectors import CONTROL_SCOPE, Holdings
-from .bucket import Bucket
+from ..sync.vectors import CONTROL_SCOPE
 from .buckets import Floors, unknown_scopes
 from .channel import SecureChannel
 from .deadline import set_or_passed
 from .ingest import BatchRefusedError
-from .ingest_rows import Prepared
+from .office import BatchHeads, Office
 from .outbox import MAIN, Outbox
-from .ports import Cancel, Clock, ConnectionLostError
+from .ports import Cancel, ConnectionLostError
 from .traffic import LinkTraffic, Round
 
 if TYPE_CHECKING:
-    from .blobs import Blobs
+    pass
 
 VECTOR_TYPE = b"\x03"
 VECTOR_SCOPE = slice(4, 20)
@@ -66,63 +62,6 @@ SCOPE_AT = {b"\x05": slice(1, 17), VECTOR_TYPE: VECTOR_SCOPE, b"\x07": slice(4, 
 """Where the scope stands in a batch, a vector and an announcement: what has to stay in order."""
 OUTGOING_BYTES_MAX = 8 * 1024 * 1024
 """A peer that reads so slowly that this much waits for it is cut off."""
-
-BatchHeads = tuple[tuple[bytes, bytes, int, bytes], ...]
-
-
-class Office:
-    """What a link needs from the node. The switchboard implements it."""
-
-    blobs: "Blobs"
-
-    plan: FetchPlan
-    clock: Clock
-
-    @property
-    def holdings(self) -> Holdings:
-        raise NotImplementedError
-
-    async def read_entries(self, request: ReadEntries) -> EntriesRead:
-        raise NotImplementedError
-
-    async def prepare_batch(self, link: "Link", batch: Batch) -> Prepared:
-        raise NotImplementedError
-
-    def store_batch(self, link: "Link", prepared: Prepared) -> "asyncio.Future[BatchHeads]":
-        raise NotImplementedError
-
-    def discard_batch(self, prepared: Prepared) -> None:
-        raise NotImplementedError
-
-    def wake_others(self, link: "Link") -> None:
-        raise NotImplementedError
-
-    def proved(self, link: "Link", proof: DeclareProof) -> None:
-        raise NotImplementedError
-
-    def greeted(self, link: "Link", greeting: DeclareGreeting) -> None:
-        raise NotImplementedError
-
-    async def know_scopes(
-        self, link: "Link", database: bytes | None, tags: Sequence[bytes]
-    ) -> None:
-        raise NotImplementedError
-
-    def vectors_told(self, link: "Link", scope: bytes) -> None:
-        raise NotImplementedError
-
-    def fork_seen(self, link: "Link", fork: DeclareFork) -> None:
-        raise NotImplementedError
-
-    def refused(self, link: "Link", why: str) -> None:
-        raise NotImplementedError
-
-    def demanded(self, link: "Link", message: Demand) -> None:
-        raise NotImplementedError
-
-    def caps(self, link: "Link", lane: bytes) -> Sequence[Bucket]:
-        """The buckets that frames of this lane pay: a database's tag, or MAIN."""
-        raise NotImplementedError
 
 
 @dataclass(slots=True, eq=False)

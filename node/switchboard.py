@@ -36,7 +36,8 @@ from .channel import SecureChannel
 from .committer import Staged
 from .ingest_rows import Prepared
 from .ledger import Log
-from .links import BatchHeads, Link, Office
+from .links import Link
+from .office import BatchHeads, Office
 from .outgoing import read_entries, staged_frame
 from .ports import Address
 from .ties import newcomer_stays, store_key

@@ -315,4 +315,4 @@ KINDS = {
     14: "answer",
     ASK: "blob-ask", HAVE: "blob-have", WANT: "blob-want", CHUNK: "chunk", NONE: "blob-none",
 }  # fmt: skip
-"""Frames between members by their type byte (docs/protocol.md, sections 7 and 13)."""
+"""Frames between members by their type byte (docs/protocol.md, sections 7 and 14)."""

@@ -14,7 +14,7 @@ Invariants:
 4. A peer that sends nothing for `BLOB_STALL_MS` is passed over until it says something.
 
 No I/O and no clock; whether a chunk is right is for the caller to see, by its hash. A set of chunks
-is an integer with bit `i` for chunk `i`. Spec: docs/protocol.md, section 13; times in milliseconds.
+is an integer with bit `i` for chunk `i`. Spec: docs/protocol.md, section 14; times in milliseconds.
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ They may be sent where both hellos name the feature `blobs`, once the control di
 A *chunk* is binary; the others are canonical msgpack after their type byte. As in messages.py,
 `encode_blob_message` and `decode_blob_message` are inverse, and nothing else is read.
 
-Spec: docs/protocol.md, section 13. Scopes are 16 bytes, blob ids 32. Bits: chunk `i` is bit
+Spec: docs/protocol.md, section 14. Scopes are 16 bytes, blob ids 32. Bits: chunk `i` is bit
 `i % 8`, lowest first, of byte `i // 8`.
 """
 

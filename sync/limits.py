@@ -46,7 +46,7 @@ TIMESTAMP_MS_MAX = 253_370_764_799_999
 # Hybrid logical clock: how far a remote stamp may drag ours ahead of the wall clock.
 HLC_AHEAD_MS_MAX = 300_000
 
-# Blobs (section 13). 4 GiB are 16,384 chunks, whose ids take half a MiB of one record.
+# Blobs (section 14). 4 GiB are 16,384 chunks, whose ids take half a MiB of one record.
 BLOB_CHUNK_BYTES = 262_144
 BLOB_BYTES_MAX = 4_294_967_296
 BLOB_TYPE_BYTES_MAX = 127

@@ -10,7 +10,7 @@ size and chunks, and not what the blob is called, so two records may call one bl
 
 A name in here was chosen by whoever wrote the record. It is shown, never used as a path.
 
-Spec: docs/protocol.md, section 13. Sizes are bytes, integers big-endian.
+Spec: docs/protocol.md, section 14. Sizes are bytes, integers big-endian.
 """
 
 from dataclasses import dataclass, field

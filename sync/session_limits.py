@@ -99,7 +99,7 @@ OPERATION_TOKENS_MAX = 8_192
 # Folds of the past that are kept: one for each set of heads that entries refer to.
 FOLDS_KEPT_MAX = 256
 
-# Blobs (section 13). What is in flight from one peer, and what it may want from us at a time.
+# Blobs (section 14). What is in flight from one peer, and what it may want from us at a time.
 BLOB_CHUNKS_IN_FLIGHT_MAX = 4
 # From all peers together: each is a quarter of a MiB of memory until the disk has it.
 BLOB_CHUNKS_COMING_MAX = 16

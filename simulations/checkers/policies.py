@@ -130,7 +130,7 @@ class PolicyChecker(Checker):
             self._sends(end, frame)
             await send(frame)
             link = end.link
-            if link is None or not link._outgoing:
+            if link is None or not link.outgoing_bytes:
                 end.views.clear()  # What leaves next is made from now on.
 
         async def receive_watched() -> bytes:
