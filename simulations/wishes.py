@@ -28,7 +28,10 @@ _DIRECTIONS = ("both", "send", "receive")
 
 def wishes(random: Random, stage: Stage) -> list[Step]:
     """A few policies, and questions and fetches between them."""
-    steps = []
+    # What goes at intervals goes often enough for a run to see it come.
+    often = {"interval_minutes": random.randint(1, 5)}
+    everybody = {"device": stage.names[0], "target": "", "database": "", "set": often}
+    steps = [Step(50, "policy", everybody)]
     for _ in range(random.randint(3, 14)):
         steps += _policy(random, stage, random.randrange(stage.end_ms))
     for _ in range(random.randint(1, 6)):
