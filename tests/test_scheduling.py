@@ -1,5 +1,6 @@
 """What goes when, on whole nodes in virtual time: holds, intervals, caps, and who goes first."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from covey.node.device_settings import (
 from covey.node.policy_explaining import explain
 from covey.simulations.backlog import NETWORKS, PHOTO_BYTES, alone, measured, while_linked
 from covey.simulations.mesh import Mesh, MeshDevice
+from covey.sync.blob_messages import CHUNK
 from covey.sync.session_limits import FRAME_BYTES_MAX
 
 MINUTE_S = 60
@@ -304,3 +306,42 @@ async def test_the_first_record_of_a_periodic_database_goes_at_once(mesh: Mesh) 
     mesh.advance(seconds=30)
 
     assert await has(phone, "analytics", "one")
+
+
+async def test_blobs_of_a_held_database_wait_with_it_and_come_when_it_is_released(
+    mesh: Mesh,
+) -> None:
+    """They are what costs. One that was announced before the wait does not come either."""
+    laptop, phone = await two(mesh, "photos")
+    mesh.partition(laptop, phone)
+    mesh.advance(minutes=1)
+    place = ("photos", "things", "photo", "data")
+    await laptop.inside(lambda engine: engine.blobs.put(place, chunks(2_000_000)), "put blob")
+    await say_of(phone, "photos", unmetered=True)
+    mesh.surround(phone, metered=False)
+    mesh.law("mobile")
+    mesh.heal()
+    while not await has(phone, "photos", "photo"):
+        mesh.advance(milliseconds=100)
+    mesh.advance(milliseconds=500)
+    mesh.surround(phone, metered=True)
+    mesh.advance(seconds=5)
+    before = chunk_bytes(laptop)
+
+    mesh.advance(minutes=10)
+
+    assert chunk_bytes(laptop) == before < 2_000_000
+    mesh.surround(phone, metered=False)
+    mesh.advance(minutes=2)
+    assert chunk_bytes(laptop) >= 2_000_000
+
+
+async def chunks(size: int) -> AsyncIterator[bytes]:
+    for _ in range(size // 100_000):
+        yield b"x" * 100_000
+
+
+def chunk_bytes(device: MeshDevice) -> int:
+    """Bytes of chunks that a device sent on its links."""
+    links = device.sim.engine.switchboard.links.values()
+    return sum(link.traffic.sent_by_type.get(CHUNK, 0) for link in links)
