@@ -95,6 +95,9 @@ def put(
     metavar="S",
     help="Seconds to wait for other devices if it is not here; 0 asks nobody.",
 )
+@click.option(
+    "--whole", is_flag=True, help="Fetch what stayed behind where only a summary is here."
+)
 @json_option
 @pass_settings
 def get(
@@ -104,6 +107,7 @@ def get(
     record_id: str,
     meta: bool,
     timeout_s: float,
+    whole: bool,
 ) -> None:
     """Show one record. Exit code 1 if there is none.
 
@@ -116,14 +120,17 @@ def get(
         "id": record_id,
         "meta": meta,
         "timeout_s": timeout_s,
+        "whole": whole,
     }
     with open_node(settings) as node:
         record = node.call("get", params)
     found = record.get("_meta", {})
     if not found.get("here", True):
         note(f"not on this device: shown as {visible(found['answered_by'])} has it, and not kept")
-        if not meta:
-            del record["_meta"]
+    for name in found.get("behind", ()):
+        note(f"{visible(name)} stayed behind: `covey get --whole` fetches it")
+    if not meta:
+        record.pop("_meta", None)
     if settings.json:
         emit(record)
     else:

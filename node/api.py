@@ -79,10 +79,19 @@ class Collection:
         puts = [Put(self.name, id, value, None, False) for id, value in values]
         return await self._engine.writer.write(self.database, puts)
 
-    async def get(self, id: str) -> dict[str, Any] | None:
-        """The record's fields, or None if there is no such record here (`Node.fetch`)."""
+    async def get(self, id: str, *, timeout: float = 0.0) -> dict[str, Any] | None:
+        """The record's fields, or None if there is no such record here (`Node.fetch`).
+
+        Where this device has a summary only, what stayed behind is a `BlobRef`; with a `timeout`,
+        in seconds, it is fetched.
+        """
         found = await self._engine.reader.get(self.database, self.name, id)
-        return None if found is None else from_json(found.value)
+        if found is None:
+            return None
+        place = (self.database, self.name, id)
+        value, _ = await self._engine.summaries.whole(place, found.value, int(timeout * 1000))
+        read: dict[str, Any] = from_json(value)
+        return read
 
     async def delete(self, id: str) -> bool:
         """Delete the record on all devices; False if there was none. Durable when it returns."""

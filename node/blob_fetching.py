@@ -151,6 +151,8 @@ class BlobFetching:
 
     def seek(self, active: Active, *, urgent: bool) -> None:
         content = active.content
+        if self._active.get(content.id) is not active:
+            return  # It came by itself meanwhile.
         missing = content.all & ~active.held
         self._obey(self._fetch.seek(content.id, missing, urgent=urgent, now_ms=self._now_ms()))
         for link in list(self._links.values()):

@@ -224,13 +224,12 @@ class Blobs:
         if not field or field.startswith("$"):
             raise BadValueError(f"{field!r}: the name of a field was expected")
         made: list[int] = []
-        with self._holding_all(made):
+        with self.holding_all(made):
             try:
-                whole = await self._keep(content, made)
+                whole = await self.keep(content, made)
                 variants = await self._make_variants(whole, media_type, made)
             except BaseException:
-                for number in made:
-                    self._engine.spawn(self.care.discard(number), "blob discard")
+                self.discard(made)
                 raise
             key, shown = whole.key.reveal(), shown_name(name)
             ref = blob_ref(Manifest(key, whole.size, whole.cids, media_type, shown, variants))
@@ -241,13 +240,18 @@ class Blobs:
             return PutBlob(ref, written)
 
     @contextmanager
-    def _holding_all(self, numbers: list[int]) -> Iterator[None]:
+    def holding_all(self, numbers: list[int]) -> Iterator[None]:
         """As `holding`, for blobs that are begun within the block (`_begin`)."""
         try:
             yield
         finally:
             for number in numbers:
                 self.release(number)
+
+    def discard(self, made: list[int]) -> None:
+        """No record will refer to these: delete them, in the background."""
+        for number in made:
+            self._engine.spawn(self.care.discard(number), "blob discard")
 
     async def _begin(self, made: list[int]) -> tuple[int, bytes]:
         place, now_ms = self._engine.entropy.draw(PLACE_BYTES), self._engine.clock.wall_ms()
@@ -258,7 +262,7 @@ class Blobs:
         self.hold(number)
         return number, place
 
-    async def _keep(self, content: AsyncIterator[bytes], made: list[int]) -> Content:
+    async def keep(self, content: AsyncIterator[bytes], made: list[int]) -> Content:
         """Seal a content to the disk. No record refers to it yet."""
         number, place = await self._begin(made)
         key = Secret(self._engine.entropy.draw(FILE_KEY_BYTES))
@@ -298,7 +302,7 @@ class Blobs:
         """What the registered callbacks make of a content. One that fails costs its variant."""
         found = []
         for name, variant in await self.variants.make(self.beside, self.files, whole, media_type):
-            kept = await self._keep(once(variant.content), made)
+            kept = await self.keep(once(variant.content), made)
             found.append(
                 (name, Manifest(kept.key.reveal(), kept.size, kept.cids, variant.media_type))
             )

@@ -62,6 +62,7 @@ from .requests import Requests
 from .scheduling import Scheduling
 from .shelf import Shelf
 from .status import Standing, node_status, peer_standing
+from .summaries import Summaries
 from .switchboard import Switchboard
 from .trust import Trust
 from .turns import Turns
@@ -118,6 +119,7 @@ class Engine:
         self.audit = Audit(database, self.notes, self.board, clock)
         self.blobs = Blobs(self, files, beside)
         self.board.blobs_noticed = self.blobs.noticed
+        self.summaries = Summaries(self)
         self.switchboard = Switchboard(self)
         self._window: PairingWindow | None = None
         self._tasks: dict[asyncio.Task[Any], None] = {}
@@ -220,6 +222,7 @@ class Engine:
             self.entropy,
         )
         self.writer.resolve = self.blobs.resolve
+        self.writer.aside = self.summaries.aside
         self.reader = Reader(self.database, self.ledger)
 
     async def rebuild(self, change: Callable[[], Awaitable[None]]) -> None:

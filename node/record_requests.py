@@ -3,12 +3,14 @@
 Values only; `writer.py` carries them out.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from .. import CoveyError
 from ..sync.errors import BadValueError
+from ..sync.record_state import RecordState
 
 DATABASE_NAME_BYTES_MAX = 64
 
@@ -86,3 +88,22 @@ def check_name(what: str, text: str, bytes_max: int) -> None:
         raise BadValueError(f"{what}: {size} bytes, 1 to {bytes_max} allowed")
     if not text.isprintable():
         raise BadValueError(f"{what}: contains a character that cannot be printed")
+
+
+def late_value(request: Put, current: RecordState, instance: bytes) -> dict[str, Any]:
+    """What a late put has still to write: nothing that our instance has deleted or replaced."""
+    value = dict(request.value)
+    if instance not in current.past:
+        return value
+    standing = value if current.value is None else current.value
+    return {name: value[name] for name in value if name not in standing}
+
+
+Aside = Callable[[str, Sequence[Request]], AbstractAsyncContextManager[Sequence[Request]]]
+"""Puts what is large beside the records of a database, for as long as they are written."""
+
+
+@asynccontextmanager
+async def as_they_are(_: str, requests: Sequence[Request]) -> AsyncIterator[Sequence[Request]]:
+    """Nothing is put beside a record."""
+    yield requests

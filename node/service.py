@@ -167,11 +167,14 @@ class Service:
         found = await self._engine.reader.get(text(params, "database"), collection, id)
         if found is None:
             return await self._demand.elsewhere(params)
-        if not params.get("meta"):
-            return found.value
         names = text(params, "database"), collection, id
+        wait_ms = 30_000 if params.get("whole") else 0
+        value, behind = await self._engine.summaries.whole(names, found.value, wait_ms)
+        if not params.get("meta") and not behind:
+            return value
         disputed = await self._engine.inbox.open_fields(*names)
-        return {**found.value, "_meta": self._engine.directory.describe(found, disputed)}
+        meta = self._engine.directory.describe(found, disputed)
+        return {**value, "_meta": {**meta, "behind": behind} if behind else meta}
 
     async def _delete(self, params: Json) -> Json:
         request = Delete(text(params, "collection"), text(params, "id"))

@@ -40,6 +40,7 @@ from .ports import Clock, Entropy
 from .projection import Key, Row, project
 from .record_requests import (
     DATABASE_NAME_BYTES_MAX,
+    Aside,
     Delete,
     Move,
     MoveRefusedError,
@@ -47,7 +48,9 @@ from .record_requests import (
     Put,
     Request,
     Written,
+    as_they_are,
     check_name,
+    late_value,
 )
 from .shelf import Shelf, Shelved
 from .turns import Turns
@@ -102,6 +105,8 @@ class Writer:
         self._board = board
         self._clock = clock
         self._entropy = entropy
+        self.aside: Aside = as_they_are
+        """Puts what is large beside the records (`Summaries.aside`)."""
         self.resolve: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
         """Puts manifests into blobs that are only named (`Blobs.resolve`)."""
         self.successor: Writer | None = None
@@ -113,14 +118,19 @@ class Writer:
         Raises BadValueError, PrivacyFixedError, TagRefusedError, MoveRefusedError, NotEntitledError
         or a StorageError; then nothing was written.
         """
-        requests = [await self._with_blobs(each) for each in self._check(database, requests)]
+        requests = self._check(database, requests)
+        async with self.aside(database, requests) as smaller:
+            return await self._write(database, smaller)
+
+    async def _write(self, database: str, requests: Sequence[Request]) -> list[Written]:
+        requests = [await self._with_blobs(each) for each in requests]
         prepared = None
         async with self._turns.shared():
             if self.successor is None:
                 prepared = await self._prepare(database, requests)
         if prepared is None:
             assert self.successor is not None
-            return await self.successor.write(database, requests)
+            return await self.successor._write(database, requests)
         results, staged = prepared
         for one in staged:
             # Shielded: a caller that gives up does not undo what is on its way to the disk.
@@ -251,7 +261,7 @@ class Writer:
             change = crdt.create(actor, tagged_value(request, None), **stamp)
         else:
             value = (
-                _late(request, current, actor)
+                late_value(request, current, actor)
                 if request.is_late
                 else tagged_value(request, current)
             )
@@ -431,15 +441,6 @@ class Writer:
             value = None if row.fields is None else dict(row.fields)
             us = self._mesh.us().sig_pk
             self._board.post(RecordChanged(draft.scope.database, row.collection, row.id, us, value))
-
-
-def _late(request: Put, current: RecordState, instance: bytes) -> dict[str, Any]:
-    """What a late put has still to write: nothing that our instance has deleted or replaced."""
-    value = dict(request.value)
-    if instance not in current.past:
-        return value
-    standing = value if current.value is None else current.value
-    return {name: value[name] for name in value if name not in standing}
 
 
 def version(state: RecordState) -> str:

@@ -21,40 +21,49 @@ from nacl import bindings
 
 from ..crypto import aead, grants, identity, noise, noise_ciphers
 
-ANSWERS_MAX = 20_000
-"""Of each kind; then all of them are forgotten. Some megabytes."""
-
-_Answers = dict[tuple[bytes, ...], bytes]
+ANSWERS_BYTES_MAX = 16 * 1024 * 1024
+"""Of each kind, with their questions; then all of them are forgotten. A run needs less."""
 
 
-def _keep(answers: _Answers, question: tuple[bytes, ...], answer: bytes) -> bytes:
-    if len(answers) >= ANSWERS_MAX:
-        answers.clear()
-    answers[question] = answer
-    return answer
+class _Answers(dict[tuple[bytes, ...], bytes]):
+    """Question to answer, and how much memory they take, about."""
+
+    size = 0
+
+    def keep(self, question: tuple[bytes, ...], answer: bytes) -> bytes:
+        taken = len(answer) + sum(map(len, question))
+        if self.size + taken > ANSWERS_BYTES_MAX:
+            self.forget()
+        self.size += taken
+        self[question] = answer
+        return answer
+
+    def forget(self) -> None:
+        self.clear()
+        self.size = 0
 
 
 class _Exchange:
     """X25519."""
 
     def __init__(self) -> None:
-        self._publics: _Answers = {}
-        self._shared: _Answers = {}
+        self.publics = _Answers()
+        self.shared = _Answers()
 
     def multiply_base(self, private: bytes) -> bytes:
-        public = self._publics.get((private,))
+        public = self.publics.get((private,))
         if public is None:
             public = bindings.crypto_scalarmult_base(private)
-            _keep(self._publics, (private,), public)
+            self.publics.keep((private,), public)
         return public
 
     def multiply(self, private: bytes, public: bytes) -> bytes:
         ours = self.multiply_base(private)
-        shared = self._shared.get((ours, public))
+        shared = self.shared.get((ours, public))
         if shared is None:
             shared = bindings.crypto_scalarmult(private, public)
-            _keep(self._shared, (ours, public), shared)
-            self._shared[public, ours] = shared
+            self.shared.keep((ours, public), shared)
+            self.shared[public, ours] = shared
         return shared
 
 
@@ -62,18 +71,18 @@ class _Signatures:
     """Ed25519."""
 
     def __init__(self) -> None:
-        self._opened: _Answers = {}
+        self.opened = _Answers()
 
     def sign(self, message: bytes, secret: bytes) -> bytes:
         signed = bindings.crypto_sign(message, secret)
-        _keep(self._opened, (signed, secret[32:]), message)
+        self.opened.keep((signed, secret[32:]), message)
         return signed
 
     def open(self, signed: bytes, public: bytes) -> bytes:
-        message = self._opened.get((signed, public))
+        message = self.opened.get((signed, public))
         if message is None:
             message = bindings.crypto_sign_open(signed, public)
-            _keep(self._opened, (signed, public), message)
+            self.opened.keep((signed, public), message)
         return message
 
 
@@ -83,18 +92,18 @@ class _Ciphers:
     def __init__(self, encrypt: Callable[..., bytes], decrypt: Callable[..., bytes]) -> None:
         self._encrypt = encrypt
         self._decrypt = decrypt
-        self._opened: _Answers = {}
+        self.opened = _Answers()
 
     def encrypt(self, message: bytes, aad: bytes, nonce: bytes, key: bytes) -> bytes:
         ciphertext = self._encrypt(message, aad, nonce, key)
-        _keep(self._opened, (ciphertext, aad, nonce, key), message)
+        self.opened.keep((ciphertext, aad, nonce, key), message)
         return ciphertext
 
     def decrypt(self, ciphertext: bytes, aad: bytes, nonce: bytes, key: bytes) -> bytes:
-        message = self._opened.get((ciphertext, aad, nonce, key))
+        message = self.opened.get((ciphertext, aad, nonce, key))
         if message is None:
             message = self._decrypt(ciphertext, aad, nonce, key)
-            _keep(self._opened, (ciphertext, aad, nonce, key), message)
+            self.opened.keep((ciphertext, aad, nonce, key), message)
         return message
 
 
@@ -107,6 +116,11 @@ _CHANNELS = _Ciphers(
 _ENTRIES = _Ciphers(
     bindings.crypto_aead_xchacha20poly1305_ietf_encrypt,
     bindings.crypto_aead_xchacha20poly1305_ietf_decrypt,
+)
+
+_ALL = (
+    *(_EXCHANGE.publics, _EXCHANGE.shared, _SIGNATURES.opened),
+    *(_CHANNELS.opened, _ENTRIES.opened),
 )
 
 _STAND_INS: dict[str, Callable[..., Any]] = {
@@ -139,3 +153,6 @@ def remembered() -> Iterator[None]:
     finally:
         for module, name, function in before:
             setattr(module, name, function)
+        # What one run was told is of no use to the next, and must not make it another.
+        for answers in _ALL:
+            answers.forget()

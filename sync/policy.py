@@ -130,6 +130,9 @@ ADMIN_KEYS = frozenset({"consent"})
 """Keys that only an admin's word counts for; of all others a device may speak for itself."""
 TAG = "tag."
 """`tag.NAME` of everything or of a database: the least private level for records tagged NAME."""
+SUMMARY = "summary."
+"""`summary.COLLECTION` of a database or of everything: the fields that are its summary, joined by
+commas. Of the others those that are large stand beside the record, as blobs."""
 RULE = "rule"
 """`rule.COLLECTION.FIELD`, `rule.COLLECTION` or `rule` of a database or of everything: how what
 was written apart is decided (rules.py). A name that is not known means that a person decides."""
@@ -138,6 +141,8 @@ TAG_PRIVACIES = ("device", "private", "family", "public")
 
 def is_setting(key: str, value: Any) -> bool:
     """Whether a key of this version has a value that it may have. False for unknown keys."""
+    if key.startswith(SUMMARY):
+        return len(key) > len(SUMMARY) and type(value) is str and all(value.split(","))
     if is_rule(key):
         return type(value) is str and value != ""
     if key.startswith(TAG):
@@ -152,7 +157,7 @@ def is_rule(key: str) -> bool:
 
 def is_for_admins(device: bytes, key: str) -> bool:
     """Whether only an admin may say this: what is about every device, consent, tags, and rules."""
-    return not device or key in ADMIN_KEYS or key.startswith(TAG) or is_rule(key)
+    return not device or key in ADMIN_KEYS or key.startswith((TAG, SUMMARY)) or is_rule(key)
 
 
 def policy_of(layers: Sequence[Settings]) -> Policy:

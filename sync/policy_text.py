@@ -25,6 +25,7 @@ from .policy import (
     MODES,
     NARROWED,
     PRIORITIES,
+    SUMMARY,
     TAG,
     TAG_PRIVACIES,
     WINDOW_DAYS_MAX,
@@ -34,7 +35,7 @@ from .policy import (
     is_setting,
 )
 from .rules import DELETION_RULES, RULE_NAMES
-from .session_limits import SETTING_KEY_BYTES_MAX, SETTINGS_MAX, WORD_BYTES_MAX
+from .session_limits import SETTING_BYTES_MAX, SETTING_KEY_BYTES_MAX, SETTINGS_MAX, WORD_BYTES_MAX
 
 DEFAULT = "default"
 OFF = "off"
@@ -78,11 +79,13 @@ def parse_setting(name: str, text: str) -> tuple[str, Value | None]:
         return _parse_tag(name, text)
     if is_rule(name):
         return _parse_rule(name, text)
+    if name.startswith(SUMMARY):
+        return _parse_summary(name, text)
     form = _FORMS.get(name)
     if form is None:
         raise PolicyTextError(
             f"no setting {echo(name)}{_meant(name, (*_FORMS, 'tag.NAME'))}; there are"
-            f" {', '.join(_FORMS)}, tag.NAME and rule.COLLECTION.FIELD"
+            f" {', '.join(_FORMS)}, tag.NAME, rule.COLLECTION.FIELD and summary.COLLECTION"
         )
     if text == DEFAULT:
         return form.key, None
@@ -198,6 +201,21 @@ def _parse_rule(name: str, text: str) -> tuple[str, Value | None]:
         )
     if len(name.encode("utf-8", "surrogatepass")) > SETTING_KEY_BYTES_MAX:
         raise PolicyTextError(f"{echo(name)}: this is too long for the rule of a field")
+    return name, text
+
+
+def _parse_summary(name: str, text: str) -> tuple[str, Value | None]:
+    if text == DEFAULT:
+        return name, None
+    long = max(
+        len(name.encode("utf-8", "surrogatepass")) - SETTING_KEY_BYTES_MAX,
+        len(text.encode("utf-8", "surrogatepass")) - SETTING_BYTES_MAX,
+    )
+    if long > 0 or not is_setting(name, text):
+        raise PolicyTextError(
+            f"{echo(name)}={echo(text)} is not understood: after summary. comes a collection, and"
+            f" then its fields, joined by commas, {SETTING_BYTES_MAX} bytes at most"
+        )
     return name, text
 
 

@@ -8,7 +8,7 @@ from covey.crypto.errors import FormatError, OpenError
 from covey.crypto.identity import DeviceKeys, check_public_keys, verify
 from covey.simulations.dice import Dice
 from covey.simulations.sim_entropy import SimEntropy
-from covey.simulations.sodium import ANSWERS_MAX, _keep, remembered
+from covey.simulations.sodium import _ALL, ANSWERS_BYTES_MAX, _Answers, remembered
 
 NOISE, IDENTITY = vars(noise), vars(identity)
 """The names by which these modules ask libsodium."""
@@ -85,10 +85,18 @@ def test_afterwards_the_program_asks_sodium_again() -> None:
     assert IDENTITY["crypto_sign_open"] is bindings.crypto_sign_open
 
 
-def test_no_more_answers_are_kept_than_the_limit() -> None:
-    """A year is simulated in one process."""
-    answers: dict[tuple[bytes, ...], bytes] = {}
-    for number in range(ANSWERS_MAX + 10):
-        _keep(answers, (number.to_bytes(4, "big"),), b"answer")
+def test_no_more_memory_is_taken_than_the_limit() -> None:
+    """A year is simulated in one process, and a message of a channel has 64 KiB."""
+    answers = _Answers()
+    for number in range(3 * ANSWERS_BYTES_MAX // 65_536):
+        answers.keep((number.to_bytes(4, "big"), bytes(32_768)), bytes(32_768))
+        assert answers.size <= ANSWERS_BYTES_MAX
+        assert answers.size == sum(len(q[0]) + len(q[1]) + len(a) for q, a in answers.items())
 
-    assert len(answers) == 10
+
+def test_nothing_is_remembered_from_one_run_to_the_next() -> None:
+    """Thousands of seeds run in one process: together they held gigabytes."""
+    with remembered():
+        NOISE["crypto_scalarmult_base"](bytes(32))
+        assert len(_ALL[0]) == 1
+    assert not any(_ALL)

@@ -143,8 +143,8 @@ POLICY_MUTANTS = tuple(
         (
             "consent-given-by-the-device-itself",
             "sync.policy",
-            "    return not device or key in ADMIN_KEYS or key.startswith(TAG)\n",
-            "    return not device or key.startswith(TAG)\n",
+            "    return not device or key in ADMIN_KEYS or key.startswith((TAG, SUMMARY))",
+            "    return not device or key.startswith((TAG, SUMMARY))",
             "A device takes back the withdrawal of its own consent.",
         ),
         (
