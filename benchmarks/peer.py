@@ -16,7 +16,9 @@ from typing import Any
 import covey
 import covey.node.main  # Before the clock runs: importing is not opening.
 from covey.node.addresses import parse_address
+from covey.node.conflict_methods import STANDING
 from covey.node.happenings import NodeEvent
+from covey.node.inbox import PAGE_MAX
 
 from .memory import peak_kib, rss_kib
 from .tape import Tape
@@ -25,6 +27,8 @@ from .workload import COLLECTION, DATABASE, identified
 Json = dict[str, Any]
 BLOB = "blob"
 """The record that holds it."""
+PAGE = 100
+"""Conflicts on a page, as the command line asks for."""
 PREPARED_MAX = 10_000
 """Up to so many records are made before the clock runs; more would count as memory of the node."""
 
@@ -104,6 +108,21 @@ class Peer:
             *(self.records.put({field: value}, id=f"m{n:07d}") for n in range(first, first + count))
         )
         return {}
+
+    async def inbox(self, skips: list[int]) -> Json:
+        """How many conflicts stand, and milliseconds of the pages that begin after so many."""
+        inbox, after = self.node.engine.inbox, None
+        places: list[tuple[int, int, bytes] | None] = [None]
+        while page := await inbox.page(STANDING, None, PAGE_MAX, after):
+            places += [(found.state, found.hlc, found.conflict_id) for found in page]
+            after = places[-1]
+        taken = []
+        for skip in skips if len(places) > 1 else ():
+            start = time.perf_counter()
+            found = await inbox.page(STANDING, None, PAGE, places[skip])
+            assert [inbox.row(one) for one in found]
+            taken.append((time.perf_counter() - start) * 1e3)
+        return {"conflicts": len(places) - 1, "ms": taken}
 
     async def put_slowly(self, first: int, count: int, pause_s: float) -> Json:
         """Put records one by one with pauses; when each put was begun."""

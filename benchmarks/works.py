@@ -138,6 +138,41 @@ def apart(stage: Stage) -> list[Measure]:
     return [Measure("apart", taken, f"of {stage.sizes.small:,} records")]
 
 
+def conflicts(stage: Stage) -> list[Measure]:
+    """A week apart in which both changed every record: other fields of them, or the same field."""
+    records = stage.sizes.small
+    merged, _ = _met_again(stage, ("thread", "author"))
+    clashed, pages = _met_again(stage, ("author", "author"))
+    note = f"{records:,} records"
+    return [
+        Measure("merged", merged, _per_record(records, merged)),
+        Measure("conflicts", clashed / merged, _per_record(records, clashed)),
+        Measure("inbox_page", pages[0], note),
+        Measure("inbox_deep", pages[1], note),
+    ]
+
+
+def _met_again(stage: Stage, fields: tuple[str, str]) -> tuple[float, list[float]]:
+    """The seconds until both proved that they hold the same, and the ms of pages of the inbox."""
+    records = stage.sizes.small
+    homes = stage.homes("laptop", "phone")
+    with PeerProcess(homes[0]) as one, PeerProcess(homes[1]) as other:
+        one.ask("fill", first=0, count=1, in_flight=1)
+        one.ask("fill", first=1, count=records - 1, in_flight=64)
+        _link(one, other)
+    with PeerProcess(homes[0]) as one, PeerProcess(homes[1]) as other:
+        for peer, field in zip((one, other), fields, strict=True):
+            value = "one" if peer is one else "other"
+            peer.ask("change", first=0, count=records, field=field, value=value)
+        _, proofs = _link(one, other)
+        taken = max(p["proved_at"] for p in proofs) - min(p["linked_at"] for p in proofs)
+        inbox = other.ask("inbox", skips=[0, records // 2])
+    expected = records if len(set(fields)) == 1 else 0
+    if inbox["conflicts"] != expected:
+        raise RuntimeError(f"{inbox['conflicts']} conflicts of {expected}: not a measurement")
+    return taken, inbox["ms"]
+
+
 def at_rest(stage: Stage) -> list[Measure]:
     """A large store: its size, opening it, searching it."""
     records = stage.sizes.large
@@ -253,6 +288,7 @@ WORKS: dict[str, Callable[[Stage], list[Measure]]] = {
     "cold_small": cold_small,
     "reconnect": reconnect,
     "apart": apart,
+    "conflicts": conflicts,
     "cold_large": cold_large,
     "at_rest": at_rest,
     "idle": idle,

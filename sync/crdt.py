@@ -25,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from .change import CHANGE_CHUNK, DELETED_KEY, Change
-from .chunk import decode_tail, shorten
+from .chunk import decode_chunk, decode_tail, shorten
 from .editing import write_fields
 from .engine import Engine, EngineError, Transaction
 from .errors import BadValueError, GateError, GateRefusal, WrongAutomergeError
@@ -151,7 +151,7 @@ def apply(
         raise GateError(GateRefusal.ENGINE) from None
     live.history.add(change, verdict)
     state.live = None
-    after = Live(live.history, document, plain, _with(live.registers, change))
+    after = Live(live.history, document, plain, _with(live.registers, change), change)
     return _next(state, change, heads, (entry_seq, hlc), after)
 
 
@@ -236,11 +236,13 @@ def registers_of(state: RecordState) -> Registers:
     """
     live = _kept_open(state)
     if live.registers is None:
-        changes = []
-        for chunk in _change_chunks(state, live):
-            actor = outline_of(chunk).actor
-            changes.append(decode_tail(shorten(chunk, actor), actor))
-        live.registers = Registers(changes)
+        last = live.last
+        known = None if last is None else last.chunk
+        live.registers = Registers(
+            last if last is not None and chunk == known else decode_chunk(chunk)
+            for chunk in _change_chunks(state, live)
+        )
+        live.last = None
     return live.registers
 
 
@@ -299,7 +301,7 @@ def _write(
         raise GateError(GateRefusal.ENGINE) from None
     live.history.add(change, verdict)
     state.live = None
-    opened = Live(live.history, live.document, plain, _with(live.registers, change))
+    opened = Live(live.history, live.document, plain, _with(live.registers, change), change)
     after = _next(state, change, heads, entry, opened)
     fields = tuple(sorted(set(touched)))
     return NewChange(tail, after, None if set(fields) == set(change.root_keys) else fields)

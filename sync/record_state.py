@@ -15,7 +15,7 @@ them says that the store is damaged. Sizes are in bytes.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .change import CHUNK_MAGIC
+from .change import CHUNK_MAGIC, Change
 from .column_reading import read_number
 from .errors import DecodeError, GateError
 from .history import History
@@ -37,7 +37,7 @@ class Head(NamedTuple):
 class Live:
     """The opened form of a state, owned by one state at a time."""
 
-    __slots__ = ("document", "history", "plain", "registers")
+    __slots__ = ("document", "history", "last", "plain", "registers")
 
     def __init__(
         self,
@@ -45,11 +45,13 @@ class Live:
         document: Any,
         plain: dict[str, Any] | None,
         registers: Registers | None = None,
+        last: Change | None = None,
     ) -> None:
         self.history = history
         self.document = document  # None before it is needed, and after it failed
         self.plain = plain  # what was read from the document; None if that was not done yet
         self.registers = registers  # None before somebody asks for them
+        self.last = last  # the newest change, decoded already: registers need not do it again
 
 
 class RecordState:

@@ -77,15 +77,10 @@ class Registers:
         for change in changes:
             self.add(change)
 
-    def contests(self, choose: Choose) -> list[Contest]:
-        """Every contest in what is shown, outer ones first."""
+    def read(self, choose: Choose) -> tuple[dict[str, Any], list[Contest]]:
+        """The plain value of the record, and every contest in what is shown, outer ones first."""
         found: list[Contest] = []
-        self._map(None, (), choose, found)
-        return found
-
-    def value(self, choose: Choose) -> dict[str, Any]:
-        """The plain value of the record."""
-        return self._map(None, (), choose, [])
+        return self._map(None, (), choose, found), found
 
     def ended(self, choose: Choose) -> list[tuple[Contest, OpId, int]]:
         """Every contest that a write ended: with the id of that write and the seq of its change.

@@ -92,16 +92,19 @@ def resolve(state: RecordState, resolver: Resolver) -> Resolution:
     """
     registers = crdt.registers_of(state)
     origin = _origin(state, resolver)
-    outcomes: dict[Place, Outcome] = {}
+    # By an operation: one place can be in two objects that were put there apart.
+    settled: dict[OpId, _Settled] = {}
 
     def choose(contest: Contest) -> Any:
-        outcome = _settle(contest, resolver, origin)
-        outcomes[contest.place] = outcome
-        return outcome.value
+        found = settled[contest.writes[0].op] = _settle(contest, resolver, origin)
+        return found.outcome.value
 
-    contests = [c for c in registers.contests(choose) if c.place != (DELETED_KEY,)]
-    plain = registers.value(choose)
-    conflicts = [_conflict(contest, resolver, outcomes[contest.place]) for contest in contests]
+    plain, contests = registers.read(choose)
+    conflicts = [
+        _conflict(contest, resolver, settled[contest.writes[0].op])
+        for contest in contests
+        if contest.place != (DELETED_KEY,)
+    ]
     conflicts += _ended(state, resolver, origin)
     value = None if state.deleted else crdt.shown(plain, plain)
     deletion = _deletion(state, resolver, value)
@@ -128,21 +131,20 @@ def chosen(
     root: list[str] = []
 
     def choose(contest: Contest) -> Any:
-        outcome = _settle(contest, resolver, origin)
-        conflict = _conflict(contest, resolver, outcome)
-        if conflict.id != conflict_id:
-            return outcome.value
+        settled = _settle(contest, resolver, origin)
+        if _id(resolver, contest.place, [write.op for write in contest.writes]) != conflict_id:
+            return settled.outcome.value
+        conflict = _conflict(contest, resolver, settled)
         root[:] = [conflict.root]
         wanted = choice(conflict)
         if isinstance(wanted, Index):
-            ordered = sorted(_candidates(contest, resolver), key=lambda one: one[:3])
-            return ordered[wanted.at].value
+            return settled.candidates[wanted.at].value
         plain = to_plain({"value": wanted})["value"]
         name = contest.place[-1]
         is_inside = isinstance(name, str) and name[:1] == "$"
         return plain[name] if is_inside and type(plain) is dict and name in plain else plain
 
-    plain = registers.value(choose)
+    plain, _ = registers.read(choose)
     if not root:
         return None
     return {root[0]: crdt.shown(plain, plain).get(root[0])}
@@ -154,28 +156,31 @@ def _origin(state: RecordState, resolver: Resolver) -> bytes:
     return min(firsts)[1]
 
 
-def _settle(contest: Contest, resolver: Resolver, origin: bytes) -> Outcome:
-    rule = _rule(contest.place, resolver)
-    return settle(rule, _candidates(contest, resolver), origin, resolver.own_rules)
+class _Settled(NamedTuple):
+    """A contest after its rule was asked."""
+
+    rule: str
+    candidates: list[Candidate]
+    """In order of time."""
+    outcome: Outcome
 
 
-def _rule(place: Place, resolver: Resolver) -> str:
-    return resolver.rule_of(str(place[0]))
-
-
-def _candidates(contest: Contest, resolver: Resolver) -> list[Candidate]:
-    return [
+def _settle(contest: Contest, resolver: Resolver, origin: bytes) -> _Settled:
+    rule = resolver.rule_of(str(contest.place[0]))
+    candidates = [
         Candidate(*resolver.stamp(write.op[1], write.seq), write.op, write.value)
         for write in contest.writes
     ]
+    candidates.sort(key=lambda one: one[:3])
+    return _Settled(rule, candidates, settle(rule, candidates, origin, resolver.own_rules))
 
 
-def _conflict(contest: Contest, resolver: Resolver, outcome: Outcome) -> Conflict:
-    ordered = sorted(_candidates(contest, resolver), key=lambda one: one[:3])
+def _conflict(contest: Contest, resolver: Resolver, settled: _Settled) -> Conflict:
+    rule, ordered, outcome = settled
     return Conflict(
         _id(resolver, contest.place, [write.op for write in contest.writes]),
         field_text(contest.place),
-        _rule(contest.place, resolver),
+        rule,
         "open" if outcome.is_open else "settled",
         tuple(Known(_read(contest.place, one.value), one.device, one.hlc) for one in ordered),
         _read(contest.place, outcome.value),
@@ -191,12 +196,11 @@ def _ended(state: RecordState, resolver: Resolver, origin: bytes) -> list[Confli
     """
     found: dict[bytes, Conflict] = {}
     registers = crdt.registers_of(state)
-    for contest, by, seq in registers.ended(lambda c: _settle(c, resolver, origin).value):
+    for contest, by, seq in registers.ended(lambda c: _settle(c, resolver, origin).outcome.value):
         if contest.place == (DELETED_KEY,):
             continue
-        outcome = _settle(contest, resolver, origin)
         hlc, device = resolver.stamp(by[1], seq)
-        conflict = _conflict(contest, resolver, outcome)
+        conflict = _conflict(contest, resolver, _settle(contest, resolver, origin))
         known = found.get(conflict.id)
         if known is None or (hlc, device) < (known.resolved_hlc, known.resolved_by):
             found[conflict.id] = conflict._replace(
@@ -223,6 +227,8 @@ def _ended_deletions(
     it is now."""
     found: dict[bytes, Conflict] = {}
     made = crdt.registers_of(state).made
+    if not any(change.deletes_record for change in made.values()):
+        return []
     for change in made.values():
         deps = _latest([made[dep] for dep in change.deps], made)
         if len({dep.deletes_record for dep in deps}) < 2:

@@ -169,6 +169,26 @@ def test_a_contested_field_within_a_field_is_named_by_its_path() -> None:
     assert only(apart(Vector([1.0]), Vector([2.0]), Vector([3.0])).all_agree()).field == "x"
 
 
+def test_one_place_in_two_objects_put_there_apart_is_decided_in_each_by_itself() -> None:
+    """Both maps have a contest at one path: what counts in the one says nothing of the other."""
+    mesh = Mesh({"x": 0})
+    third, fourth = b"c" * 16, b"d" * 16
+    mesh.replicas[fourth] = Replica(fourth)
+    mesh.meet(A, fourth)
+    mesh.write(A, {"x": {"n": 0}}, at=1000)
+    mesh.write(B, {"x": {"n": 0, "more": True}}, at=10)
+    for pair, values in (((A, third), (5, 6)), ((B, fourth), (70, 80))):
+        mesh.meet(*pair)
+        for actor, value in zip(pair, values, strict=True):
+            mesh.write(actor, {"x": {"n": value}})
+    mesh.meet(*mesh.replicas)
+    outer, inner = mesh.all_agree(x="max").conflicts
+
+    assert (outer.field, outer.state, outer.value) == ("x", "open", {"n": 6})
+    assert (inner.field, inner.state, inner.value) == ("x.n", "settled", 6)
+    assert [known.value for known in inner.candidates] == [5, 6]
+
+
 def test_three_devices_are_one_conflict_with_three_candidates() -> None:
     """And whoever saw two of the three resolved those two only."""
     mesh = Mesh()
@@ -467,7 +487,7 @@ def test_registers_read_what_the_library_reads(seed: int) -> None:
     assert state is not None
     changes = [decode_tail(tail, actor) for actor, tail, _, _ in mesh.log]
     rng.shuffle(changes)
-    plain = Registers(changes).value(by_id)
+    plain, _ = Registers(changes).read(by_id)
     if "'$counter'" not in repr(plain):
         assert (None if state.deleted else crdt.shown(plain, plain)) == state.value
 
