@@ -33,7 +33,11 @@ def conflicts(context: click.Context) -> None:
 def list_conflicts(
     settings: Settings, database: str | None = None, all_states: bool = False, limit: int = 100
 ) -> None:
-    """List conflicts, open ones first."""
+    """List conflicts, open ones first.
+
+    What was resolved is listed for as many days as `covey log keep` says, and can be shown and
+    undone by its id after that.
+    """
     params: dict[str, Any] = {"database": database, "all": all_states}
     found: list[dict[str, Any]] = []
     with open_node(settings) as node:
@@ -121,7 +125,14 @@ def list_rules(settings: Settings) -> None:
     if settings.json:
         emit(found)
         return
-    rows = [(row["database"] or "*", row["of"] or "*", row["rule"]) for row in found["rules"]]
+    rows = [
+        (
+            row["database"] or "*",
+            row["of"] or "*",
+            row["rule"] if row["known"] else f"{row['rule']} (not known on this device)",
+        )
+        for row in found["rules"]
+    ]
     if rows:
         table(("database", "of", "rule"), rows)
     else:

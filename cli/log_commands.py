@@ -73,7 +73,7 @@ def keep(settings: Settings, days: int | None, events: int | None) -> None:
     """Set how much of the log is kept; without an option, show it.
 
     Older events go at once, and later with the first event of a day. What stays can be verified.
-    The newest 100 stay whatever their age.
+    The newest 100 stay whatever their age. Resolved conflicts are listed for as many days.
     """
     with open_node(settings) as node:
         kept = node.call("log_keep", {"days": days, "events": events})

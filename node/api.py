@@ -284,9 +284,11 @@ class Node:
         `rule` gets the candidates in order of time and the device on which the record was born,
         and returns the value that counts, in plain form, or raises `DoesNotFitError`. It is tried
         on samples first: it must give the same each time and whatever the order. A device that
-        lacks the rule leaves such conflicts open. Raises RuleRefusedError.
+        lacks the rule leaves such conflicts open. What waited for the rule here is judged anew.
+        Raises RuleRefusedError.
         """
         register(self.engine.own_rules, name, rule)
+        self.engine.inbox.rule_registered(name)
 
     async def conflicts(
         self, database: str | None = None, limit: int = 100

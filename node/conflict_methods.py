@@ -46,7 +46,9 @@ class ConflictMethods:
         if type(limit) is not int or not 0 < limit <= PAGE_MAX:
             raise UsageError(f"limit: a number from 1 to {PAGE_MAX} was expected")
         states = tuple(ConflictState) if params.get("all") else STANDING
-        found = await inbox.page(states, params.get("database"), limit, _after(params))
+        found = await inbox.page(
+            states, params.get("database"), limit, _after(params), kept_only=True
+        )
         more = _place(found[-1]) if len(found) == limit else None
         return {"conflicts": [inbox.row(one) for one in found], "more": more}
 
@@ -98,8 +100,13 @@ class ConflictMethods:
             for key, rule in sorted(said.items()):
                 if not device and is_rule(key):
                     place = key.removeprefix(RULE).removeprefix(".")
-                    rows.append({"database": database, "of": place, "rule": rule})
+                    known = str(rule) in self._known_rules(place.rpartition(".")[2])
+                    row = {"database": database, "of": place, "rule": rule, "known": known}
+                    rows.append(row)
         return {"rules": rows, "otherwise": LAST_WRITER_WINS}
+
+    def _known_rules(self, field: str | None) -> tuple[str, ...]:
+        return DELETION_RULES if field == DELETED else (*RULE_NAMES, *self._engine.own_rules)
 
     async def _rule_set(self, params: Json) -> Json:
         database, rule = params.get("database") or "", text(params, "rule")
@@ -113,7 +120,7 @@ class ConflictMethods:
         key = rule_key(collection, field)
         if len(key.encode()) > SETTING_KEY_BYTES_MAX:
             raise UsageError("field: this name is too long to have a rule of its own")
-        known = DELETION_RULES if field == DELETED else (*RULE_NAMES, *self._engine.own_rules)
+        known = self._known_rules(field)
         if rule != "default" and rule not in known:
             raise UsageError(f"no rule {rule:.40}: there are {', '.join(known)}, and default")
         said = {key: None if rule == "default" else rule}

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from .. import CoveyError
 from ..crypto.identity import shown_id
-from ..storage import conflict_rows
+from ..storage import conflict_rows, event_rows
 from ..storage.conflict_rows import ConflictState, Found
+from ..storage.store import Conn
 from ..sync.change import DELETED_KEY
-from ..sync.hlc import wall_ms_of
+from ..sync.hlc import tick, wall_ms_of
 from ..sync.policy import RULE, is_rule
 from ..sync.record_state import RecordState
 from ..sync.resolution import CONFLICT_ID_BYTES, Conflict, Index, chosen
+from ..sync.rules import MANUAL, RULES
 from ..sync.values import from_json
 from .projection import Key, project, upsert
 from .record_requests import Delete, Put
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 PAGE_MAX = 1_000
+DAY_MS = 86_400_000
 STATE_NAMES = {state: state.name.lower() for state in ConflictState}
 RECORDS_PER_JUDGEMENT = 256
 
@@ -76,12 +79,23 @@ class Inbox:
         database: str | None = None,
         limit: int = 100,
         after: tuple[int, int, bytes] | None = None,
+        *,
+        kept_only: bool = False,
     ) -> list[Found]:
-        """Conflicts, open ones first, then settled, then resolved; of each the newest first."""
-        wanted = sorted(states)
-        return await self._engine.database.read(
-            lambda conn: conflict_rows.page(conn, wanted, database, after, min(limit, PAGE_MAX))
-        )
+        """Conflicts, open ones first, then settled, then resolved; of each the newest first.
+
+        With `kept_only`, what was resolved before the oldest day of the log is left out. A conflict
+        itself is as old as its record, of which it is a part.
+        """
+        wanted, now_ms = sorted(states), self._engine.clock.wall_ms()
+
+        def job(conn: Conn) -> list[Found]:
+            days = event_rows.retention(conn).days if kept_only else 0
+            since = tick(0, max(now_ms - days * DAY_MS, 0)) if days else 0
+            rows = conflict_rows.page(conn, wanted, database, after, min(limit, PAGE_MAX), since)
+            return rows
+
+        return await self._engine.database.read(job)
 
     async def find(self, text: str) -> Found:
         """By its id, as `list` shows it. Raises UnknownConflictError."""
@@ -114,7 +128,7 @@ class Inbox:
             "field": found.field,
             "rule": found.rule,
             "state": STATE_NAMES[ConflictState(found.state)],
-            "because": _because(found),
+            "because": self._because(found),
             "value": body["value"],
             "candidates": [self._candidate(known) for known in body["candidates"]],
             "reembed": bool(body.get("reembed")),
@@ -123,6 +137,21 @@ class Inbox:
             row["resolved_by"] = self._name(bytes.fromhex(body["by"]))
             row["resolved_at"] = iso_time(wall_ms_of(found.hlc))
         return row
+
+    def _because(self, found: Found) -> str:
+        """Why it is as it is, in a sentence."""
+        if found.state == ConflictState.RESOLVED:
+            return "somebody who saw all candidates wrote there"
+        if found.state == ConflictState.SETTLED:
+            return f"rule {found.rule} decided"
+        known = (*RULES, *self._engine.own_rules) if found.field else ()
+        if found.rule == MANUAL:
+            why = "a person decides"
+        elif found.rule in known:
+            why = "it does not fit what was written, so a person decides"
+        else:
+            why = "this device does not know it, so a person decides here"
+        return f"rule {found.rule}: {why}; the last write is shown until then"
 
     def _candidate(self, known: dict[str, Any]) -> dict[str, Any]:
         device = bytes.fromhex(known["device"])
@@ -234,6 +263,12 @@ class Inbox:
         touched = {name for name in {**before, **now} if before.get(name) != now.get(name)}
         self._engine.spawn(self._judge_again(touched), "judge again")
 
+    def rule_registered(self, name: str) -> None:
+        """The application brought a rule: what waited for it here is judged anew."""
+        if not self._engine.closing:
+            everywhere = self._engine.ledger.databases()
+            self._engine.spawn(self._judge_again(everywhere, name), "judge again")
+
     def _rules_now(self) -> dict[str, dict[str, Any]]:
         rules: dict[str, dict[str, Any]] = {}
         for (device, database), said in self._engine.mesh.registry.settings.items():
@@ -241,12 +276,12 @@ class Inbox:
                 rules[database] = {key: value for key, value in said.items() if is_rule(key)}
         return {database: said for database, said in rules.items() if said}
 
-    async def _judge_again(self, databases: Collection[str]) -> None:
+    async def _judge_again(self, databases: Collection[str], rule: str | None = None) -> None:
         engine = self._engine
         names = engine.ledger.databases() if "" in databases else databases
         for name in sorted(names):
             keys = await engine.database.read(
-                lambda conn, n=name: conflict_rows.contested_records(conn, n)  # type: ignore[misc]
+                lambda conn, n=name: conflict_rows.contested_records(conn, n, rule)  # type: ignore[misc]
             )
             for start in range(0, len(keys), RECORDS_PER_JUDGEMENT):
                 async with engine.turns.alone():
@@ -277,15 +312,6 @@ class Inbox:
             resolution = engine.shelf.judge.resolution(key, state)
             rows.append(project(log, seq, hlc, key, item, state, resolution))
         await engine.database.write(lambda conn: upsert(conn, rows))
-
-
-def _because(found: Found) -> str:
-    """Why it is as it is, in a sentence."""
-    if found.state == ConflictState.RESOLVED:
-        return "somebody who saw all candidates wrote there"
-    if found.state == ConflictState.OPEN:
-        return f"rule {found.rule}: a person decides; the last write is shown until then"
-    return f"rule {found.rule} decided"
 
 
 def _is_by(choice: Take, known: dict[str, Any]) -> bool:

@@ -31,12 +31,17 @@ def tell_disputes(audit: Audit, database: str, hlc: int, rows: Iterable[Row]) ->
     Listeners hear of each, the log of all of them together.
     """
     told = {"open": 0, "settled": 0}
+    strange: list[str] = []
     for row in rows:
         for conflict in row.conflicts or ():
             # One of the candidates is new, so nobody has heard of this conflict.
             if conflict.state in told and any(known.hlc == hlc for known in conflict.candidates):
                 told[conflict.state] += 1
                 event = {"id": conflict.id.hex(), "database": database, "state": conflict.state}
+                if conflict.state == "open" and not conflict.rule_is_known:
+                    event["unknown_rule"] = conflict.rule
+                    strange.append(conflict.rule)
                 audit.tell("conflict", {**event, "rule": conflict.rule})
     if any(told.values()):
-        audit.tally("disputed", {"database": database, **told})
+        unknown = {"unknown_rules": sorted(set(strange))} if strange else {}
+        audit.tally("disputed", {"database": database, **told, **unknown})

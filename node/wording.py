@@ -197,6 +197,15 @@ def _log_kept(detail: Detail) -> str:
     return f"The log now keeps {kept}{age}"
 
 
+def _unknown_rules(names: object) -> str:
+    """`; rule ours is not known on this device`, or nothing."""
+    if not isinstance(names, list | tuple) or not names:
+        return ""
+    several = len(names) > 1
+    verb = "s {} are" if several else " {} is"
+    return f"; rule{verb.format(_plain(names))} not known on this device"
+
+
 def _narrowed(detail: Detail) -> str:
     database, takes = _field(detail, "database", "a database"), _field(detail, "takes", "less")
     copies = {
@@ -286,11 +295,15 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
     "new_instance": lambda _: "This home was copied or put back: it writes as a new instance now",
     "fork_healed": lambda d: f"A forked log was healed (instance {_field(d, 'instance', '?')})",
     "narrowed": _narrowed,
-    "conflict": lambda d: f"A conflict came up in {_field(d, 'database', 'a database')}",
+    "conflict": lambda d: (
+        f"A conflict came up in {_field(d, 'database', 'a database')}"
+        f"{_unknown_rules([d['unknown_rule']] if 'unknown_rule' in d else None)}"
+    ),
     "disputed": lambda d: (
         f"Written apart in {_field(d, 'database', 'a database')}:"
         f" {_count(d, 'settled', 'conflict')} settled by rule,"
         f" {_count(d, 'open', 'conflict')} for a person"
+        f"{_unknown_rules(d.get('unknown_rules'))}"
     ),
     "log_kept": _log_kept,
     "unreadable": lambda d: (

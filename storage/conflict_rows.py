@@ -84,22 +84,46 @@ def page(
     database: str | None,
     after: tuple[int, int, bytes] | None,
     limit: int,
+    resolved_since: int = 0,
 ) -> list[Found]:
     """Conflicts in these states, the newest first; open ones before settled ones, and so on.
 
-    `after` is (state, hlc, conflict id) of the last of the page before.
+    `after` is (state, hlc, conflict id) of the last of the page before. What was resolved before
+    `resolved_since` is left out.
     """
-    where, values = ["f.state IN (SELECT value FROM json_each(?))"], [json.dumps(list(states))]
-    arguments: list[str | int | bytes] = list(values)
+    found: list[Found] = []
+    for state in sorted(states):
+        if after is not None and state < after[0]:
+            continue
+        since = resolved_since if state == ConflictState.RESOLVED else 0
+        place = after[1:] if after is not None and state == after[0] else None
+        found += _page_of(conn, state, database, place, limit - len(found), since)
+        if len(found) == limit:
+            break
+    return found
+
+
+def _page_of(
+    conn: Conn,
+    state: ConflictState,
+    database: str | None,
+    after: tuple[int, bytes] | None,
+    limit: int,
+    since: int,
+) -> list[Found]:
+    """Of one state: read in the order of the index, so that a page costs what is on it."""
+    where, arguments = ["f.state = ? AND f.hlc >= ?"], [state, since]
+    values: list[str | int | bytes] = list(arguments)
     if database is not None:
         where.append("s.database = ?")
-        arguments.append(database)
+        values.append(database)
     if after is not None:
-        where.append("(f.state, -f.hlc, f.conflict_id) > (?, ?, ?)")
-        arguments += [after[0], -after[1], after[2]]
+        hlc, conflict_id = after
+        where.append("f.hlc <= ? AND (f.hlc < ? OR f.conflict_id > ?)")
+        values += [hlc, hlc, conflict_id]
     rows = conn.execute(
-        f"{_FOUND} WHERE {' AND '.join(where)} ORDER BY f.state, -f.hlc, f.conflict_id LIMIT ?",
-        (*arguments, limit),
+        f"{_FOUND} WHERE {' AND '.join(where)} ORDER BY f.hlc DESC, f.conflict_id LIMIT ?",
+        (*values, limit),
     )
     return [Found(*row) for row in rows.fetchall()]
 
@@ -151,14 +175,20 @@ def places(
     return found
 
 
-def contested_records(conn: Conn, database: str) -> list[tuple[int, str, str]]:
-    """(scope number, collection, id) of the records of a database that have a conflict."""
+def contested_records(
+    conn: Conn, database: str, rule: str | None = None
+) -> list[tuple[int, str, str]]:
+    """(scope number, collection, id) of the records of a database that have a conflict.
+
+    With `rule`, of those that have one under this rule.
+    """
     rows = conn.execute(
         "SELECT DISTINCT s.scope_no, c.name, r.id FROM scopes s"
         " CROSS JOIN collections c ON c.scope_no = s.scope_no"
         " CROSS JOIN records r ON r.coll_no = c.coll_no"
-        " CROSS JOIN conflicts f ON f.record_no = r.record_no WHERE s.database = ?"
+        " CROSS JOIN conflicts f ON f.record_no = r.record_no"
+        " WHERE s.database = ? AND f.rule = coalesce(?, f.rule)"
         " ORDER BY s.scope_no, c.name, r.id",
-        (database,),
+        (database, rule),
     )
     return [tuple(row) for row in rows.fetchall()]

@@ -20,7 +20,16 @@ from . import crdt
 from .change import DELETED_KEY, Change, OpId
 from .record_state import RecordState
 from .registers import Contest, Place
-from .rules import DELETE_WINS, EDIT_WINS, LAST_WRITER_WINS, Candidate, Outcome, Rule, settle
+from .rules import (
+    DELETE_WINS,
+    DELETION_RULES,
+    EDIT_WINS,
+    LAST_WRITER_WINS,
+    Candidate,
+    Outcome,
+    Rule,
+    settle,
+)
 from .values import from_plain, to_plain
 
 CONFLICT_LABEL = b"cvy-conflict-id1"
@@ -56,6 +65,8 @@ class Conflict(NamedTuple):
     value: Any
     """What counts now, or what counted before it was resolved; in the application's form."""
     reembed: bool = False
+    rule_is_known: bool = True
+    """Whether it is open for another reason than that this device does not know its rule."""
     resolved_by: bytes = b""
     resolved_hlc: int = 0
     root: str = ""
@@ -185,6 +196,7 @@ def _conflict(contest: Contest, resolver: Resolver, settled: _Settled) -> Confli
         tuple(Known(_read(contest.place, one.value), one.device, one.hlc) for one in ordered),
         _read(contest.place, outcome.value),
         outcome.reembed,
+        outcome.is_known,
         root=str(contest.place[0]),
     )
 
@@ -276,6 +288,7 @@ def _of_deletion(
         "settled" if rule in (DELETE_WINS, EDIT_WINS) else "open",
         tuple(known),
         None if rule == DELETE_WINS else value,
+        rule_is_known=rule in DELETION_RULES,
     )
 
 

@@ -39,6 +39,8 @@ class Outcome(NamedTuple):
     value: Any
     is_open: bool = False
     """Whether a person has to decide; `value` is shown until then."""
+    is_known: bool = True
+    """Whether this version has a rule of that name, or it is `manual`."""
     reembed: bool = False
     """Whether vectors of different content met, so that an embedding has to be made anew."""
 
@@ -64,7 +66,7 @@ def settle(
     last = ordered[-1].value
     found = RULES.get(rule) or (own_rules or {}).get(rule)
     if found is None:
-        return Outcome(last, is_open=True)
+        return Outcome(last, is_open=True, is_known=rule == MANUAL)
     try:
         value = found(ordered, origin)
     except DoesNotFitError:

@@ -7,49 +7,14 @@ import pytest
 
 from covey.node.inbox import NotACandidateError, Take, UnknownConflictError, Value
 from covey.node.own_rules import RuleRefusedError
-from covey.node.service import Service
+from covey.node.wording import words
 from covey.storage import conflict_rows
-from covey.storage.conflict_rows import ConflictState
 from covey.sync.rules import DoesNotFitError
 
-from .loopback import Device as LinkedDevice
+from .conflict_world import R, apart, call, inbox, rule, settle, two
 from .loopback import in_sync, nodes
 from .loopback import meet as link
-from .memory_world import Device, World, carry, meet, settle_tasks
-
-R = "memory/facts/r"
-EVERY = tuple(ConflictState)
-
-
-async def two(world: World) -> tuple[Device, Device]:
-    """Two devices that hold one record."""
-    laptop = await world.founder("laptop")
-    phone = await world.member(laptop, "phone")
-    await laptop.collection().put({"mood": "calm", "n": 0}, id="r")
-    await meet(laptop, phone)
-    return laptop, phone
-
-
-async def apart(laptop: Device, phone: Device, **fields: tuple[Any, Any]) -> None:
-    """Both write these fields without having seen the other; then they meet."""
-    for at, device in enumerate((laptop, phone)):
-        await device.collection().put({name: both[at] for name, both in fields.items()}, id="r")
-        device.clock.now_ms += 1
-    await meet(laptop, phone)
-
-
-async def inbox(device: Device, *, everything: bool = False) -> list[dict[str, Any]]:
-    states = EVERY if everything else (ConflictState.OPEN, ConflictState.SETTLED)
-    found = await device.engine.inbox.page(states)
-    return [device.engine.inbox.row(one) for one in found]
-
-
-async def rule(device: Device | LinkedDevice, key: str, name: str | None) -> None:
-    await device.engine.trust.set_policy(b"", "memory", {key: name})
-
-
-async def call(device: Device, method: str, **params: Any) -> Any:
-    return await Service(device.engine, lambda: None).call(method, params)
+from .memory_world import World, carry, meet, settle_tasks
 
 
 async def test_what_was_written_apart_is_in_the_inbox_of_both_the_same() -> None:
@@ -195,13 +160,6 @@ async def test_other_rules_are_applied_to_what_is_in_dispute_already() -> None:
                 assert row["state"] == ("open" if name == "manual" else "settled")
 
 
-async def settle(device: Device) -> None:
-    """Let it judge anew by the rules that it has just learned."""
-    for task in list(device.engine._tasks):
-        if task.get_name() == "judge again":
-            await task
-
-
 async def test_many_conflicts_are_listed_in_pages_and_decided_at_once() -> None:
     """A week apart; nobody reads a thousand rows at once."""
     async with World() as world:
@@ -284,11 +242,109 @@ async def test_a_rule_of_the_application_decides_where_it_is_known() -> None:
         await rule(laptop, "rule.facts.mood", "longest")
         await meet(laptop, phone)
         await apart(laptop, phone, mood=("a long word", "short"))
+        (known,), (unknown,) = await inbox(laptop), await inbox(phone)
 
-        assert [(r["state"], r["value"]) for r in await inbox(laptop)] == [
-            ("settled", "a long word")
-        ]
-        assert [(r["state"], r["value"]) for r in await inbox(phone)] == [("open", "short")]
+        assert (known["state"], known["value"]) == ("settled", "a long word")
+        assert (unknown["state"], unknown["value"]) == ("open", "short")
+        assert known["because"] == "rule longest decided"
+        assert "longest: this device does not know it" in unknown["because"]
+        of = {"of": "facts.mood", "rule": "longest", "database": "memory"}
+        assert (await call(laptop, "rules"))["rules"] == [{**of, "known": True}]
+        assert (await call(phone, "rules"))["rules"] == [{**of, "known": False}]
+        phone.node.register_rule("longest", longest)
+        await settle(phone)
+        assert await inbox(phone) == [known]
+        assert await phone.values() == await laptop.values()
+
+
+async def test_an_open_conflict_says_why_it_is_open() -> None:
+    """A person who set a rule asks why it did not decide."""
+    async with World() as world:
+        laptop, phone = await two(world)
+        await apart(laptop, phone, mood=("glad", "sad"))
+        for name, why in (("manual", "a person decides"), ("sum", "does not fit")):
+            await rule(laptop, "rule.facts", name)
+            await settle(laptop)
+            (row,) = await inbox(laptop)
+            assert row["state"] == "open"
+            assert why in row["because"] and "not know" not in row["because"]
+
+
+async def test_the_log_says_that_a_rule_is_not_known() -> None:
+    """Live and in the log: an older version somewhere must not be found out by chance."""
+    async with World() as world:
+        laptop, phone = await two(world)
+        laptop.node.register_rule("first", lambda candidates, _: min(c.hlc for c in candidates))
+        await rule(laptop, "rule.facts", "first")
+        await rule(laptop, "rule.facts.$deleted", "newest")
+        await meet(laptop, phone)
+        await apart(laptop, phone, mood=("glad", "sad"))
+        await phone.collection().delete("r")
+        await laptop.collection().put({"n": 3}, id="r")
+        await meet(laptop, phone)
+        told = {}
+        for device in (laptop, phone):
+            rows = [line async for line in device.engine.directory.journal_rows()]
+            disputed = [line for line in rows if line["event"] == "disputed"]
+            told[device] = {name for line in disputed for name in line.get("unknown_rules", ())}
+            spoken = "".join(words("disputed", line) for line in disputed)
+            assert all(name in spoken for name in told[device])
+
+        assert told == {laptop: {"newest"}, phone: {"first", "newest"}}
+        assert words("disputed", {"database": "d", "unknown_rules": ["x"]}).endswith(
+            "; rule x is not known on this device"
+        )
+        assert words("conflict", {"database": "d", "unknown_rule": "x"}).endswith(
+            "; rule x is not known on this device"
+        )
+        assert words("conflict", {"database": "d"}).endswith(" in d")
+
+
+async def test_what_was_resolved_is_listed_as_long_as_the_log_is_kept() -> None:
+    """The history is bounded by what a person said of the log; open ones are of any age."""
+    async with World() as world:
+        laptop, phone = await two(world)
+        await apart(laptop, phone, mood=("glad", "sad"), n=(1, 2))
+        by_field = {row["field"]: row["id"] for row in await inbox(laptop)}
+        await call(laptop, "conflict_resolve", conflict=by_field["mood"], take="phone")
+        for days, listed in ((30, 2), (10, 1), (0, 2)):
+            await call(laptop, "log_keep", days=days)
+            world.clock.now_ms += 11 * 86_400_000 * (days == 30)
+            found = (await call(laptop, "conflicts", all=True))["conflicts"]
+            assert len(found) == listed
+            assert by_field["n"] in {row["id"] for row in found}
+
+        await call(laptop, "log_keep", days=10)
+        assert (await call(laptop, "conflict_show", conflict=by_field["mood"]))["state"] == (
+            "resolved"
+        )
+        assert (await call(laptop, "conflict_undo", conflict=by_field["mood"]))["value"] == "sad"
+
+
+async def test_a_page_of_the_inbox_is_read_in_the_order_of_its_index() -> None:
+    """With ten thousand conflicts a page must cost what is on it, and not what is in the store."""
+    async with World() as world:
+        laptop, phone = await two(world)
+        await apart(laptop, phone, mood=("glad", "sad"))
+        seen: list[str] = []
+
+        def job(conn: Any) -> None:
+            class Explained:
+                def execute(self, sql: str, values: Any) -> Any:
+                    plan = conn.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
+                    seen.extend(str(row[3]) for row in plan)
+                    return conn.execute(sql, values)
+
+            found = conflict_rows.page(Explained(), [0, 1, 2], None, (1, 2**62, b""), 10)  # type: ignore[arg-type, list-item]
+            assert len(found) == 1
+
+        await laptop.gate.read(job)
+        looked = [line.partition(" (")[0] for line in seen if " f " in line]
+        sorted_by = {line for line in seen if "ORDER BY" in line}
+
+        assert looked == ["SEARCH f USING INDEX conflicts_by_state"] * 2
+        # Only those of one time are sorted.
+        assert all("OF ORDER BY" in line for line in sorted_by), sorted_by
 
 
 def by_chance() -> Any:
