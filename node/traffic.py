@@ -67,6 +67,8 @@ class LinkTraffic:
         ):
             for kind, size in theirs.items():
                 ours[kind] = ours.get(kind, 0) + size
+        for scope, entries in other.entries_by_scope.items():
+            self.entries_by_scope[scope] = self.entries_by_scope.get(scope, 0) + entries
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from functools import lru_cache
 from hashlib import sha256
 from operator import eq
 from struct import Struct
+from struct import error as struct_error
 from typing import Any
 
 from .change import DELETED_KEY, Change, change_body
@@ -42,7 +43,7 @@ def decode_flat(tail: bytes, actor: bytes) -> Change | None:
         return None
     try:
         fields = _read_fields(tail)
-    except (IndexError, ValueError, GateError):
+    except (IndexError, ValueError, struct_error, GateError):
         return None
     if fields is None:
         return None

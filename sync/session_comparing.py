@@ -210,7 +210,9 @@ def on_quiet_timer(turn: Turn) -> None:
         return
     scopes = turn.ours.scopes(turn.sharing)
     known = any(_differs(turn, scope) for scope in scopes if not turn.is_held(scope))
-    if not known and not all(_is_settled(turn, scope) for scope in scopes):
+    # Roots that differ where every scope of ours is proved: they have one that we do not know.
+    waits = any(turn.is_held(scope) and _differs(turn, scope) for scope in scopes)
+    if not known and not (waits and all(_is_settled(turn, scope) for scope in scopes)):
         open_round(turn)
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cutting import Cutting  # type: ignore[import-not-found]
 from covey.crypto.blob import CHUNK_BYTES
 from covey.node.ports import Accept, Address, Connection, Listener, Transport, UnreachableError
 
+from ..benchmarks.cutting import Cutting
 from .loopback import admit, nodes, until
 from .test_blobs import row
 

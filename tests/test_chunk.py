@@ -439,3 +439,11 @@ def test_random_bytes_raise_decode_error_and_nothing_else(junk: bytes) -> None:
     for data in (junk, b"\0\1\1\0\0\0\6\x15" + junk, craft(GOOD)[:9] + junk):
         with suppress(DecodeError):
             decode_tail(data, ACTOR)
+
+
+def test_no_byte_of_a_flat_change_makes_the_shortcut_fail() -> None:
+    """It reads on its own and refuses nothing: whatever is wrong is for the general decoder."""
+    tail = encode_flat({"a": None, "b": 0.0, "c": 0.0})
+    for at in range(len(tail)):
+        for byte in range(256):
+            decode_flat(tail[:at] + bytes((byte,)) + tail[at + 1 :], bytes(16))

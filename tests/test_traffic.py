@@ -22,10 +22,11 @@ def test_bytes_are_counted_under_the_first_byte_of_their_frame() -> None:
 
 def test_totals_take_everything_of_another_link() -> None:
     """A field left out would make the totals of a node a little too small, unnoticed."""
-    total = LinkTraffic(1, 2, 3, 4, {1: 1}, {2: 2})
-    total.add(LinkTraffic(10, 20, 30, 40, {1: 4, 3: 6}, {5: 20}))
+    total = LinkTraffic(1, 2, 3, 4, {1: 1}, {2: 2}, {b"s": 1})
+    total.add(LinkTraffic(10, 20, 30, 40, {1: 4, 3: 6}, {5: 20}, {b"s": 2, b"t": 3}))
 
-    assert total == LinkTraffic(11, 22, 33, 44, {1: 5, 3: 6}, {2: 2, 5: 20})
+    expected = LinkTraffic(11, 22, 33, 44, {1: 5, 3: 6}, {2: 2, 5: 20}, {b"s": 3, b"t": 3})
+    assert total == expected
 
 
 async def test_what_a_link_carried_is_kept_after_its_end(tmp_path: Path) -> None:
