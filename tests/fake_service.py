@@ -122,7 +122,11 @@ class FakeService:
         return self._conflict()
 
     def on_rules(self, d: dict[str, Any]) -> Any:
-        return {"rules": [{"database": "", "of": "", "rule": "manual"}], "otherwise": "x"}
+        rows = [
+            {"database": "", "of": "", "rule": "manual", "known": True},
+            {"database": "memory", "of": HOSTILE, "rule": "ours", "known": False},
+        ]
+        return {"rules": rows, "otherwise": "x"}
 
     def on_rule_set(self, d: dict[str, Any]) -> Any:
         return {"database": d["database"], "of": "facts", "rule": d["rule"]}
