@@ -14,6 +14,7 @@ from ..sync.session_limits import SETTING_KEY_BYTES_MAX
 from ..sync.values import from_json
 from .inbox import PAGE_MAX, NotACandidateError, Take, Value, rule_key
 from .parameters import Json, UsageError, text
+from .projection import HLC_STORED_MAX
 from .record_requests import DATABASE_NAME_BYTES_MAX, check_name
 
 if TYPE_CHECKING:
@@ -46,9 +47,8 @@ class ConflictMethods:
         if type(limit) is not int or not 0 < limit <= PAGE_MAX:
             raise UsageError(f"limit: a number from 1 to {PAGE_MAX} was expected")
         states = tuple(ConflictState) if params.get("all") else STANDING
-        found = await inbox.page(
-            states, params.get("database"), limit, _after(params), kept_only=True
-        )
+        database = None if params.get("database") is None else text(params, "database")
+        found = await inbox.page(states, database, limit, _after(params), kept_only=True)
         more = _place(found[-1]) if len(found) == limit else None
         return {"conflicts": [inbox.row(one) for one in found], "more": more}
 
@@ -110,7 +110,8 @@ class ConflictMethods:
 
     async def _rule_set(self, params: Json) -> Json:
         database, rule = params.get("database") or "", text(params, "rule")
-        collection, field = params.get("collection"), params.get("field")
+        collection = params.get("collection")
+        field = None if params.get("field") is None else text(params, "field")
         if database:
             check_name("database", database, DATABASE_NAME_BYTES_MAX)
         if collection is not None:
@@ -137,7 +138,7 @@ def _after(params: Json) -> tuple[int, int, bytes] | None:
     if after is None:
         return None
     match after:
-        case [int(state), int(hlc), str(id)]:
+        case [int(state), int(hlc), str(id)] if 0 <= state < 3 and 0 <= hlc <= HLC_STORED_MAX:
             try:
                 return state, hlc, bytes.fromhex(id)
             except ValueError:

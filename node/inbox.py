@@ -9,7 +9,7 @@ Spec: docs/protocol.md, section 13; docs/cli.md, `conflicts`.
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import CoveyError
@@ -18,10 +18,11 @@ from ..storage import conflict_rows, event_rows
 from ..storage.conflict_rows import ConflictState, Found
 from ..storage.store import Conn
 from ..sync.change import DELETED_KEY
+from ..sync.editing import Rewrite
 from ..sync.hlc import tick, wall_ms_of
 from ..sync.policy import RULE, is_rule
 from ..sync.record_state import RecordState
-from ..sync.resolution import CONFLICT_ID_BYTES, Conflict, Index, chosen
+from ..sync.resolution import CONFLICT_ID_BYTES, Conflict, Index, chosen, restored
 from ..sync.rules import MANUAL, RULES
 from ..sync.values import from_json
 from .projection import Key, project, upsert
@@ -205,18 +206,21 @@ class Inbox:
         if not found.field:
             await self._decide_deletion(found, choice)
             return
-        engine = self._engine
-        key = (found.scope_no, found.collection, found.id)
-        with await engine.shelf.load([found.scope_no], [(found.collection, found.id)]):
-            state = engine.shelf.state(key)
-            value = None
-            if state is not None:
-                resolver = engine.shelf.judge.resolver(key, state)
-                value = chosen(state, resolver, found.conflict_id, _choice_of(choice))
-        if value is None:
-            raise UnknownConflictError("this conflict does not stand any more")
-        put = Put(found.collection, found.id, value, None, False, rewrite=tuple(value))
-        await engine.writer.write(found.database, [put])
+        judge, pick = self._engine.shelf.judge, _choice_of(choice)
+
+        def settle(key: Key, state: RecordState) -> Rewrite:
+            written = None
+            if not state.deleted:
+                written = chosen(state, judge.resolver(key, state), found.conflict_id, pick)
+            if written is None:
+                raise UnknownConflictError("this conflict does not stand any more")
+            return written
+
+        await self._put(found, settle=settle)
+
+    async def _put(self, found: Found, **how: Any) -> None:
+        put = Put(found.collection, found.id, {}, None, False)
+        await self._engine.writer.write(found.database, [replace(put, **how)])
 
     async def _decide_deletion(self, found: Found, choice: Take | Value) -> None:
         known = json.loads(found.body)["candidates"]
@@ -233,20 +237,31 @@ class Inbox:
         if wanted[0]:
             await self._engine.writer.write(found.database, [Delete(found.collection, found.id)])
             return
-        put = Put(found.collection, found.id, {}, None, False, rewrite=(DELETED_KEY,))
-        await self._engine.writer.write(found.database, [put])
+        await self._put(found, rewrite=(DELETED_KEY,))
 
     async def _write_back(self, found: Found) -> None:
         """What counted before somebody resolved it, written anew."""
-        if not found.field or any(mark in found.field for mark in ".["):
-            raise NotACandidateError(
-                "what is inside of a field is decided by writing the field (`covey put`)"
-            )
-        value = from_json(json.loads(found.body)["value"])
-        put = Put(
-            found.collection, found.id, {found.field: value}, None, False, rewrite=(found.field,)
-        )
-        await self._engine.writer.write(found.database, [put])
+        if not found.field:
+            value = json.loads(found.body)["value"]
+            if value is None:
+                delete = Delete(found.collection, found.id)
+                await self._engine.writer.write(found.database, [delete])
+            else:
+                await self._put(found, value=from_json(value))
+            return
+        judge = self._engine.shelf.judge
+
+        def settle(key: Key, state: RecordState) -> Rewrite:
+            written = None
+            if not state.deleted:
+                written = restored(state, judge.resolver(key, state), found.conflict_id)
+            if written is None:
+                raise NotACandidateError(
+                    "what this was in has been deleted or written anew since: put it (`covey put`)"
+                )
+            return written
+
+        await self._put(found, settle=settle)
 
     # When rules change -------------------------------------------------------------------------
 

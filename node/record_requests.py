@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import CoveyError
+from ..sync.editing import Rewrite
 from ..sync.errors import BadValueError
 from ..sync.record_state import RecordState
 
@@ -38,8 +39,10 @@ class Put:
     value: Mapping[str, Any]
     privacy: str | None
     replace: bool
-    rewrite: tuple[str, ...] = ()
-    """Fields to be written even if they are so already, which settles a conflict."""
+    rewrite: tuple[str | Rewrite, ...] = ()
+    """Fields and places to be written even if they are so already, which settles a conflict."""
+    settle: Callable[[tuple[int, str, str], RecordState], Rewrite] | None = None
+    """What settles a conflict, looked up in the record as it is when its turn comes."""
     is_late: bool = False
     """It was written long ago, and carried over: what our instance has written since stands."""
     tags: tuple[str, ...] = ()

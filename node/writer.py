@@ -17,10 +17,12 @@ from typing import Any
 
 from ..sync import crdt
 from ..sync.changeset import RecordChange, encode_change_set
+from ..sync.editing import Rewrite
 from ..sync.errors import BadValueError
 from ..sync.hlc import tick
 from ..sync.limits import COLLECTION_NAME_BYTES_MAX, RECORD_ID_BYTES_MAX
 from ..sync.record_state import NewChange, RecordState, past_of
+from ..sync.resolution import settling
 from ..sync.tagging import TagRules
 from .birth import (
     birth_level,
@@ -273,7 +275,7 @@ class Writer:
                     actor,
                     value,
                     replace=request.replace,
-                    rewrite=(*request.rewrite, *self._disputed(key, current, value)),
+                    rewrite=(*request.rewrite, *self._disputed(request, key, current, value)),
                     **stamp,
                 )
         if change is None:
@@ -359,13 +361,14 @@ class Writer:
             raise _NotOpenError(level, bucket)
         return born
 
-    def _disputed(self, key: Key, current: RecordState, value: Mapping[str, Any]) -> list[str]:
-        """The fields of a put that are in dispute: to write what is shown settles them as well."""
+    def _disputed(
+        self, request: Put, key: Key, current: RecordState, value: Mapping[str, Any]
+    ) -> Sequence[str | Rewrite]:
+        """What is in dispute of a put: to write what is shown settles it as well."""
+        if request.settle is not None:
+            return [request.settle(key, current)]
         resolution = self._shelf.judge.resolution(key, current)
-        if resolution is None:
-            return []
-        standing = {c.root for c in resolution.conflicts if c.state != "resolved"}
-        return [name for name in sorted(value) if name in standing]
+        return () if resolution is None else settling(resolution, value)
 
     def _locate(
         self, database: str, drafts: dict[int, _Draft], request: Put | Delete
@@ -401,9 +404,7 @@ class Writer:
 
     def _stage(self, drafts: Sequence[_Draft]) -> list[Staged]:
         """Seal the change sets, and put the new states on the shelf, pinned: all or none."""
-        bodies = []
-        for draft in drafts:
-            bodies.append((draft, draft.hlc, encode_change_set(draft.hlc, draft.changes)))
+        bodies = [(d, d.hlc, encode_change_set(d.hlc, d.changes)) for d in drafts]
         return [self._stage_one(*body) for body in bodies]
 
     def _stage_one(self, draft: _Draft, hlc: int, body: bytes) -> Staged:

@@ -26,7 +26,7 @@ from typing import Any
 
 from .change import CHANGE_CHUNK, DELETED_KEY, Change
 from .chunk import decode_chunk, decode_tail, shorten
-from .editing import write_fields
+from .editing import Rewrite, counted, write_fields
 from .engine import Engine, EngineError, Transaction
 from .errors import BadValueError, GateError, GateRefusal, WrongAutomergeError
 from .first_change import first_tail
@@ -43,7 +43,7 @@ from .record_state import (
     encode_meta,
     split_chunks,
 )
-from .registers import Registers
+from .registers import Registers, by_id
 from .values import from_plain, to_plain
 
 AUTOMERGE_VERSION = "1.0.0rc1"
@@ -81,7 +81,7 @@ def edit(
     *,
     entry_seq: int,
     replace: bool,
-    rewrite: Collection[str] = (),
+    rewrite: Collection[str | Rewrite] = (),
     hlc: int = 0,
 ) -> NewChange | None:
     """The change that gives the fields of `value` to the record; None if they are so already.
@@ -94,6 +94,9 @@ def edit(
     Raises: BadValueError as `create`; the state stays good.
     """
     plain = to_plain(value)
+    if state.contested and not state.deleted:
+        # The library shows one of several counters that were begun apart.
+        plain = counted(plain, registers_of(state).read(by_id)[0], rewrite)
 
     def work(old: dict[str, Any], writer: Transaction) -> tuple[str, ...]:
         removed = sorted(old) if state.deleted else []

@@ -11,7 +11,7 @@ plain form of values.py; spec: docs/protocol.md, section 3, "Values".
 """
 
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .change import MAKE_LIST, MAKE_MAP, MAKE_TEXT
 from .errors import BadValueError
@@ -35,6 +35,21 @@ class Writer(Protocol):
         """The object at a name or index."""
 
 
+Path = tuple[str | int, ...]
+"""From the root: names of maps and indices of lists, as they are before the edit."""
+
+
+class Rewrite(NamedTuple):
+    """One place inside of a field that is written anew, whatever is there, and nothing around it.
+
+    What others write beside it meanwhile stays.
+    """
+
+    path: Path
+    value: Any
+    """Plain."""
+
+
 def write_fields(
     writer: Writer,
     root: Any,
@@ -43,12 +58,13 @@ def write_fields(
     actor: bytes,
     *,
     replace: bool,
-    rewrite: Collection[str] = (),
+    rewrite: Collection[str | Rewrite] = (),
 ) -> tuple[str, ...]:
     """Make the fields of a record those of `new`; returns the names of those that changed.
 
     With `replace` the fields that `new` does not name are removed, without it they stay; names
-    that start with `$` stay in any case. The fields of `rewrite` are written even if equal.
+    that start with `$` stay in any case. The fields and places of `rewrite` are written even if
+    equal; each place must exist after `new` is written.
     """
     editor = _Editor(writer, actor.hex())
     touched = []
@@ -63,7 +79,32 @@ def write_fields(
             touched.append(name)
         elif editor.update(root, name, old[name], new[name]):
             touched.append(name)
+    for place in rewrite:
+        if isinstance(place, Rewrite):
+            target = root
+            for step in place.path[:-1]:
+                target = writer.child(target, step)
+            editor.write(target, place.path[-1], place.value, False)
+            touched.append(str(place.path[0]))
     return tuple(touched)
+
+
+def counted(new: Any, old: Any, but: Collection[object] = ()) -> Any:
+    """`new`, plain, with each counter that stands over one in `old` as what is added to that.
+
+    Not in the names of `but`: those are written anew.
+    """
+    if type(new) is dict and type(old) is dict:
+        if new.keys().isdisjoint(old):
+            return new
+        return {n: new[n] if n in but else counted(new[n], old.get(n)) for n in new}
+    if type(new) is list and type(old) is list and len(new) == len(old):
+        return [counted(*pair) for pair in zip(new, old, strict=True)]
+    parts = old.get("$counter") if type(old) is dict and len(old) == 1 else None
+    if type(new) is not Counter or type(parts) is not dict:
+        return new
+    is_counter = all(type(part) is int for part in parts.values())
+    return Increment(new.total - sum(parts.values())) if is_counter else new
 
 
 class _Editor:

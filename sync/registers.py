@@ -15,10 +15,11 @@ somebody writes there who saw it.
 Spec: docs/protocol.md, section 13; the Automerge binary format for ids and the order of lists.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .change import DELETE, MAKE_LIST, MAKE_MAP, MAKE_TEXT, PUT, Change, OpId
+from .editing import Path
 from .values import Text, same
 
 Place = tuple[str | OpId, ...]
@@ -44,6 +45,8 @@ class Contest(NamedTuple):
 
     place: Place
     writes: tuple[Write, ...]
+    target: OpId | None
+    """The object in which the place is; None for the record itself."""
 
 
 Choose = Callable[[Contest], Any]
@@ -95,8 +98,28 @@ class Registers:
             if len(writes) < 2 or _one_counter(writes) is not None:
                 continue
             if not all(same(write.value, writes[0].value) for write in writes):
-                ended.append((Contest(place, writes), by, seq))
+                ended.append((Contest(place, writes, target), by, seq))
         return ended
+
+    def path(self, contest: Contest) -> Path | None:
+        """Where that is, counted; None if an object on the way is gone, or itself in contest."""
+        path: list[str | int] = []
+        target, key = contest.target, contest.place[-1]
+        while True:
+            if isinstance(key, str):
+                path.append(key)
+            else:
+                assert target is not None
+                shown = [element for element, _ in self._shown(target)]
+                if key not in shown:
+                    return None
+                path.append(shown.index(key))
+            if target is None:
+                return tuple(reversed(path))
+            holder = target
+            target, key = self._at[holder]
+            if [op.id for op in self._left(target, key)] != [holder]:
+                return None
 
     def add(self, change: Change) -> None:
         """Take up one change more."""
@@ -139,7 +162,7 @@ class Registers:
         for name in sorted(self._names.get(target, ())):
             left = self._left(target, name)
             if left:
-                value[name] = self._chosen(left, (*place, name), choose, found)
+                value[name] = self._chosen(target, left, (*place, name), choose, found)
         return value
 
     def _place(self, target: OpId | None) -> Place:
@@ -154,7 +177,12 @@ class Registers:
         return sorted(op for op in ops if op.id not in self._gone)
 
     def _chosen(
-        self, left: Sequence[_Op], place: Place, choose: Choose, found: list[Contest]
+        self,
+        target: OpId | None,
+        left: Sequence[_Op],
+        place: Place,
+        choose: Choose,
+        found: list[Contest],
     ) -> Any:
         if len(left) == 1:
             return self._read(left[0], place, choose, found)
@@ -168,7 +196,7 @@ class Registers:
             return counter
         if all(same(write.value, writes[0].value) for write in writes):
             return writes[0].value
-        contest = Contest(place, writes)
+        contest = Contest(place, writes, target)
         found.append(contest)
         value = choose(contest)
         for write, inside in zip(writes, inner, strict=True):
@@ -188,17 +216,21 @@ class Registers:
     def _elements(
         self, target: OpId, place: Place, choose: Choose, found: list[Contest]
     ) -> list[Any]:
+        return [
+            self._chosen(target, left, (*place, element), choose, found)
+            for element, left in self._shown(target)
+        ]
+
+    def _shown(self, target: OpId) -> Iterator[tuple[OpId, list[_Op]]]:
         """The elements in order: what was inserted later at one place stands first there."""
-        value = []
         # Not by recursion: a text is one element after the other, thousands deep.
         waiting = sorted(self._after.get((target, None), ()))
         while waiting:
             element = waiting.pop()
             left = self._left(target, element)
             if left:
-                value.append(self._chosen(left, (*place, element), choose, found))
+                yield element, left
             waiting += sorted(self._after.get((target, element), ()))
-        return value
 
 
 def _one_counter(writes: Sequence[Write]) -> dict[str, Any] | None:
@@ -211,8 +243,8 @@ def _one_counter(writes: Sequence[Write]) -> dict[str, Any] | None:
         if any(type(part) is not int for part in inner.values()):
             return None
         for actor, part in inner.items():
-            # A device that began twice has told the larger part of itself last.
-            parts[actor] = part if actor not in parts else max(parts[actor], part)
+            # A device adds to the one counter that it sees, beside what it put into another.
+            parts[actor] = parts.get(actor, 0) + part
     return {"$counter": parts}
 
 

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 from . import crdt
 from .change import DELETED_KEY, Change, OpId
+from .editing import Path, Rewrite
+from .errors import BadValueError
 from .record_state import RecordState
 from .registers import Contest, Place
 from .rules import (
@@ -71,6 +73,8 @@ class Conflict(NamedTuple):
     resolved_hlc: int = 0
     root: str = ""
     """The root field of `field`."""
+    path: Path | None = None
+    """Where that is, if there is one way to it."""
 
 
 class Index(NamedTuple):
@@ -112,25 +116,29 @@ def resolve(state: RecordState, resolver: Resolver) -> Resolution:
 
     plain, contests = registers.read(choose)
     conflicts = [
-        _conflict(contest, resolver, settled[contest.writes[0].op])
+        _conflict(contest, resolver, settled[contest.writes[0].op], registers.path(contest))
         for contest in contests
         if contest.place != (DELETED_KEY,)
     ]
+    if state.deleted:
+        conflicts = _ended_by_deletion(conflicts, state, resolver)
     conflicts += _ended(state, resolver, origin)
-    value = None if state.deleted else crdt.shown(plain, plain)
-    deletion = _deletion(state, resolver, value)
+    # The fields of a deleted record are there until it lives again.
+    edited = crdt.shown(plain, plain)
+    value: dict[str, Any] | None = edited
+    deletion = _deletion(state, resolver, edited)
     if deletion is not None:
         conflicts.insert(0, deletion)
-        if deletion.rule == DELETE_WINS:
-            value = None
-    conflicts += _ended_deletions(state, resolver, value)
+    if state.deleted or (deletion is not None and deletion.rule == DELETE_WINS):
+        value = None
+    conflicts += _ended_deletions(state, resolver, edited)
     return Resolution(value, tuple(conflicts))
 
 
 def chosen(
     state: RecordState, resolver: Resolver, conflict_id: bytes, choice: Callable[[Conflict], Any]
-) -> dict[str, Any] | None:
-    """The root field, as it is if in a standing conflict another value counts.
+) -> Rewrite | None:
+    """What has to be written so that in a standing conflict another value counts.
 
     `choice` gives that value, in the application's form, or an index of the candidates as
     `Index`. None if there is no such conflict, or it is not of a field.
@@ -139,6 +147,7 @@ def chosen(
     """
     registers = crdt.registers_of(state)
     origin = _origin(state, resolver)
+    found: list[Rewrite] = []
     root: list[str] = []
 
     def choose(contest: Contest) -> Any:
@@ -146,19 +155,93 @@ def chosen(
         if _id(resolver, contest.place, [write.op for write in contest.writes]) != conflict_id:
             return settled.outcome.value
         conflict = _conflict(contest, resolver, settled)
-        root[:] = [conflict.root]
         wanted = choice(conflict)
         if isinstance(wanted, Index):
-            return settled.candidates[wanted.at].value
-        plain = to_plain({"value": wanted})["value"]
-        name = contest.place[-1]
-        is_inside = isinstance(name, str) and name[:1] == "$"
-        return plain[name] if is_inside and type(plain) is dict and name in plain else plain
+            value = _stored(from_plain(settled.candidates[wanted.at].value))
+        else:
+            value = _given(contest.place, wanted)
+        root[:] = [conflict.root]
+        path = registers.path(contest)
+        found[:] = [Rewrite(path, value)] if path is not None else []
+        return value
 
     plain, _ = registers.read(choose)
-    if not root:
-        return None
-    return {root[0]: crdt.shown(plain, plain).get(root[0])}
+    if found or not root:
+        return found[0] if found else None
+    return Rewrite((root[0],), _stored(from_plain(plain[root[0]])))
+
+
+def restored(state: RecordState, resolver: Resolver, conflict_id: bytes) -> Rewrite | None:
+    """What has to be written so that what counted before a conflict was resolved counts again.
+
+    None if it is not of a field, or what it was in is not there any more.
+    """
+    registers = crdt.registers_of(state)
+    origin = _origin(state, resolver)
+    for contest, _, _ in registers.ended(lambda c: _settle(c, resolver, origin).outcome.value):
+        if _id(resolver, contest.place, [write.op for write in contest.writes]) == conflict_id:
+            path = registers.path(contest)
+            value = _settle(contest, resolver, origin).outcome.value
+            return None if path is None else Rewrite(path, _stored(from_plain(value)))
+    return None
+
+
+def settling(resolution: Resolution, value: Mapping[str, Any]) -> list[str | Rewrite]:
+    """What a put of `value` has to write even if it seems equal: to write what is in
+    dispute settles it. In the application's form. Raises BadValueError."""
+    shown = resolution.value or {}
+    places: list[str | Rewrite] = []
+    for conflict in resolution.conflicts:
+        root, path = conflict.root, conflict.path
+        if conflict.state == "resolved" or root not in value:
+            continue
+        plain = to_plain({root: value[root]})
+        try:
+            before = to_plain({root: shown[root]} if root in shown else {})
+        except BadValueError:  # Written by another program: no record of ours may hold it.
+            before = {}
+        if path is None or not _parallel(path, before, plain):
+            places.append(root)
+        else:
+            places.append(Rewrite(path, _at(plain, path)))
+    # What is written as a whole needs nothing inside of it.
+    return [p for p in places if isinstance(p, str) or p.path[0] not in places]
+
+
+def _stored(value: Any) -> Any:
+    return to_plain({"value": value})["value"]
+
+
+def _given(place: Place, value: Any) -> Any:
+    """A value from outside. Inside of a vector or blob it is asked for as the whole of it."""
+    name, plain = place[-1], _stored(value)
+    if isinstance(name, str) and name[:1] == "$":
+        if type(plain) is not dict or list(plain) != [name]:
+            raise BadValueError(
+                f"what is in dispute is a {name[1:]}: give another one, or put the field"
+            )
+        return plain[name]
+    return plain
+
+
+def _at(plain: Any, path: Path) -> Any:
+    for step in path:
+        plain = plain[step]
+    return plain
+
+
+def _parallel(path: Path, before: Any, after: Any) -> bool:
+    """Whether a path leads to one place in both values."""
+    for step in path:
+        if type(before) is not type(after):
+            return False
+        if isinstance(step, int):
+            if type(after) is not list or len(before) != len(after) or step >= len(after):
+                return False
+        elif type(after) is not dict or step not in before or step not in after:
+            return False
+        before, after = before[step], after[step]
+    return True
 
 
 def _origin(state: RecordState, resolver: Resolver) -> bytes:
@@ -186,7 +269,9 @@ def _settle(contest: Contest, resolver: Resolver, origin: bytes) -> _Settled:
     return _Settled(rule, candidates, settle(rule, candidates, origin, resolver.own_rules))
 
 
-def _conflict(contest: Contest, resolver: Resolver, settled: _Settled) -> Conflict:
+def _conflict(
+    contest: Contest, resolver: Resolver, settled: _Settled, path: Path | None = None
+) -> Conflict:
     rule, ordered, outcome = settled
     return Conflict(
         _id(resolver, contest.place, [write.op for write in contest.writes]),
@@ -198,6 +283,7 @@ def _conflict(contest: Contest, resolver: Resolver, settled: _Settled) -> Confli
         outcome.reembed,
         outcome.is_known,
         root=str(contest.place[0]),
+        path=path,
     )
 
 
@@ -221,9 +307,20 @@ def _ended(state: RecordState, resolver: Resolver, origin: bytes) -> list[Confli
     return list(found.values())
 
 
-def _deletion(
-    state: RecordState, resolver: Resolver, value: dict[str, Any] | None
-) -> Conflict | None:
+def _ended_by_deletion(
+    conflicts: Sequence[Conflict], state: RecordState, resolver: Resolver
+) -> list[Conflict]:
+    """Of a deleted record nothing is in dispute any more; of two deletions the earlier is told."""
+    made = crdt.registers_of(state).made
+    heads = [made[head.hash] for head in state.heads]
+    hlc, device = min(resolver.stamp(head.actor, head.seq) for head in heads)
+    return [
+        conflict._replace(state="resolved", resolved_by=device, resolved_hlc=hlc)
+        for conflict in conflicts
+    ]
+
+
+def _deletion(state: RecordState, resolver: Resolver, value: dict[str, Any]) -> Conflict | None:
     """The record was deleted by one device and edited by another that did not know."""
     made = crdt.registers_of(state).made
     heads = [made[head.hash] for head in state.heads]
@@ -233,7 +330,7 @@ def _deletion(
 
 
 def _ended_deletions(
-    state: RecordState, resolver: Resolver, value: dict[str, Any] | None
+    state: RecordState, resolver: Resolver, value: dict[str, Any]
 ) -> list[Conflict]:
     """Such conflicts that a change ended which saw both. Of what was edited the value is told as
     it is now."""
@@ -269,9 +366,7 @@ def _latest(changes: Sequence[Change], made: Mapping[bytes, Change]) -> list[Cha
     return [change for change in changes if change.hash not in past]
 
 
-def _of_deletion(
-    changes: Sequence[Change], resolver: Resolver, value: dict[str, Any] | None
-) -> Conflict:
+def _of_deletion(changes: Sequence[Change], resolver: Resolver, value: dict[str, Any]) -> Conflict:
     rule = resolver.rule_of(DELETED_KEY)
     if rule == LAST_WRITER_WINS:  # Of a deletion that would be to lose what was just written.
         rule = EDIT_WINS
