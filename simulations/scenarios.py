@@ -10,6 +10,7 @@ from typing import Any
 
 from ..crypto.blob import CHUNK_BYTES
 from .decisions import decisions
+from .disputes import sometimes_disputes
 from .doings import FAULTS, Stage
 from .months import months, sometimes_months
 from .pairings import THEFTS, WHOLE
@@ -35,6 +36,11 @@ _BETWEEN_PEOPLE = (
 """What goes wrong while people decide about devices; it harms no store for good."""
 _ACCIDENTS = tuple(kind for kind in FAULTS if kind not in ("hostile", "surroundings"))
 """Everything that goes wrong without anybody's ill will."""
+
+
+def _months_and_disputes(random: Random, stage: Stage) -> list[Step]:
+    """What a few plans have of time buckets, and others of rules."""
+    return [*sometimes_months(random, stage), *sometimes_disputes(random, stage)]
 
 
 def _commute(random: Random, stage: Stage) -> list[Step]:
@@ -375,7 +381,7 @@ SCENARIOS: dict[str, Scenario] = {
             hours=0.05,
             operations=60,
             faults=_ALL,
-            extra=sometimes_months,
+            extra=_months_and_disputes,
         ),
     )
 }

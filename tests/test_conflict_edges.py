@@ -8,6 +8,7 @@ import pytest
 from covey.node.conflict_methods import STANDING
 from covey.node.inbox import NotACandidateError, Take, UnknownConflictError, Value
 from covey.node.parameters import UsageError
+from covey.node.projection import remove
 from covey.sync.errors import BadValueError
 from covey.sync.values import Counter, Increment, Vector
 
@@ -217,6 +218,20 @@ async def test_a_conflict_of_a_record_that_was_deleted_does_not_stand() -> None:
         (past,) = await inbox(phone, everything=True)
         assert (past["state"], past["resolved_by"]) == ("resolved", "laptop")
         assert [c["value"] for c in past["candidates"]] == ["glad", "sad"]
+
+
+async def test_conflicts_go_with_a_record_that_is_taken_away() -> None:
+    """Numbers of records are used again: the next one would inherit them."""
+    async with World() as world:
+        laptop, phone = await two(world)
+        await apart(laptop, phone, mood=("glad", "sad"))
+        (scope,) = laptop.engine.ledger.scopes()
+        await laptop.gate.write(lambda conn: remove(conn, [(scope.number, "facts", "r")]))
+        left = await laptop.gate.read(
+            lambda conn: conn.execute("SELECT count(*) FROM conflicts").fetchone()
+        )
+
+        assert left == (0,)
 
 
 async def test_a_guest_sees_no_conflict_that_is_not_for_it_and_decides_what_it_may_write() -> None:

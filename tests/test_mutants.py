@@ -13,6 +13,7 @@ import pytest
 from covey.simulations.mutants.hunting import PLANS
 from covey.simulations.mutants.mutant import Mutant, StaleMutantError
 from covey.simulations.mutants.mutants_blobs import BLOB_MUTANTS
+from covey.simulations.mutants.mutants_conflicts import CONFLICT_MUTANTS
 from covey.simulations.mutants.mutants_crypto import CRYPTO_MUTANTS
 from covey.simulations.mutants.mutants_node import NODE_MUTANTS
 from covey.simulations.mutants.mutants_policies import POLICY_MUTANTS
@@ -38,6 +39,7 @@ BY_FILE = {
     "timing": TIMING_MUTANTS,
     "blobs": BLOB_MUTANTS,
     "policies": POLICY_MUTANTS,
+    "conflicts": CONFLICT_MUTANTS,
 }
 MUTANTS_MIN = 28
 CHEAP = ("absence-is-deletion", "acknowledged-before-commit", "proof-of-the-membership-alone")

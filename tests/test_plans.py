@@ -257,6 +257,20 @@ def test_some_plans_of_mixed_have_months_and_most_have_not() -> None:
     assert 0 < len(with_months) < len(plans) / 2
 
 
+def test_plans_of_mixed_say_rules_of_conflicts_before_and_after_what_is_written() -> None:
+    """A rule that comes late, or is not known, has to part no two devices."""
+    rules = [
+        (plan, step.args["set"])
+        for plan in every_plan(SCENARIOS["mixed"])
+        for step in plan.steps
+        if step.do == "policy" and any(key.startswith("rule") for key in step.args["set"])
+    ]
+    said = {rule for _, words in rules for rule in words.values()}
+
+    assert len(rules) > len(SEEDS) and {"manual", "no-such-rule", "max", None} <= said
+    assert 0 < len({plan.seed for plan, _ in rules}) < len(every_plan(SCENARIOS["mixed"]))
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_family_has_members_who_may_not_read_everything(seed: int) -> None:
     """Levels are what this scenario is about; chance must not leave them out."""

@@ -2,6 +2,7 @@
 
 from .mutant import Mutant
 from .mutants_blobs import BLOB_MUTANTS
+from .mutants_conflicts import CONFLICT_MUTANTS
 from .mutants_crypto import CRYPTO_MUTANTS
 from .mutants_node import NODE_MUTANTS
 from .mutants_policies import POLICY_MUTANTS
@@ -20,6 +21,7 @@ MUTANTS: dict[str, Mutant] = {
         *TRUST_MUTANTS,
         *BLOB_MUTANTS,
         *POLICY_MUTANTS,
+        *CONFLICT_MUTANTS,
         *TIMING_MUTANTS,
     )
 }
