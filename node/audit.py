@@ -19,9 +19,10 @@ from typing import Any
 from ..storage import event_rows
 from ..storage.event_rows import ChainCheck, Retention
 from ..storage.store import Store
+from .alarm import Alarm
 from .happenings import Board, NodeEvent
 from .notes import Note, Notes
-from .ports import Cancel, Clock
+from .ports import Clock
 from .times import iso_time
 
 Detail = dict[str, Any]
@@ -62,7 +63,7 @@ class Audit:
         self._clock = clock
         self._written_ms: dict[Key, int] = {}
         self._gathered: dict[Key, _Gathered] = {}
-        self._cancel: Cancel | None = None
+        self._alarm = Alarm(clock, self._due)
         self._closed = False
 
     def tell(self, kind: str, detail: Detail) -> None:
@@ -132,20 +133,17 @@ class Audit:
             self._publish(key, gathered)
 
     def _wait(self) -> None:
-        if self._cancel is None and self._gathered:
+        if self._gathered:
             due_ms = min(gathered.due_ms for gathered in self._gathered.values())
             wait_ms = max(due_ms - self._clock.monotonic_ms(), 0) + TOGETHER_MS
-            self._cancel = self._clock.call_after_ms(wait_ms, self._due)
+            self._alarm.set(wait_ms)
 
     def _due(self) -> None:
-        self._cancel = None
         now_ms = self._clock.monotonic_ms()
         self._write_gathered(lambda gathered: gathered.due_ms <= now_ms)
 
     def _write_gathered(self, is_due: Callable[[_Gathered], bool]) -> None:
-        if self._cancel is not None:
-            self._cancel()
-            self._cancel = None
+        self._alarm.stop()
         for key, gathered in list(self._gathered.items()):
             if is_due(gathered):
                 del self._gathered[key]

@@ -24,8 +24,8 @@ from ..storage.errors import StorageError
 from ..storage.store import Conn
 from ..sync.blob_messages import bits_of
 from ..sync.manifest import chunk_count
+from .alarm import Alarm
 from .blob_content import Content, load
-from .ports import Cancel
 
 if TYPE_CHECKING:
     from .blobs import Blobs
@@ -64,7 +64,7 @@ class BlobCare:
         self.grace_ms = GRACE_MS
         self._reserved = 0
         """What is being put or fetched now, beyond what the rows say."""
-        self._cancel: Cancel | None = None
+        self._alarm = Alarm(engine.clock, self._strike)
 
     # Life --------------------------------------------------------------------------------------
 
@@ -81,11 +81,10 @@ class BlobCare:
 
     def wind_up(self) -> None:
         """Look once an hour from now on."""
-        if self._cancel is None and not self._engine.closing:
-            self._cancel = self._engine.clock.call_after_ms(COLLECT_EVERY_MS, self._strike)
+        if not self._engine.closing:
+            self._alarm.set(COLLECT_EVERY_MS)
 
     def _strike(self) -> None:
-        self._cancel = None
         self._engine.spawn(self._collect_quietly(), "blob care")
         self.wind_up()
 
@@ -95,9 +94,7 @@ class BlobCare:
             self._blobs.fetching.looking.retry()
 
     def close(self) -> None:
-        if self._cancel is not None:
-            self._cancel()
-            self._cancel = None
+        self._alarm.stop()
 
     async def _unfinished(self, state: BlobState) -> list[Blob]:
         return await self._engine.database.read(lambda conn: blob_rows.unfinished(conn, state))

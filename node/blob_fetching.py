@@ -36,9 +36,9 @@ from ..sync.manifest import chunk_count
 from ..sync.messages import Reason
 from ..sync.session_events import CloseRequested
 from ..sync.session_limits import BLOB_IDS_PER_ASK_MAX, BLOB_STALL_MS
+from .alarm import Alarm
 from .blob_content import Content, find_on_disk, load
 from .blob_looking import BlobLooking
-from .ports import Cancel
 
 if TYPE_CHECKING:
     from .blobs import Blobs
@@ -82,7 +82,7 @@ class BlobFetching:
         self.looking = BlobLooking(engine, blobs, self)
         self._links: dict[bytes, Link] = {}
         self._strays: dict[bytes, int] = {}
-        self._timer: Cancel | None = None
+        self._alarm = Alarm(engine.clock, self._strike)
         self.waiters: dict[int, int] = {}
         """By blob: how many wait for it now."""
         self.gave: dict[int, dict[bytes, int]] = {}
@@ -388,11 +388,10 @@ class BlobFetching:
 
     def _watch_time(self) -> None:
         """Time matters only while something is under way."""
-        if self._fetch.is_waiting and self._timer is None and not self._engine.closing:
-            self._timer = self._engine.clock.call_after_ms(BLOB_STALL_MS // 2, self._strike)
+        if self._fetch.is_waiting and not self._engine.closing:
+            self._alarm.set(BLOB_STALL_MS // 2)
 
     def _strike(self) -> None:
-        self._timer = None
         self._obey(self._fetch.passed(self._now_ms()))
         for active in list(self._active.values()):
             self.park_if_hopeless(active)
@@ -403,7 +402,5 @@ class BlobFetching:
     async def close(self) -> None:
         """Say what is on the disk, and keep no timer."""
         self.looking.close()
-        if self._timer is not None:
-            self._timer()
-            self._timer = None
+        self._alarm.stop()
         await self._save_all()

@@ -14,7 +14,7 @@ from ..storage import blob_rows
 from ..storage.blob_rows import Blob, Place, Wanted
 from ..storage.errors import StorageError
 from ..sync.policy import blob_comes
-from .ports import Cancel
+from .alarm import Alarm
 
 if TYPE_CHECKING:
     from .blob_fetching import BlobFetching
@@ -35,7 +35,7 @@ class BlobLooking:
         self._declined: dict[int, None] = {}
         self._task: asyncio.Task[None] | None = None
         self._again = False
-        self._cancel: Cancel | None = None
+        self._alarm = Alarm(engine.clock, self.retry)
 
     def look_soon(self) -> None:
         """Something changed: other blobs may be missing, wanted or on offer."""
@@ -61,18 +61,12 @@ class BlobLooking:
 
     def retry_later(self) -> None:
         """A disk refused, here or there: it may work again in a while."""
-        if self._cancel is None and not self._engine.closing:
-            self._cancel = self._engine.clock.call_after_ms(RETRY_MS, self._strike)
-
-    def _strike(self) -> None:
-        self._cancel = None
-        self.retry()
+        if not self._engine.closing:
+            self._alarm.set(RETRY_MS)
 
     def close(self) -> None:
         """Keep no timer."""
-        if self._cancel is not None:
-            self._cancel()
-            self._cancel = None
+        self._alarm.stop()
 
     def park(self, number: int) -> None:
         """Nobody offers this blob, or there is no room for it."""

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..storage.errors import StorageError
 from ..storage.store import Conn, Store
-from .ports import Cancel, Clock
+from .alarm import Alarm
+from .ports import Clock
 
 NOTES_MS = 1_000
 NOTES_MAX = 256
@@ -27,17 +28,16 @@ class Notes:
 
     def __init__(self, database: Store, clock: Clock) -> None:
         self._database = database
-        self._clock = clock
         self._waiting: dict[object, Note] = {}
-        self._cancel: Cancel | None = None
+        self._alarm = Alarm(clock, self._write)
 
     def add(self, note: Note, fact: object = None) -> None:
         """Write this soon. A later note on the same `fact` takes its place."""
         self._waiting[object() if fact is None else fact] = note
         if len(self._waiting) >= NOTES_MAX:
             self._write()
-        elif self._cancel is None:
-            self._cancel = self._clock.call_after_ms(NOTES_MS, self._write)
+        else:
+            self._alarm.set(NOTES_MS)
 
     async def flush(self) -> None:
         """Return when what was noted is on the disk, or the disk has refused it."""
@@ -53,9 +53,7 @@ class Notes:
         """Everything that waits, as one job."""
         notes = list(self._waiting.values())
         self._waiting.clear()
-        if self._cancel is not None:
-            self._cancel()
-            self._cancel = None
+        self._alarm.stop()
 
         def write(conn: Conn) -> None:
             for note in notes:
