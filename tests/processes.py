@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,26 @@ class Device:
         assert self.process.returncode == 0, errors
         self.process = None
         return errors
+
+
+@contextmanager
+def homes(folder: Path, *names: str) -> Iterator[list[Device]]:
+    """Devices with homes in this folder, not made yet. Their nodes are killed at the end.
+
+    That is so too when the block fails: a node that was left would run on after the tests.
+    """
+    made = [Device(folder, name) for name in names]
+    try:
+        yield made
+    finally:
+        for device in made:
+            device.kill()
+
+
+def up(device: Device, *others: Device) -> None:
+    """Start the node at the port that it had before, and tell it where the others are."""
+    peers = [part for other in others for part in ("--peer", f"127.0.0.1:{other.port}")]
+    device.up("--no-mdns", *peers, listen=f"127.0.0.1:{device.port}")
 
 
 def says_words(text: str, words: list[str]) -> bool:

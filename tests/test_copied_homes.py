@@ -6,19 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from .processes import Device, pair
+from .processes import Device, homes, pair
 
 
 @pytest.fixture
-def devices(tmp_path: Path) -> Iterator[tuple[Device, Device]]:
-    laptop, phone = Device(tmp_path, "laptop"), Device(tmp_path, "phone")
-    laptop.init()
-    phone.init("phone")
-    laptop.up("--no-mdns")
-    pair(laptop, phone)
-    yield laptop, phone
-    laptop.kill()
-    phone.kill()
+def devices(tmp_path: Path) -> Iterator[list[Device]]:
+    with homes(tmp_path, "laptop", "phone") as made:
+        laptop, phone = made
+        laptop.init()
+        phone.init("phone")
+        laptop.up("--no-mdns")
+        pair(laptop, phone)
+        yield made
 
 
 def put(device: Device, id: str, text: str) -> None:
@@ -37,7 +36,7 @@ def meet(device: Device, other: Device) -> None:
 
 
 def test_a_home_put_back_from_an_old_copy_gets_its_lost_entries_again(
-    devices: tuple[Device, Device], tmp_path: Path
+    devices: list[Device], tmp_path: Path
 ) -> None:
     """Whoever restores a backup must not lose what was synced since, nor fork their own log."""
     laptop, phone = devices
@@ -64,9 +63,7 @@ def test_a_home_put_back_from_an_old_copy_gets_its_lost_entries_again(
     assert "new_instance" in events
 
 
-def test_both_clones_of_one_home_keep_their_writes(
-    devices: tuple[Device, Device], tmp_path: Path
-) -> None:
+def test_both_clones_of_one_home_keep_their_writes(devices: list[Device], tmp_path: Path) -> None:
     """People copy folders. Two nodes from one copy must end as two writers, not as one torn log."""
     laptop, phone = devices
     put(phone, "shared", "before the clone")
@@ -95,7 +92,7 @@ def test_both_clones_of_one_home_keep_their_writes(
 
 
 def test_two_clones_that_are_up_at_once_do_not_push_each_other_out(
-    devices: tuple[Device, Device], tmp_path: Path
+    devices: list[Device], tmp_path: Path
 ) -> None:
     """They are one device to the mesh; each must still keep its own link."""
     laptop, phone = devices

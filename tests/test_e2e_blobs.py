@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .processes import Device, pair
+from .processes import Device, homes, pair
 
 PLACE = ("memory", "facts", "cat", "photo")
 SIZE = 3 * 1024 * 1024 + 17
@@ -17,10 +17,8 @@ SIZE = 3 * 1024 * 1024 + 17
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[list[Device]]:
-    made = [Device(tmp_path, name) for name in ("laptop", "phone")]
-    yield made
-    for device in made:
-        device.kill()
+    with homes(tmp_path, "laptop", "phone") as made:
+        yield made
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from .processes import Device, pair
+from .processes import Device, homes, pair
 
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[list[Device]]:
     """A laptop that made the mesh and a phone, paired, and the laptop up."""
-    laptop, phone = made = [Device(tmp_path, name) for name in ("laptop", "phone")]
-    try:
+    with homes(tmp_path, "laptop", "phone") as made:
+        laptop, phone = made
         for device in made:
             device.init(device.name)
         laptop.up("--no-mdns")
@@ -28,9 +28,6 @@ def devices(tmp_path: Path) -> Iterator[list[Device]]:
         put(laptop, "gone", mood="calm")
         together(laptop, phone)
         yield made
-    finally:
-        for device in made:
-            device.kill()
 
 
 def put(device: Device, id: str, **fields: Any) -> None:

@@ -30,7 +30,7 @@ from covey.storage.store import Conn
 from covey.sync.session_limits import CREDIT_BYTES
 
 from .doomed import DATABASE, LANES, Job, State, empty_state, found, step_of
-from .processes import Device, pair
+from .processes import Device, homes, pair
 
 SEED = 20
 CRASHES = 150
@@ -119,15 +119,13 @@ def victims() -> Iterator[Victims]:
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[list[Device]]:
     """A laptop and a phone that know each other; the phone is up."""
-    made = [Device(tmp_path, name) for name in ("laptop", "phone")]
-    laptop, phone = made
-    laptop.init()
-    phone.init("phone")
-    laptop.up("--no-mdns")
-    pair(laptop, phone)
-    yield made
-    for device in made:
-        device.kill()
+    with homes(tmp_path, "laptop", "phone") as made:
+        laptop, phone = made
+        laptop.init()
+        phone.init("phone")
+        laptop.up("--no-mdns")
+        pair(laptop, phone)
+        yield made
 
 
 def opened(device: Device) -> Any:

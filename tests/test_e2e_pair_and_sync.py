@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from .processes import Device, pair
+from .processes import Device, homes, pair
 
 MESSAGES = 10_000
 
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[list[Device]]:
-    made = [Device(tmp_path, name) for name in ("laptop", "phone", "tablet")]
-    yield made
-    for device in made:
-        device.kill()
+    with homes(tmp_path, "laptop", "phone", "tablet") as made:
+        yield made
 
 
 def status_of(device: Device, *, code: int = 0) -> dict[str, dict[str, str]]:

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from .processes import COMMAND_SECONDS_MAX, Device
+from .processes import COMMAND_SECONDS_MAX, Device, homes
 
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[list[Device]]:
-    made = [Device(tmp_path, name) for name in ("laptop", "phone", "tablet")]
-    for device in made:
-        device.init()
-    yield made
-    for device in made:
-        device.kill()
+    with homes(tmp_path, "laptop", "phone", "tablet") as made:
+        for device in made:
+            device.init()
+        yield made
 
 
 def test_the_pasted_text_joins_once_and_a_thief_of_it_never(devices: list[Device]) -> None:

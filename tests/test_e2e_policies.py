@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from .processes import Device, pair
+from .processes import Device, homes, pair
 
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[list[Device]]:
     """A laptop that made the mesh and a phone, paired and up."""
-    laptop, phone = made = [Device(tmp_path, name) for name in ("laptop", "phone")]
-    try:
+    with homes(tmp_path, "laptop", "phone") as made:
+        laptop, phone = made
         for device in made:
             device.init(device.name)
         laptop.up("--no-mdns")
@@ -25,9 +25,6 @@ def devices(tmp_path: Path) -> Iterator[list[Device]]:
         phone.up("--no-mdns", "--peer", f"127.0.0.1:{laptop.port}")
         phone.run("sync", "--wait")
         yield made
-    finally:
-        for device in made:
-            device.kill()
 
 
 def both_sync(devices: list[Device]) -> None:

@@ -11,18 +11,15 @@ from typing import Any
 
 import pytest
 
-from .processes import COMMAND_SECONDS_MAX, Device, pair, says_words
-from .test_e2e_trust import up
+from .processes import COMMAND_SECONDS_MAX, Device, homes, pair, says_words, up
 
 WRONG = " ".join(["abandon"] * 23 + ["art"])
 
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[list[Device]]:
-    made = [Device(tmp_path, name) for name in ("laptop", "phone", "new")]
-    yield made
-    for device in made:
-        device.kill()
+    with homes(tmp_path, "laptop", "phone", "new") as made:
+        yield made
 
 
 class Words:

@@ -9,17 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from .processes import Device, pair
-from .test_e2e_trust import up
+from .processes import Device, homes, pair, up
 
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[list[Device]]:
-    made = [Device(tmp_path, name) for name in ("laptop", "phone", "copy")]
-    made[2].key = made[1].key
-    yield made
-    for device in made:
-        device.kill()
+    with homes(tmp_path, "laptop", "phone", "copy") as made:
+        made[2].key = made[1].key
+        yield made
 
 
 def test_a_copy_of_the_phone_reads_nothing_that_is_written_after_it_has_a_new_key(

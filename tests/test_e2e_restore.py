@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .processes import Device, pair
+from .processes import Device, homes, pair
 
 CONNECTS_MAX = 4
 """Of one start of a device with one peer: both may dial, and a healed fork begins anew."""
@@ -22,16 +22,14 @@ CONNECTS_MAX = 4
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[list[Device]]:
     """A laptop and a phone that know each other and are up."""
-    made = [Device(tmp_path, "laptop"), Device(tmp_path, "phone")]
-    laptop, phone = made
-    laptop.init()
-    phone.init("phone")
-    laptop.up("--no-mdns")
-    pair(laptop, phone)
-    phone.up("--no-mdns")
-    yield made
-    for device in made:
-        device.kill()
+    with homes(tmp_path, "laptop", "phone") as made:
+        laptop, phone = made
+        laptop.init()
+        phone.init("phone")
+        laptop.up("--no-mdns")
+        pair(laptop, phone)
+        phone.up("--no-mdns")
+        yield made
 
 
 def replace_folder(backup: Path, home: Path) -> None:

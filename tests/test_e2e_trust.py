@@ -10,21 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from .processes import Device, pair
+from .processes import Device, homes, pair, up
 
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[list[Device]]:
-    made = [Device(tmp_path, name) for name in ("laptop", "phone", "tablet")]
-    yield made
-    for device in made:
-        device.kill()
-
-
-def up(device: Device, *others: Device) -> None:
-    """Start the node at the port that it had before, and tell it where the others are."""
-    peers = [part for other in others for part in ("--peer", f"127.0.0.1:{other.port}")]
-    device.up("--no-mdns", *peers, listen=f"127.0.0.1:{device.port}")
+    with homes(tmp_path, "laptop", "phone", "tablet") as made:
+        yield made
 
 
 def together(devices: list[Device]) -> None:

@@ -14,17 +14,15 @@ from covey.node.main import open_engine
 from covey.node.system_clock import SystemClock
 from covey.sync.policy import BUCKET_DAYS, DAY_MS, Value
 
-from .processes import Device, pair
+from .processes import Device, homes, pair
 
 MONTH_MS = BUCKET_DAYS * DAY_MS
 
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[list[Device]]:
-    made = [Device(tmp_path, name) for name in ("laptop", "phone")]
-    yield made
-    for device in made:
-        device.kill()
+    with homes(tmp_path, "laptop", "phone") as made:
+        yield made
 
 
 async def write_months_ago(

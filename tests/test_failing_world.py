@@ -12,18 +12,17 @@ import covey
 from covey.storage.errors import StoreFullError
 
 from .netns import available, namespaces
-from .processes import Device
+from .processes import Device, homes
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 
 
 @pytest.fixture
 def device(tmp_path: Path) -> Iterator[Device]:
-    made = Device(tmp_path, "laptop")
-    made.init()
-    made.run("put", "memory", "facts", "tea", '{"text": "likes tea"}')
-    yield made
-    made.kill()
+    with homes(tmp_path, "laptop") as [made]:
+        made.init()
+        made.run("put", "memory", "facts", "tea", '{"text": "likes tea"}')
+        yield made
 
 
 FILLER = '{"text": "' + "long " * 100_000 + '"}'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .processes import COMMAND_SECONDS_MAX, Device
+from .processes import COMMAND_SECONDS_MAX, Device, homes
 from .test_mdns import multicast_missing
 
 
@@ -17,12 +17,10 @@ from .test_mdns import multicast_missing
 def devices(tmp_path: Path) -> Iterator[list[Device]]:
     if (missing := multicast_missing()) is not None:
         pytest.skip(missing)
-    made = [Device(tmp_path, name) for name in ("laptop", "phone")]
-    for device in made:
-        device.init()
-    yield made
-    for device in made:
-        device.kill()
+    with homes(tmp_path, "laptop", "phone") as made:
+        for device in made:
+            device.init()
+        yield made
 
 
 def pair_by_tag(member: Device, joiner: Device) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .processes import Device, pair
+from .processes import Device, homes, pair
 
 CANARIES = {
     "device name": "Zimtschnecke",
@@ -33,13 +33,11 @@ TYPED_NAMES = frozenset(("database", "collection", "id", "rejected"))
 
 
 @pytest.fixture
-def devices(tmp_path: Path) -> Iterator[tuple[Device, Device]]:
-    made = Device(tmp_path, CANARIES["device name"]), Device(tmp_path, "phone")
-    made[0].home = tmp_path / "first"
-    made[0].key = tmp_path / "first.key"
-    yield made
-    for device in made:
-        device.kill()
+def devices(tmp_path: Path) -> Iterator[list[Device]]:
+    with homes(tmp_path, CANARIES["device name"], "phone") as made:
+        made[0].home = tmp_path / "first"
+        made[0].key = tmp_path / "first.key"
+        yield made
 
 
 def spellings(text: str) -> set[bytes]:
@@ -73,9 +71,7 @@ def found_in(place: str, content: bytes, *, but: frozenset[str] = frozenset()) -
     ]
 
 
-def test_what_was_written_is_readable_nowhere(
-    devices: tuple[Device, Device], tmp_path: Path
-) -> None:
+def test_what_was_written_is_readable_nowhere(devices: list[Device], tmp_path: Path) -> None:
     """Content at rest or in transit that a thief, a router or a log reader can see."""
     laptop, phone = devices
     chat = tmp_path / "chat.jsonl"
