@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -174,6 +175,20 @@ def up(device: Device, *others: Device) -> None:
     """Start the node at the port that it had before, and tell it where the others are."""
     peers = [part for other in others for part in ("--peer", f"127.0.0.1:{other.port}")]
     device.up("--no-mdns", *peers, listen=f"127.0.0.1:{device.port}")
+
+
+@contextmanager
+def heeding_ctrl_c() -> Iterator[None]:
+    """What is started in the block heeds SIGINT, as in a terminal.
+
+    Where a script or nohup runs the tests in the background it is ignored, children inherit that,
+    and a test that ends one by it would wait for ever. A handler, unlike that, is not inherited.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def says_words(text: str, words: list[str]) -> bool:

@@ -26,6 +26,7 @@ from covey.node.wording import size_text
 
 from .fake_node import FakeNode, attempt, command, fake_node
 from .fake_service import HOSTILE, PHONE, PICTURE, FakeError
+from .processes import heeding_ctrl_c
 
 TEA = {"text": "likes tea"}
 DEVICE_FIELDS = {
@@ -780,7 +781,9 @@ def test_sizes_are_shown_as_people_read_them(size: int, text: str) -> None:
 def test_ctrl_c_ends_a_watch_quietly_with_130(node: FakeNode) -> None:
     """It is how one ends a watch, so it is no error to be read."""
     watching = node.command("watch", "memory", "forever", "--json")
-    with subprocess.Popen(watching, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with heeding_ctrl_c():
+        process = subprocess.Popen(watching, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with process:
         assert process.stdout is not None and process.stderr is not None
         for _ in range(3):
             process.stdout.readline()

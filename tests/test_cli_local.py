@@ -30,6 +30,7 @@ from covey.node.unlock import KeyFile, Keyring, Passphrase
 
 from .fake_node import attempt
 from .fake_service import DEVICE, FakeError, FakeService
+from .processes import heeding_ctrl_c
 
 
 @dataclass
@@ -367,12 +368,13 @@ main()
 def start(home: Path, *arguments: str) -> "subprocess.Popen[str]":
     program = PROGRAM.format(tests=str(Path(__file__).parent))
     given = ["--home", str(home), "--key-file", "k", *arguments, "--json"]
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *given],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with heeding_ctrl_c():
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *given],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
 
 def test_a_command_is_answered_once_up_is_ready(tmp_path: Path) -> None:
