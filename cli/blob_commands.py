@@ -20,6 +20,7 @@ from .options import (
     json_option,
     open_node,
     pass_settings,
+    record_arguments,
     timeout_option,
 )
 from .output import emit, note, say, table, visible
@@ -37,9 +38,7 @@ def blob(context: click.Context) -> None:
 
 
 @blob.command()
-@click.argument("database", metavar="DB")
-@click.argument("collection")
-@click.argument("record_id", metavar="ID")
+@record_arguments
 @click.argument("field")
 @click.argument("file", metavar="FILE")
 @click.option("--type", "media_type", metavar="T", help="The media type; else guessed by the name.")
@@ -77,9 +76,7 @@ def put(
 
 
 @blob.command()
-@click.argument("database", metavar="DB")
-@click.argument("collection")
-@click.argument("record_id", metavar="ID")
+@record_arguments
 @click.argument("field")
 @click.option(
     "-o",

@@ -19,6 +19,8 @@ from .options import (
     limit_option,
     open_node,
     pass_settings,
+    record_arguments,
+    timeout_option,
 )
 from .output import emit, note, on_terminal, pretty, say, visible
 
@@ -78,21 +80,15 @@ def put(
 
 
 @click.command()
-@click.argument("database", metavar="DB")
-@click.argument("collection")
-@click.argument("record_id", metavar="ID")
+@record_arguments
 @click.option(
     "--meta",
     is_flag=True,
     help="Add who wrote it and when, its privacy, the 30 days of its birth, conflicts.",
 )
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(0),
-    default=3,
-    show_default=True,
-    metavar="S",
+@timeout_option(
+    3,
+    may_be_zero=True,
     help="Seconds to wait for other devices if it is not here; 0 asks nobody.",
 )
 @click.option(
@@ -138,9 +134,7 @@ def get(
 
 
 @click.command()
-@click.argument("database", metavar="DB")
-@click.argument("collection")
-@click.argument("record_id", metavar="ID")
+@record_arguments
 @json_option
 @pass_settings
 def delete(settings: Settings, database: str, collection: str, record_id: str) -> None:
@@ -155,9 +149,7 @@ def delete(settings: Settings, database: str, collection: str, record_id: str) -
 
 
 @click.command()
-@click.argument("database", metavar="DB")
-@click.argument("collection")
-@click.argument("record_id", metavar="ID")
+@record_arguments
 @click.option(
     "--privacy", required=True, type=click.Choice(PRIVACY_LEVELS), help="Who may hold it from now."
 )

@@ -85,16 +85,25 @@ def limit_option(command: F) -> F:
     )(command)
 
 
-def timeout_option(default_s: float) -> Callable[[F], F]:
+def timeout_option(
+    default_s: float, *, may_be_zero: bool = False, help: str = "Seconds to wait."
+) -> Callable[[F], F]:
     return click.option(
         "--timeout",
         "timeout_s",
-        type=click.FloatRange(0, min_open=True),
+        type=click.FloatRange(0, min_open=not may_be_zero),
         default=default_s,
         show_default=True,
         metavar="S",
-        help="Seconds to wait.",
+        help=help,
     )
+
+
+def record_arguments(command: F) -> F:
+    """Adds DB COLLECTION ID: which record."""
+    for name, shown in (("record_id", "ID"), ("collection", None), ("database", "DB")):
+        command = click.argument(name, metavar=shown)(command)
+    return command
 
 
 def days_option(command: F) -> F:

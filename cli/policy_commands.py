@@ -10,7 +10,14 @@ import click
 
 from ..node.wording import size_text
 from .errors import DeclinedError, NotSoError
-from .options import Settings, json_option, open_node, pass_settings, person_present
+from .options import (
+    Settings,
+    json_option,
+    open_node,
+    pass_settings,
+    person_present,
+    record_arguments,
+)
 from .output import emit, note, say, table, visible
 
 ALL = "*"
@@ -126,9 +133,7 @@ def load_profile(settings: Settings, file: str, dry_run: bool, yes: bool) -> Non
 
 
 @policy.command("explain")
-@click.argument("database", metavar="DB")
-@click.argument("collection")
-@click.argument("record_id", metavar="ID")
+@record_arguments
 @click.argument("device", metavar="D")
 @json_option
 @pass_settings
