@@ -7,8 +7,8 @@ if wanted the network. Closing undoes it in reverse, and releases the lock last.
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +117,9 @@ async def open_engine(
     """
     run_self_test()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    home, clock, entropy, counters = Home(path), SystemClock(), SystemEntropy(), Counters()
-    if not home.vault.exists():
-        raise NotInitialisedError(home.path)
+    clock, entropy, counters = SystemClock(), SystemEntropy(), Counters()
     async with AsyncExitStack() as stack:
-        stack.enter_context(home.lock())
+        home = stack.enter_context(_locked(path))
         header = read_vault(home.vault).header
         vault_key = await asyncio.to_thread(_unlock, header, unlock)
         key = store_key(vault_key)
@@ -131,12 +129,7 @@ async def open_engine(
         stored = await opened.database.read(lambda conn: meta_rows.get_meta(conn, DEVICE_KEYS))
         if stored is None:
             raise NotInitialisedError(home.path)
-        transport: Transport = WebSocketTransport(clock, counters)
-        stack.push_async_callback(transport.close)  # type: ignore[attr-defined]
-        if capture is not None:
-            file = CaptureFile(capture)
-            stack.callback(file.close)
-            transport = CapturingTransport(transport, file)
+        transport = _transport(stack, clock, counters, capture)
         engine = Engine(
             home.path,
             opened.database,
@@ -151,13 +144,11 @@ async def open_engine(
             files=SYSTEM_FILES,
             beside=asyncio.to_thread,
         )
-        engine.blobs.has_moved = not opened.kept
-        engine.blobs.outside = Outside()
-        engine.blobs.variants.register("thumbnail", thumbnail)
         stack.push_async_callback(engine.close)
+        _fit_out(engine)
+        engine.blobs.has_moved = not opened.kept
         engine.reach.listen_on = listen
         engine.back_up = backups.make
-        engine.scheduling.source = SystemSurroundings()
         await engine.start()
         await _let_paper_keys_in(engine, home, header, vault_key)
         del vault_key  # What it opens is derived; it itself is needed no more.
@@ -234,6 +225,36 @@ def open_node(
         listen=None if listen is None else parse_address(listen),
         mdns=mdns,
     )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[Home]:
+    """A home that is there, for this process alone. Raises NotInitialisedError, HomeBusyError."""
+    home = Home(path)
+    if not home.vault.exists():
+        raise NotInitialisedError(home.path)
+    with home.lock():
+        yield home
+
+
+def _transport(
+    stack: AsyncExitStack, clock: SystemClock, counters: Counters, capture: Path | None
+) -> Transport:
+    """The network, closed with `stack`; what travels is written to the file `capture`, if given."""
+    transport = WebSocketTransport(clock, counters)
+    stack.push_async_callback(transport.close)
+    if capture is None:
+        return transport
+    file = CaptureFile(capture)
+    stack.callback(file.close)
+    return CapturingTransport(transport, file)
+
+
+def _fit_out(engine: Engine) -> None:
+    """What an engine on this machine has, whatever home it opens."""
+    engine.blobs.outside = Outside()
+    engine.blobs.variants.register("thumbnail", thumbnail)
+    engine.scheduling.source = SystemSurroundings()
 
 
 def _unlock(header: bytes, unlock: Unlock) -> Secret:
