@@ -35,7 +35,6 @@ class Conflict(NamedTuple):
 class Found(NamedTuple):
     """A conflict, and the record that it is about."""
 
-    scope_no: int
     database: str
     collection: str
     id: str
@@ -50,9 +49,9 @@ class Found(NamedTuple):
 
 
 _FOUND = (
-    "SELECT s.scope_no, s.database, c.name, r.id, s.privacy, s.bucket,"
-    " f.conflict_id, f.state, f.hlc, f.field, f.rule, f.body FROM conflicts f"
-    " CROSS JOIN records r ON r.record_no = f.record_no"
+    "SELECT s.database, c.name, r.id, s.privacy, s.bucket,"
+    " f.conflict_id, f.state, f.hlc, f.field, f.rule, f.body"
+    " FROM conflicts f CROSS JOIN records r ON r.record_no = f.record_no"
     " CROSS JOIN collections c ON c.coll_no = r.coll_no"
     " CROSS JOIN scopes s ON s.scope_no = c.scope_no"
 )
@@ -142,20 +141,6 @@ def of_record(conn: Conn, database: str, collection: str, record_id: str) -> lis
         (database, collection, record_id),
     )
     return [Found(*row) for row in rows.fetchall()]
-
-
-def counts(conn: Conn) -> dict[str, dict[ConflictState, int]]:
-    """Database to how many conflicts are in each state."""
-    rows = conn.execute(
-        "SELECT s.database, f.state, count(*) FROM conflicts f"
-        " CROSS JOIN records r ON r.record_no = f.record_no"
-        " CROSS JOIN collections c ON c.coll_no = r.coll_no"
-        " CROSS JOIN scopes s ON s.scope_no = c.scope_no GROUP BY s.database, f.state"
-    )
-    found: dict[str, dict[ConflictState, int]] = {}
-    for database, state, count in rows.fetchall():
-        found.setdefault(database, {})[ConflictState(state)] = count
-    return found
 
 
 def places(
