@@ -17,7 +17,6 @@ No I/O and no clock; whether a chunk is right is for the caller to see, by its h
 is an integer with bit `i` for chunk `i`. Spec: docs/protocol.md, section 14; times in milliseconds.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .session_limits import (
@@ -251,11 +250,3 @@ def _lowest(chunks: int, count: int) -> tuple[int, ...]:
         found.append(lowest.bit_length() - 1)
         chunks ^= lowest
     return tuple(found)
-
-
-def set_of(indices: Sequence[int]) -> int:
-    """The set of these chunks."""
-    chunks = 0
-    for index in indices:
-        chunks |= 1 << index
-    return chunks

@@ -29,7 +29,6 @@ from .policy import (
     TAG,
     TAG_PRIVACIES,
     WINDOW_DAYS_MAX,
-    Policy,
     Value,
     is_rule,
     is_setting,
@@ -138,11 +137,6 @@ def shown_value(key: str, value: Value | None) -> str:
 def shown_settings(said: Mapping[str, Value | None]) -> str:
     """Settings on one line, as `covey policy set` takes them."""
     return " ".join(f"{shown_key(key)}={shown_value(key, value)}" for key, value in said.items())
-
-
-def shown_policy(policy: Policy) -> dict[str, str]:
-    """All of a policy: what people call a key, to what they would write."""
-    return {name: form.show(getattr(policy, form.key)) for name, form in _FORMS.items()}
 
 
 def looks_secret(text: str) -> bool:

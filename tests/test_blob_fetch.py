@@ -11,7 +11,6 @@ from covey.sync.blob_fetch import (
     DropPeer,
     FetchEffect,
     WantChunks,
-    set_of,
 )
 from covey.sync.session_limits import (
     BLOB_BAD_CHUNKS_MAX,
@@ -224,7 +223,7 @@ class Resume(RuleBasedStateMachine):
             self.obey(self.fetch.seek(id, self.missing(id), urgent=id == DOG, now_ms=0))
 
     def missing(self, id: bytes) -> int:
-        return set_of([i for i in range(self.counts[id]) if i not in self.disk[id]])
+        return sum(1 << i for i in range(self.counts[id]) if i not in self.disk[id])
 
     def obey(self, effects: list[FetchEffect]) -> None:
         for effect in effects:
