@@ -3,15 +3,17 @@
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 import covey
 from covey.node import happenings
+from covey.node.blobs import NoBlobError
 from covey.node.happenings import LaggingError
 from covey.node.main import create_home
 from covey.storage.errors import HomeBusyError
+from covey.sync.errors import BadValueError
 from covey.sync.values import Counter, Text, Vector
 
 from .fake_clock import settle
@@ -214,3 +216,37 @@ async def test_a_home_is_opened_with_async_with_and_let_go_of_after(tmp_path: Pa
         assert await node.database("memory").collection("facts").get("r") == {"x": 1}
     finally:
         await node.close()
+
+
+async def test_an_application_makes_a_small_stand_in_of_every_blob_that_is_put(
+    tmp_path: Path,
+) -> None:
+    """A list of long recordings shows the first words of each, and fetches none of them."""
+    home, key = tmp_path / "home", covey.KeyFile(tmp_path / "covey.key")
+    await create_home(home, "laptop", "laptop", key)
+    (tmp_path / "talk.txt").write_bytes(b"first words and many more")
+    (tmp_path / "noise.bin").write_bytes(bytes(1_000))
+
+    def first_words(content: BinaryIO, media_type: str) -> covey.Variant | None:
+        if media_type != "text/plain":
+            return None
+        return covey.Variant(content.read(11), "text/plain")
+
+    async with covey.open(home, unlock=key) as node:
+        node.register_variant("preview", first_words)
+        talks = node.database("media").collection("talks")
+        talk = await talks.put_blob(
+            "talk", "sound", tmp_path / "talk.txt", media_type="text/plain", name="talk.txt"
+        )
+        noise = await talks.put_blob("noise", "sound", tmp_path / "noise.bin")
+        small = [piece async for piece in talks.read_blob("talk", "sound", variant="preview")]
+        whole = [piece async for piece in talks.read_blob("talk", "sound")]
+        with pytest.raises(NoBlobError):
+            await anext(talks.read_blob("noise", "sound", variant="preview"))
+        with pytest.raises(BadValueError):
+            node.register_variant("Not A Name", first_words)
+
+    assert [name for name, *_ in talk.variants] == ["preview"]
+    assert noise.variants == ()
+    assert b"".join(small) == b"first words"
+    assert b"".join(whole) == b"first words and many more"
