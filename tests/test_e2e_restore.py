@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 
+from covey.node.dialing import ATTEMPTS_PER_MINUTE
+
 from .processes import Device, homes, pair
 
-CONNECTS_MAX = 4
-"""Of one start of a device with one peer: both may dial, and a healed fork begins anew."""
+CONNECTS_MAX = 2 * ATTEMPTS_PER_MINUTE
+"""Of one start of a device with one peer: both may dial, as often as they allow themselves. Whoever
+heals a fork lets go of those that call meanwhile, so how often that is depends on the machine.
+"""
 
 
 @pytest.fixture
