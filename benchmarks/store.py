@@ -23,7 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from covey.storage.conditions import Condition, Operand, Test
 from covey.storage.database import Database, create_database, open_database
+from covey.storage.finding import Query, find
 from covey.storage.log_rows import (
     NewEntry,
     append_entries,
@@ -33,7 +35,7 @@ from covey.storage.log_rows import (
     logs,
     read_run,
 )
-from covey.storage.record_queries import counts, find, list_records
+from covey.storage.record_queries import counts, list_records
 from covey.storage.record_rows import (
     NewRecord,
     RecordUpdate,
@@ -205,10 +207,10 @@ async def reads(database: Database, content: Content, count: int) -> None:
     show("read: a page of 1,000 records in order of id", statistics.median(taken) / 1000, "us/row")
     taken = await timed(lambda: database.read(counts), 5)
     show(f"read: counts per database at {count:,} records", statistics.median(taken) / 1e3, "ms")
-    where = {"thread": "t-0042"}
+    where = (Condition("thread", Test.EQUAL, (Operand("text", "t-0042"),)),)
     taken = await timed(
         lambda: database.read(
-            lambda conn: find(conn, "memory", "notes", where, None, None, False, 50_000)
+            lambda conn: find(conn, "memory", "notes", Query(where, limit=50_000))
         ),
         3,
     )
@@ -217,7 +219,8 @@ async def reads(database: Database, content: Content, count: int) -> None:
 
 async def searches(database: Database, count: int) -> None:
     def query(words: str, order: str | None = None) -> Callable[[Conn], Any]:
-        return lambda conn: find(conn, "memory", "notes", {}, words, order, False, 20)
+        fields = () if order is None else ((order, False),)
+        return lambda conn: find(conn, "memory", "notes", Query((), words, fields, limit=20))
 
     common, rare = WORDS[0], WORDS[3500]
     for name, words, order in (

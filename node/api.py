@@ -21,12 +21,12 @@ from typing import Any
 from ..sync.rules import Rule
 from ..sync.values import BlobRef, from_json
 from .conflict_methods import STANDING
+from .data.querying import Querying
 from .engine import Engine
 from .happenings import EventsLost, LaggingError, RecordChanged
 from .inbox import Value as Settled
 from .moving import move
 from .own_rules import register
-from .reader import Found, Query
 from .record_requests import Delete, Put, Written
 from .variants import MakeVariant
 
@@ -45,7 +45,7 @@ class Change:
     record: dict[str, Any] | None
 
 
-class Collection:
+class Collection(Querying):
     """The records of one collection of one database. Cheap to make; holds no state."""
 
     def __init__(self, engine: Engine, database: str, name: str) -> None:
@@ -107,25 +107,6 @@ class Collection:
         Raises BadValueError, MoveRefusedError, NotEntitledError, StorageError.
         """
         return (await move(self._engine, self.database, self.name, id, privacy)).changed
-
-    async def find(
-        self,
-        where: Mapping[str, Any] | None = None,
-        *,
-        text: str | None = None,
-        order: str | None = None,
-        descending: bool = False,
-        limit: int = 100,
-    ) -> list[Found]:
-        """Records whose fields equal `where` and whose text matches the words of `text`.
-
-        Ordered by a field, or by rank for text, or by id.
-        """
-        return await self._engine.reader.find(
-            self.database,
-            self.name,
-            Query(dict(where or {}), text, order, descending, limit),
-        )
 
     async def put_blob(
         self,

@@ -33,6 +33,7 @@ from .blobs import FEATURES, Beside, Blobs, here
 from .channel import VERSIONS
 from .committer import Committer, Staged
 from .counters import Counters
+from .data.queries import Queries
 from .demands import Demands
 from .directory import Directory
 from .forks import ForkKeeper
@@ -134,6 +135,7 @@ class Engine:
         self.demands = Demands(self)
         self.narrowing = Narrowing(self)
         self.inbox = Inbox(self)
+        self.queries = Queries(self)
         self.own_rules: dict[str, Rule] = {}
         self.trust = Trust(self)
         self.policies = Policies(self)

@@ -85,6 +85,14 @@ class Subscription:
             self._ready.clear()
             await self._ready.wait()
 
+    def take(self) -> list[Happening]:
+        """What has come and was not read yet."""
+        waiting: list[Happening] = [EventsLost(self._lost)] if self._lost else []
+        waiting += self._queue
+        self._lost = 0
+        self._queue.clear()
+        return waiting
+
     def close(self) -> None:
         self._closed = True
         self._ready.set()

@@ -18,6 +18,8 @@ class UsageError(CoveyError):
 
 DAY_MS = 86_400_000
 DAYS_MAX = 3650
+LIMIT_DEFAULT = 100
+LIMIT_MAX = 10_000
 
 
 def days(params: Json) -> int | None:
@@ -33,4 +35,13 @@ def text(params: Json, name: str) -> str:
     value = params.get(name)
     if not isinstance(value, str):
         raise UsageError(f"{name}: a text was expected")
+    return value
+
+
+def limit(params: Json) -> int:
+    """How many rows an answer may have. Raises UsageError."""
+    value = params.get("limit")
+    value = LIMIT_DEFAULT if value is None else value
+    if type(value) is not int or not 0 < value <= LIMIT_MAX:
+        raise UsageError(f"limit: a number from 1 to {LIMIT_MAX} was expected")
     return value

@@ -1,4 +1,4 @@
-"""Reader: what is in the store now, for queries. Never waits for a writer or a peer.
+"""Reader: what is in the store now. Never waits for a writer or a peer.
 
 Reads go to the store's reading connection and see what is durable. A record's fields come back
 in the JSON form of `covey.sync.values`.
@@ -12,22 +12,9 @@ from typing import Any
 from ..storage import record_queries, record_rows
 from ..storage.record_queries import Position
 from ..storage.store import Store
-from ..sync.errors import BadValueError
-from ..sync.values import to_json
 from .ledger import Ledger
 
 EXPORT_PAGE_RECORDS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """Equality on fields, words of text, order by one field or else by rank or id."""
-
-    where: dict[str, Any]
-    text: str | None
-    order: str | None
-    descending: bool
-    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,29 +52,7 @@ class Reader:
         rows = await self._database.read(
             lambda conn: record_queries.list_records(conn, database, collection, None, limit)
         )
-        return [_found(row) for row in rows]
-
-    async def find(self, database: str, collection: str, query: Query) -> list[Found]:
-        """Raises BadValueError for a field or value that cannot be compared."""
-        where = {}
-        for field, value in query.where.items():
-            plain = to_json(value)
-            if isinstance(plain, dict | list):
-                raise BadValueError(f"{field}: only texts, numbers, true, false and null compare")
-            where[field] = plain
-        rows = await self._database.read(
-            lambda conn: record_queries.find(
-                conn,
-                database,
-                collection,
-                where,
-                query.text,
-                query.order,
-                query.descending,
-                query.limit,
-            )
-        )
-        return [_found(row) for row in rows]
+        return [found_of(row) for row in rows]
 
     async def export(self, database: str | None) -> AsyncIterator[tuple[str, Found]]:
         """Every record, page by page, so that memory stays bounded."""
@@ -101,7 +66,7 @@ class Reader:
                     )
                 )
                 for row in rows:
-                    yield name, _found(row)
+                    yield name, found_of(row)
                 if len(rows) < EXPORT_PAGE_RECORDS:
                     break
                 last = rows[-1]
@@ -113,6 +78,6 @@ class Reader:
         return {name: count for name, count in counts.items() if name}  # "" has the membership log
 
 
-def _found(row: record_queries.Found) -> Found:
+def found_of(row: record_queries.Found) -> Found:
     value = json.loads(row.value)
     return Found(row.collection, row.id, value, row.hlc, row.log_no, row.privacy, row.bucket)

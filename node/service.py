@@ -15,6 +15,7 @@ from ..storage.event_rows import EVENTS_KEPT_MIN, Retention
 from ..sync.values import from_json, to_json
 from .blob_methods import BlobMethods
 from .conflict_methods import ConflictMethods
+from .data.query_methods import QueryMethods
 from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
 from .engine import Engine
@@ -22,15 +23,12 @@ from .happenings import EventsLost, NodeEvent, RecordChanged
 from .joining import Joiner
 from .moving import REMAINS, move
 from .pairing import PairingWindow
-from .parameters import Json, UsageError, days, text
+from .parameters import Json, UsageError, days, limit, text
 from .policy_methods import PolicyMethods
-from .reader import Query
 from .record_requests import Delete, Put, Written
 from .trust_methods import TrustMethods
 from .verdict import EarlierHead, verdict
 
-LIST_LIMIT_DEFAULT = 100
-LIST_LIMIT_MAX = 10_000
 HUMAN_STEP_MS = 60_000
 DAYS_KEPT_MAX = 36_500
 EVENTS_KEPT_MAX = 10_000_000
@@ -47,6 +45,7 @@ class Service:
         self._demand = DemandMethods(engine)
         self._conflicts = ConflictMethods(engine)
         self._blobs = BlobMethods(engine)
+        self._queries = QueryMethods(engine)
         self._answers: dict[str, asyncio.Future[bool]] = {}
         self._unary: dict[str, Callable[[Json], Awaitable[Any]]] = {
             "device": self._device,
@@ -61,7 +60,6 @@ class Service:
             "delete": self._delete,
             "move": self._move,
             "list": self._list,
-            "find": self._find,
             "sync": self._sync,
             "status": self._status,
             "backup": self._backup,
@@ -76,6 +74,7 @@ class Service:
             **self._blobs.table(),
             **self._demand.table(),
             **self._conflicts.table(),
+            **self._queries.table(),
             **PolicyMethods(engine).table(),
         }
         self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
@@ -86,6 +85,7 @@ class Service:
             "pair": self._pair,
             "join": self._join,
             "blob_read": self._blobs.read,
+            "live": self._queries.live,
         }
 
     async def call(self, method: str, params: Json) -> Any:
@@ -195,25 +195,9 @@ class Service:
 
     async def _list(self, params: Json) -> Json:
         found = await self._engine.reader.page(
-            text(params, "database"), params.get("collection"), _limit(params)
+            text(params, "database"), params.get("collection"), limit(params)
         )
         return {"records": [{"collection": f.collection, "id": f.id, **f.value} for f in found]}
-
-    async def _find(self, params: Json) -> Json:
-        where = params.get("where") or {}
-        if not isinstance(where, dict):
-            raise UsageError("where: an object of field and value was expected")
-        query = Query(
-            from_json(where),
-            params.get("text"),
-            params.get("order"),
-            bool(params.get("descending")),
-            _limit(params),
-        )
-        found = await self._engine.reader.find(
-            text(params, "database"), text(params, "collection"), query
-        )
-        return {"records": [{"id": f.id, **f.value} for f in found]}
 
     async def _sync(self, params: Json) -> Json:
         timeout_ms = int(float(params.get("timeout_s") or 30) * 1000)
@@ -374,14 +358,6 @@ class Service:
                 self._answers.pop(what, None)
 
         return ask
-
-
-def _limit(params: Json) -> int:
-    limit = params.get("limit")
-    limit = LIST_LIMIT_DEFAULT if limit is None else limit
-    if not isinstance(limit, int) or not 0 < limit <= LIST_LIMIT_MAX:
-        raise UsageError(f"limit: a number from 1 to {LIST_LIMIT_MAX} was expected")
-    return limit
 
 
 def _number(params: Json, name: str, least: int, most: int) -> int:

@@ -1,10 +1,12 @@
 """Rows and stores for the tests of the storage floor: a filled store, and what its queries plan."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from covey.node.data.asking import Query, prepared
+from covey.storage import finding
 from covey.storage.database import Database, create_database, open_database
 from covey.storage.log_rows import (
     EntryState,
@@ -16,6 +18,7 @@ from covey.storage.log_rows import (
 )
 from covey.storage.meta_rows import get_meta, set_meta
 from covey.storage.migrations import migrate
+from covey.storage.record_queries import Found
 from covey.storage.record_rows import NewRecord, ensure_collection, insert_records
 from covey.storage.store import Conn, Cursor, Value
 
@@ -98,6 +101,21 @@ def record(
     coll_no: int, record_id: str, value: str | None = "{}", text: str = "", hlc: int = 1
 ) -> NewRecord:
     return NewRecord(coll_no, record_id, value, hlc, 1, 1, 0, None, None, text)
+
+
+def find(
+    conn: Conn,
+    database: str,
+    collection: str,
+    where: Mapping[str, Any],
+    text: str | None,
+    order: str | None,
+    descending: bool,
+    limit: int,
+) -> list[Found]:
+    """The records of one page, for a query as an application writes it."""
+    query = Query(where, text, order, descending, limit)
+    return finding.find(conn, database, collection, prepared(query)).records
 
 
 def put(conn: Conn, coll_no: int, record_id: str, value: str | None = "{}", text: str = "") -> int:

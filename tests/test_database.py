@@ -29,11 +29,10 @@ from covey.storage.errors import (
     StoreFullError,
     WrongKeyError,
 )
-from covey.storage.record_queries import find
 from covey.storage.reserve import Reserve
 from covey.storage.store import Conn
 
-from .store_rows import KEY, a_collection, new_store, put, reopened, setting, value_of
+from .store_rows import KEY, a_collection, find, new_store, put, reopened, setting, value_of
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from covey.storage import text_rows
 from covey.storage.connector import writer_connector
 from covey.storage.migrations import migrate
-from covey.storage.record_queries import Position, Scalar, counts, find, list_records
+from covey.storage.record_queries import Position, counts, list_records
 from covey.storage.record_rows import (
     RecordUpdate,
     collections,
@@ -38,6 +38,7 @@ from .store_rows import (
     Recorder,
     a_collection,
     a_scope,
+    find,
     memory_conn,
     put,
     record,
@@ -95,7 +96,7 @@ def conn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
 
 def ids(
     conn: Any,
-    where: dict[str, Scalar] | None = None,
+    where: dict[str, Any] | None = None,
     text: str | None = None,
     order: str | None = None,
     descending: bool = False,
@@ -275,7 +276,7 @@ def test_fields_are_compared_by_type_and_value(conn: Any) -> None:
         put_json(conn, name, {"f": value})
     put_json(conn, "absent", {"g": 1})
 
-    def matching(value: Scalar) -> list[str]:
+    def matching(value: Any) -> list[str]:
         return ids(conn, {"f": value})
 
     assert matching(1) == matching(1.0) == ["float", "int"]
@@ -298,7 +299,7 @@ def test_several_fields_must_all_be_equal(conn: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [2**63, -(2**63), 10**40, float("nan"), float("inf"), "\ud800"])
-def test_a_value_that_no_record_can_hold_finds_nothing(conn: Any, value: Scalar) -> None:
+def test_a_value_that_no_record_can_hold_finds_nothing(conn: Any, value: Any) -> None:
     """A command line can ask for anything; the answer is "none", not a trace."""
     put_json(conn, "a", {"f": 1})
 

@@ -9,10 +9,9 @@ import pytest
 from covey.storage.errors import StoreClosedError
 from covey.storage.memory import MemoryDatabase
 from covey.storage.meta_rows import set_meta
-from covey.storage.record_queries import find
 from covey.storage.store import Conn, Store
 
-from ..store_rows import a_collection, new_store, put, setting, value_of
+from ..store_rows import a_collection, find, new_store, put, setting, value_of
 
 
 class RefusedError(Exception):

@@ -1,0 +1,1 @@
+"""The data layer of a node: what is made from records and kept up with them."""

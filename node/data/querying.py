@@ -1,0 +1,97 @@
+"""Querying: what a `covey.Collection` can be asked, as the half of it that reads by conditions."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...storage.finding import Way
+from ..reader import Found
+from .asking import Query
+from .live import Live
+from .queries import Records
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+Where = Mapping[str, Any]
+
+
+class Querying:
+    """Queries of one collection. What `where` and `order` may be: docs/data/queries.md."""
+
+    _engine: "Engine"
+    database: str
+    name: str
+
+    async def find(
+        self,
+        where: Where | None = None,
+        *,
+        text: str | None = None,
+        order: str | Sequence[str] | None = None,
+        descending: bool = False,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[Found]:
+        """Records whose fields are as `where` asks and whose text matches the words of `text`.
+
+        Ordered by fields, else by how new they are for a text, else by id. A field with `-` before
+        it descends; `descending` turns the order round. Raises BadValueError, StorageError.
+        """
+        query = Query(where or {}, text, order, descending, limit, offset)
+        return await self._engine.queries.find(self.database, self.name, query)
+
+    async def page(
+        self,
+        where: Where | None = None,
+        *,
+        text: str | None = None,
+        order: str | Sequence[str] | None = None,
+        descending: bool = False,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> Records:
+        """As `find`, a page at a time: give the page's `next` as `after` of the next call.
+
+        Records that come or go meanwhile move no others to another page. Raises BadValueError,
+        StorageError.
+        """
+        query = Query(where or {}, text, order, descending, limit, 0, after)
+        return await self._engine.queries.page(self.database, self.name, query)
+
+    def live(
+        self,
+        where: Where | None = None,
+        *,
+        text: str | None = None,
+        order: str | Sequence[str] | None = None,
+        descending: bool = False,
+        limit: int = 100,
+    ) -> Live:
+        """The result of a query now, and each time it changes here or by sync.
+
+        `async with facts.live({"kind": "tea"}) as live: async for moment in live: …`
+        """
+        query = Query(where or {}, text, order, descending, limit)
+        return Live(self._engine, self.database, self.name, query)
+
+    async def explain(
+        self,
+        where: Where | None = None,
+        *,
+        text: str | None = None,
+        order: str | Sequence[str] | None = None,
+    ) -> Way:
+        """Whether a query goes by an index, and by which. Raises BadValueError, StorageError."""
+        query = Query(where or {}, text, order)
+        return await self._engine.queries.explain(self.database, self.name, query)
+
+    async def index(self, *fields: str) -> None:
+        """Make queries by these fields fast on this device. Harmless if there is such an index.
+
+        Raises BadValueError, StorageError.
+        """
+        await self._engine.queries.declare(self.database, self.name, fields)
+
+    async def drop_index(self, *fields: str) -> bool:
+        """Forget an index; False if there was none. Raises StorageError."""
+        return await self._engine.queries.drop(self.database, self.name, fields)

@@ -1,0 +1,76 @@
+"""Result cache: pages of queries that were asked before, as long as they are still true.
+
+A page is kept with the number of the last change that it has seen. It is true as long as nothing
+of its collection has changed since, which the feed tells (`storage/feed_rows.py`): what a peer
+wrote ends it just as a put here does. In memory, bounded in bytes; what was used longest ago goes.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ...storage.finding import Page, Query
+from ...storage.store import Conn
+
+CACHE_BYTES_MAX = 8 << 20
+RECORD_BYTES = 300
+"""What a record costs beside its text: its row as Python has it."""
+
+Key = tuple[str, str, Query]
+
+
+class Kept(NamedTuple):
+    page: Page
+    seen: int
+    size: int
+
+
+class ResultCache:
+    """The pages of one node. `hits` and `misses` count what was asked of it."""
+
+    def __init__(self, bytes_max: int = CACHE_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self._kept: OrderedDict[Key, Kept] = OrderedDict()
+        self._size = 0
+        self.hits = 0
+        self.misses = 0
+
+    def look(self, key: Key) -> Kept | None:
+        """What was kept, true or not."""
+        return self._kept.get(key)
+
+    def hit(self, key: Key, kept: Kept, seen: int) -> None:
+        """What was kept is still true, as of a later change."""
+        self.hits += 1
+        if self._kept.get(key) is kept:
+            self._kept[key] = kept._replace(seen=seen)
+            self._kept.move_to_end(key)
+
+    def keep(self, key: Key, page: Page, seen: int) -> None:
+        """Keep a page that was just read, if it is not too large by itself."""
+        self.misses += 1
+        self.forget(key)
+        size = sum(len(found.value) + RECORD_BYTES for found in page.records) + RECORD_BYTES
+        if size > self._bytes_max // 4:
+            return
+        self._kept[key] = Kept(page, seen, size)
+        self._size += size
+        while self._size > self._bytes_max:
+            _, oldest = self._kept.popitem(last=False)
+            self._size -= oldest.size
+
+    def forget(self, key: Key) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._size -= kept.size
+
+
+def changed_since(conn: Conn, seen: int, collections: Sequence[int]) -> bool:
+    """Whether a record of these collections, or one that is gone, has changed after a number."""
+    marks = ",".join("?" * len(collections))
+    row = conn.execute(
+        "SELECT 1 FROM record_marks m LEFT JOIN records r ON r.record_no = m.record_no"
+        f" WHERE m.change_no > ? AND (r.coll_no IS NULL OR r.coll_no IN ({marks})) LIMIT 1",
+        (seen, *collections),
+    ).fetchone()
+    return row is not None
