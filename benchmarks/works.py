@@ -18,6 +18,7 @@ from .disk import measure_disk
 from .folding import measure_fold
 from .homes import Home
 from .process import PeerProcess
+from .queries import measure_queries
 from .simulating import simulated_apart
 from .stage import Stage
 from .workload import RECORD_BYTES, queries
@@ -291,6 +292,7 @@ WORKS: dict[str, Callable[[Stage], list[Measure]]] = {
     "conflicts": conflicts,
     "cold_large": cold_large,
     "at_rest": at_rest,
+    "queries": measure_queries,
     "idle": idle,
     "command": command,
     "blobs": measure_stream,

@@ -1,4 +1,4 @@
-"""Records: put, get, delete, move, ls, find, watch.
+"""Records: put, get, delete, move, ls.
 
 A record comes as a JSON object from an argument or from standard input; what does not parse is
 refused here with the place of the fault and without its content. Reading and writing is the
@@ -7,7 +7,6 @@ node's: see docs/cli.md for what each method gives.
 
 import json
 import sys
-from contextlib import closing
 from typing import Any
 
 import click
@@ -22,7 +21,8 @@ from .options import (
     record_arguments,
     timeout_option,
 )
-from .output import emit, note, on_terminal, pretty, say, visible
+from .output import emit, note, pretty, say, visible
+from .record_lines import show_records
 
 
 @click.command()
@@ -187,58 +187,7 @@ def ls(settings: Settings, database: str, collection: str | None, limit: int) ->
     params = {"database": database, "collection": collection, "limit": limit}
     with open_node(settings) as node:
         result = node.call("list", params)
-    _show_records(settings, result, name_collection=collection is None)
-
-
-@click.command()
-@click.argument("database", metavar="DB")
-@click.argument("collection")
-@click.argument("conditions", nargs=-1, metavar="[FIELD=VALUE …]")
-@click.option("--text", metavar="QUERY", help="Records that hold these words.")
-@click.option("--order", metavar="F", help="Order by this field.")
-@limit_option
-@json_option
-@pass_settings
-def find(
-    settings: Settings,
-    database: str,
-    collection: str,
-    conditions: tuple[str, ...],
-    text: str | None,
-    order: str | None,
-    limit: int,
-) -> None:
-    """Find records by their fields, by their words, or both.
-
-    VALUE is JSON if it reads as JSON, else text: `year=1984` is a number, `year='"1984"'` a text.
-    """
-    params = {
-        "database": database,
-        "collection": collection,
-        "where": parse_conditions(conditions),
-        "text": text,
-        "order": order,
-        "limit": limit,
-    }
-    with open_node(settings) as node:
-        result = node.call("find", params)
-    _show_records(settings, result, name_collection=False)
-
-
-@click.command()
-@click.argument("database", metavar="DB")
-@click.argument("collection", required=False)
-@json_option
-@pass_settings
-def watch(settings: Settings, database: str, collection: str | None) -> None:
-    """Show every change as it happens. Made here or synced, until Ctrl-C."""
-    params = {"database": database, "collection": collection}
-    with open_node(settings, online=True) as node:
-        if not settings.json:
-            note(f"watching {visible(database)}; Ctrl-C ends")
-        with closing(node.stream("watch", params)) as changes:
-            for change in changes:
-                emit(change) if settings.json else say(_change_line(change))
+    show_records(settings, result, name_collection=collection is None)
 
 
 def parse_record(text: str) -> dict[str, Any]:
@@ -254,22 +203,6 @@ def parse_record(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise click.UsageError('a record is a JSON object, such as \'{"text": "hello"}\'')
     return value
-
-
-def parse_conditions(conditions: tuple[str, ...]) -> dict[str, Any]:
-    """FIELD=VALUE pairs as a mapping. Raises UsageError."""
-    where: dict[str, Any] = {}
-    for condition in conditions:
-        field, equals, value = condition.partition("=")
-        if not equals or not field:
-            raise click.UsageError(f"{condition!r}: expected FIELD=VALUE")
-        if field in where:
-            raise click.UsageError(f"{field!r} stands there twice; all conditions must hold")
-        try:
-            where[field] = json.loads(value, parse_constant=refuse_constant)
-        except (ValueError, RecursionError):
-            where[field] = value
-    return where
 
 
 def refuse_constant(name: str) -> None:
@@ -298,33 +231,3 @@ def _standard_input() -> str:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError:
         raise click.UsageError("standard input is not UTF-8 text") from None
-
-
-def _show_records(settings: Settings, result: dict[str, Any], *, name_collection: bool) -> None:
-    if settings.json:
-        emit(result)
-        return
-    width = None
-    if on_terminal():
-        from shutil import get_terminal_size
-
-        width = get_terminal_size().columns
-    for record in result["records"]:
-        fields = dict(record)
-        name = visible(fields.pop("id", ""))
-        collection = fields.pop("collection", None) if name_collection else None
-        if collection is not None:
-            name = f"{visible(collection)}/{name}"
-        line = f"{name}  {pretty(fields, indent=None)}"
-        say(line if width is None or len(line) <= width else line[: width - 1] + "…")
-    if not result["records"]:
-        note("no records")
-
-
-def _change_line(change: dict[str, Any]) -> str:
-    if change["op"] == "lost":
-        return f"lost    {change['count']} changes came faster than they could be shown"
-    name = f"{visible(change['collection'])}/{visible(change['id'])}"
-    line = f"{visible(change['op']):<6}  {name}  by {visible(change['origin'])}"
-    record = change.get("record")
-    return line if record is None else f"{line}  {pretty(record, indent=None)}"

@@ -238,6 +238,8 @@ def test_failures_of_the_system_have_a_code_and_a_line(
         ("find", "memory", "facts", "text"),
         ("find", "memory", "facts", "=1"),
         ("find", "memory", "facts", "a=1", "a=2"),
+        ("find", "memory", "facts", "a>1", "a>2"),
+        ("index", "create", "memory", "facts"),
         ("ls", "memory", "--limit", "0"),
         ("sync", "--timeout", "0"),
         ("pair",),

@@ -89,12 +89,13 @@ def passes(record: dict[str, Any], field: str, test: str, wanted: Any) -> bool:
         return False
     if isinstance(value, str):  # SQLite compares the bytes of UTF-8.
         return bool(getattr(value.encode(), compare)(wanted.encode()))
-    return {
+    found: bool = {
         "<": value < wanted,
         "<=": value <= wanted,
         ">": value > wanted,
         ">=": value >= wanted,
     }[test]
+    return found
 
 
 def rank(record: dict[str, Any], field: str) -> tuple[int, Any]:

@@ -1,0 +1,226 @@
+"""Queries: find, watch, and the indexes that make them fast.
+
+Contract: docs/cli.md; what conditions and orders mean: docs/data/queries.md.
+"""
+
+import json
+import re
+from contextlib import closing
+from typing import Any
+
+import click
+
+from .data_commands import refuse_constant
+from .options import Settings, json_option, limit_option, open_node, pass_settings
+from .output import emit, note, pretty, say, table, visible
+from .record_lines import change_line, show_records
+
+_CONDITION = re.compile(r"(?s)(.+?)(!=|>=|<=|\^=|=|>|<)(.*)")
+_TESTS = {"^=": "prefix"}
+
+
+@click.command()
+@click.argument("database", metavar="DB")
+@click.argument("collection")
+@click.argument("conditions", nargs=-1, metavar="[CONDITION …]")
+@click.option("--text", metavar="QUERY", help="Records that hold these words.")
+@click.option("--order", metavar="F", multiple=True, help="Order by this field. May be repeated.")
+@click.option("--desc", is_flag=True, help="The other way round. For one field: `--order=-F`.")
+@limit_option
+@click.option("--after", metavar="CURSOR", help="Go on where a page stopped: its `next`.")
+@click.option("--explain", is_flag=True, help="Say how the records would be found, and find none.")
+@json_option
+@pass_settings
+def find(
+    settings: Settings,
+    database: str,
+    collection: str,
+    conditions: tuple[str, ...],
+    text: str | None,
+    order: tuple[str, ...],
+    desc: bool,
+    limit: int,
+    after: str | None,
+    explain: bool,
+) -> None:
+    """Find records by their fields, by their words, or both.
+
+    A CONDITION is FIELD=VALUE, or with != < <= > >= between them, or ^= for how a text begins;
+    quote it for your shell. FIELD is a field of the record, or a path such as /address/city.
+    VALUE is JSON if it reads as JSON, else text: `year=1984` is a number, `year='"1984"'` a text.
+    An object holds tests by name: `kind={"in":["tea","coffee"]}`.
+    """
+    params = {
+        "database": database,
+        "collection": collection,
+        "where": parse_conditions(conditions),
+        "text": text,
+        "order": list(order) or None,
+        "descending": desc,
+        "limit": limit,
+        "after": after,
+    }
+    with open_node(settings) as node:
+        if explain:
+            return _show_way(settings, node.call("find_explain", params))
+        result = node.call("find", params)
+    show_records(settings, result, name_collection=False)
+    if not settings.json and result.get("next"):
+        note(f"there is more: --after {result['next']}")
+
+
+@click.command()
+@click.argument("database", metavar="DB")
+@click.argument("collection", required=False)
+@click.argument("conditions", nargs=-1, metavar="[CONDITION …]")
+@json_option
+@pass_settings
+def watch(
+    settings: Settings, database: str, collection: str | None, conditions: tuple[str, ...]
+) -> None:
+    """Show every change as it happens. Made here or synced, until Ctrl-C.
+
+    With conditions, as `find` has them: the records that pass, and each that enters, changes or
+    leaves.
+    """
+    params: dict[str, Any] = {"database": database, "collection": collection}
+    stream, line = "watch", change_line
+    if conditions:
+        params["where"] = parse_conditions(conditions)
+        stream, line = "live", _live_line
+    with open_node(settings, online=True) as node:
+        if not settings.json:
+            note(f"watching {visible(database)}; Ctrl-C ends")
+        with closing(node.stream(stream, params)) as changes:
+            for change in changes:
+                emit(change) if settings.json else say(line(change))
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def index(ctx: click.Context) -> None:
+    """Indexes over fields, which make queries fast on this device."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(index_list)
+
+
+@index.command("list")
+@json_option
+@pass_settings
+def index_list(settings: Settings) -> None:
+    """Show the indexes of this device."""
+    with open_node(settings) as node:
+        result = node.call("indexes", {})
+    if settings.json:
+        return emit(result)
+    if not result["indexes"]:
+        return note("no indexes; `covey index advise` says which would help")
+    rows = [
+        [one["database"], one["collection"], _names(one), one["behind"]]
+        for one in result["indexes"]
+    ]
+    table(("database", "collection", "fields", "behind"), rows)
+
+
+@index.command("create")
+@click.argument("database", metavar="DB")
+@click.argument("collection")
+@click.argument("fields", nargs=-1, required=True, metavar="FIELD …")
+@json_option
+@pass_settings
+def index_create(
+    settings: Settings, database: str, collection: str, fields: tuple[str, ...]
+) -> None:
+    """Make queries by these fields fast, in this order: equal ones first, then one to sort by."""
+    _index(settings, "index_create", database, collection, fields, "indexed")
+
+
+@index.command("drop")
+@click.argument("database", metavar="DB")
+@click.argument("collection")
+@click.argument("fields", nargs=-1, required=True, metavar="FIELD …")
+@json_option
+@pass_settings
+def index_drop(settings: Settings, database: str, collection: str, fields: tuple[str, ...]) -> None:
+    """Forget an index. The records stay as they are."""
+    _index(settings, "index_drop", database, collection, fields, "dropped")
+
+
+@index.command("advise")
+@json_option
+@pass_settings
+def index_advise(settings: Settings) -> None:
+    """Say which indexes would have served the queries that were asked."""
+    with open_node(settings) as node:
+        result = node.call("index_advise", {})
+    if settings.json:
+        return emit(result)
+    for one in result["advice"]:
+        place = f"{visible(one['database'])} {visible(one['collection'])}"
+        say(f"covey index create {place} {_names(one)}")
+        say(f"  walked all of it {one['walked']} times for: {visible(one['asked'])}")
+    if not result["advice"]:
+        note("nothing to advise: no query walked a collection often")
+
+
+def parse_conditions(conditions: tuple[str, ...]) -> dict[str, Any]:
+    """What is asked of each field. Raises UsageError."""
+    where: dict[str, Any] = {}
+    tests: dict[str, dict[str, Any]] = {}
+    for condition in conditions:
+        match = _CONDITION.fullmatch(condition)
+        if match is None:
+            raise click.UsageError(f"{condition!r}: expected FIELD=VALUE, or != < <= > >= ^=")
+        field, sign, text = match.groups()
+        sign, of_field = _TESTS.get(sign, sign), tests.setdefault(field, {})
+        if sign in of_field:
+            raise click.UsageError(f"{field!r} stands there twice; all conditions must hold")
+        try:
+            of_field[sign] = json.loads(text, parse_constant=refuse_constant)
+        except (ValueError, RecursionError):
+            of_field[sign] = text
+    for field, asked in tests.items():
+        where[field] = asked["="] if list(asked) == ["="] else asked
+    return where
+
+
+def _index(
+    settings: Settings,
+    method: str,
+    database: str,
+    collection: str,
+    fields: tuple[str, ...],
+    done: str,
+) -> None:
+    params = {"database": database, "collection": collection, "fields": list(fields)}
+    with open_node(settings) as node:
+        result = node.call(method, params)
+    if settings.json:
+        return emit(result)
+    say(f"{done}: {_names(result)} of {visible(database)}/{visible(collection)}")
+
+
+def _show_way(settings: Settings, way: dict[str, Any]) -> None:
+    if settings.json:
+        return emit(way)
+    match way["walks"]:
+        case "index":
+            order = ", in its order" if way["ordered"] else ""
+            say(f"by the index of {', '.join(map(visible, way['index']))}{order}")
+        case "words":
+            say("by the index of words")
+        case _:
+            late = way["late"]
+            why = f"; an index is {late} or more changes behind, and catches up" if late else ""
+            say(f"by walking the collection{why}")
+
+
+def _names(one: dict[str, Any]) -> str:
+    return " ".join(visible(field) for field in one["fields"])
+
+
+def _live_line(change: dict[str, Any]) -> str:
+    record = change.get("record")
+    line = f"{visible(change['op']):<6}  {visible(change['id'])}"
+    return line if record is None else f"{line}  {pretty(record, indent=None)}"
