@@ -4,7 +4,9 @@ Reads the surroundings, asks `holding.py` which databases wait, and tells each l
 of it as a `Schedule`. Looks again when the clock says so, when the policies or the network change,
 and every minute while readings can change by themselves. A periodic database is open from the
 moment it is due until it was exchanged: proved with everybody who is linked and does not hold it,
-or for five minutes with somebody there. So two devices with intervals of their own always meet.
+or for five minutes with somebody there. Who holds it for an interval of its own, has something else
+than we and would not get all of it from those who are there is waited for, as long as that interval
+is. So two devices with intervals of their own always meet, whoever else is there.
 
 Caps (`bandwidth`) are buckets: one for each database on all links together, by this device's own
 policy; one for each database and peer, by the peer's; one for everything, by the setting.
@@ -32,7 +34,7 @@ from .device_settings import (
     encode_settings,
     word,
 )
-from .holding import Hold, Moment, holds, next_look_ms
+from .holding import MINUTE_MS, Hold, Moment, holds, next_look_ms
 from .outbox import MAIN
 from .surroundings import Source, Surroundings, Unknown, overruled
 
@@ -61,7 +63,9 @@ class Scheduling:
         self.held: dict[str, Hold] = {}
         self._exchanged: dict[str, int] = {}
         self._opened_ms: dict[str, int] = {}
-        """Since when a periodic database is open to somebody, monotonic."""
+        """Since when a periodic database is open to somebody, and nobody waited for. Monotonic."""
+        self._waiting_ms: dict[str, int] = {}
+        """Since when somebody is waited for who holds it, monotonic."""
         self._policies: dict[str, Policy] = {}
         self._caps: dict[tuple[bytes, str], Bucket] = {}
         """(peer, or b"" for our own cap; database, or "" for everything) to its bucket."""
@@ -204,8 +208,11 @@ class Scheduling:
         waits = [LOOK_MS] if self.source.varies or look_ms is not None else [WINDOW_MS * 12]
         if look_ms is not None:
             waits.append(max(look_ms - moment.wall_ms, 1))
-        if any(self._open_links(name) for name in self._open_periodic()):
-            waits.append(LOOK_OPEN_MS)
+        for name in self._open_periodic():
+            if name in self._waiting_ms:
+                waits.append(LOOK_MS)
+            elif self._open_links(name):
+                waits.append(LOOK_OPEN_MS)
         return min(waits)
 
     async def _look(self) -> None:
@@ -266,19 +273,40 @@ class Scheduling:
         """End the exchange of every periodic database that is proved, or open for long enough."""
         now_ms, before = self._engine.clock.monotonic_ms(), dict(self._exchanged)
         is_open = self._open_periodic()
-        for name in [name for name in self._opened_ms if name not in is_open]:
-            del self._opened_ms[name]
+        for since_ms in (self._opened_ms, self._waiting_ms):
+            for name in [name for name in since_ms if name not in is_open]:
+                del since_ms[name]
         for name in is_open:
             links = self._open_links(name)
             if not links:
+                continue
+            if self._is_somebody_missed(name, links, now_ms):
+                self._opened_ms.pop(name, None)
                 continue
             opened_ms = self._opened_ms.setdefault(name, now_ms)
             if now_ms - opened_ms >= WINDOW_MS or all(self._is_proved(x, name) for x in links):
                 self._exchanged[name] = self._engine.clock.wall_ms()
                 del self._opened_ms[name]
+                self._waiting_ms.pop(name, None)
         if self._exchanged != before:
             kept = pack(dict(sorted(self._exchanged.items())))
             self._engine.note(lambda conn: set_meta(conn, EXCHANGED, kept), fact=EXCHANGED)
+
+    def _is_somebody_missed(self, name: str, links: Sequence["Link"], now_ms: int) -> bool:
+        """Whether to wait for somebody who holds this database until its own interval is over."""
+        tag, mesh = self._tags()[name], self._engine.mesh
+        since_ms = self._waiting_ms.get(name, now_ms)
+        for link in self._engine.switchboard.links.values():
+            theirs = mesh.policy(link.device, name)
+            # What else it holds for may last for ever; then it is open when we are due again.
+            if tag not in link.state.timing.theirs or theirs.mode != "periodic":
+                continue
+            longest_ms = theirs.interval_minutes * MINUTE_MS + WINDOW_MS
+            covered = any(here.state.sharing.covers(link.state.sharing, tag) for here in links)
+            if not covered and now_ms - since_ms < longest_ms and not self._is_proved(link, name):
+                self._waiting_ms[name] = since_ms
+                return True
+        return False
 
     def _is_proved(self, link: "Link", name: str) -> bool:
         holdings = self._engine.ledger.holdings

@@ -36,6 +36,16 @@ class Terms(NamedTuple):
         """Whether the logs of this author are shared."""
         return (self.only is None or self.only == author) and author not in self.without
 
+    def covers(self, other: "Terms") -> bool:
+        """Whether all logs that `other` shares are shared by these terms. False if in doubt."""
+        if not other.is_open:
+            return True
+        if self.floor > other.floor or not self.is_open:
+            return False
+        if other.only is not None:
+            return self.allows(other.only)
+        return self.only is None and {*self.without} <= {*other.without}
+
 
 ALL_TERMS = Terms()
 CLOSED = Terms(NOBODY)
@@ -61,6 +71,13 @@ class Sharing(NamedTuple):
             if tag == database:
                 return terms
         return ALL_TERMS
+
+    def covers(self, other: "Sharing", database: bytes) -> bool:
+        """Whether all that `other` shares of a database is shared here as well."""
+        wanted = other.terms_of(database)
+        if not wanted.is_open:
+            return True
+        return other.privacies <= self.privacies and self.terms_of(database).covers(wanted)
 
     def with_floors(self, floors: Iterable[tuple[bytes, int]]) -> "Sharing":
         """The same without the buckets below these floors, given as (database tag, bucket)."""

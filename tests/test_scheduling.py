@@ -191,6 +191,49 @@ async def test_devices_with_intervals_out_of_step_still_meet(mesh: Mesh) -> None
         assert await has(phone, "numbers", f"{number}")
 
 
+async def test_a_guest_who_is_always_there_keeps_nobody_from_meeting(mesh: Mesh) -> None:
+    """A guest gets public records only: to have exchanged those with it is not to have exchanged.
+
+    Found by the simulator: two laptops with intervals out of step never had the same again.
+    """
+    laptop, phone, guest = mesh.devices("laptop", "phone", "tablet", levels={"tablet": "guest"})
+    numbers = laptop.database("numbers").collection("things")
+    await numbers.put({"data": "x"}, id="first")
+    await numbers.put({"data": "x"}, id="public", privacy="public")
+    await mesh.settle()
+    await say_of(laptop, "numbers", mode="periodic", interval_minutes=60)
+    mesh.advance(minutes=25)
+    await say_of(phone, "numbers", mode="periodic", interval_minutes=60)
+    for number in range(3):
+        await put(laptop, "numbers", f"{number}")
+        mesh.advance(minutes=125)
+
+        assert await has(phone, "numbers", f"{number}")
+        assert not await has(guest, "numbers", f"{number}")
+
+
+async def test_who_may_wait_for_ever_is_waited_for_no_longer_than_its_interval(mesh: Mesh) -> None:
+    """A phone on a network that costs is not due when its interval is over, and others go on."""
+    laptop, phone, guest = mesh.devices("laptop", "phone", "tablet", levels={"tablet": "guest"})
+    numbers = laptop.database("numbers").collection("things")
+    await numbers.put({"data": "x"}, id="first")
+    await numbers.put({"data": "x"}, id="public", privacy="public")
+    await mesh.settle()
+    mesh.surround(phone, metered=True)
+    await say_of(phone, "numbers", mode="periodic", interval_minutes=30, unmetered=True)
+    await say_of(laptop, "numbers", mode="periodic", interval_minutes=600)
+    mesh.advance(minutes=5)
+    await put(laptop, "numbers", "private")
+    mesh.advance(minutes=640)
+    await numbers.put({"data": "x"}, id="later", privacy="public")
+    mesh.advance(minutes=5)
+
+    assert not await has(phone, "numbers", "private")
+    assert not await has(guest, "numbers", "later")
+    mesh.advance(minutes=600)
+    assert await has(guest, "numbers", "later")
+
+
 # Caps.
 
 

@@ -66,6 +66,49 @@ def test_what_is_not_shared_is_in_no_listing_vector_or_digest(
         assert holdings.heads(SCOPE, sharing).keys() == shared
 
 
+@given(
+    st.tuples(policies, policies, policies),
+    st.lists(st.sampled_from(("full", "limited", "guest")), min_size=2, max_size=2),
+    st.tuples(st.integers(0, 2), st.integers(0, 2)),
+)
+def test_what_covers_another_sharing_shares_whatever_that_does(
+    wanted: tuple[Policy, Policy, Policy], levels: list[str], floors: tuple[int, int]
+) -> None:
+    """Who relies on one peer to have all that it shares with another must not be mistaken."""
+    us, *others = (Party(id, "full", said) for id, said in zip((A, B, OTHER), wanted, strict=True))
+    readable = {"full": (1, 2, 3), "limited": (2, 3), "guest": (3,)}
+    here, there = (
+        Sharing.of(readable[level], [(DATABASE, terms_between(us, other))]).with_floors(
+            [(DATABASE, floor)]
+        )
+        for other, level, floor in zip(others, levels, floors, strict=True)
+    )
+    holdings = Holdings()
+    for privacy in (1, 2, 3):
+        for bucket in (0, 1, 2):
+            scope = bytes((privacy, bucket)) * 8
+            holdings.add_scope(scope, DATABASE, privacy, bucket)
+    scopes = [bytes((privacy, bucket)) * 8 for privacy in (1, 2, 3) for bucket in (0, 1, 2)]
+
+    assert here.covers(here, DATABASE)
+    if here.covers(there, DATABASE):
+        for scope in scopes:
+            for author in (A, B, OTHER, b"d" * 32):
+                if holdings.shares(scope, author, there):
+                    assert holdings.shares(scope, author, here)
+
+
+def test_a_guest_covers_no_full_device_and_a_full_one_everybody() -> None:
+    """The two cases that matter most."""
+    full, guest = Sharing.of((1, 2, 3)), Sharing.of((3,))
+    closed = Sharing.of((1, 2, 3), [(DATABASE, CLOSED)])
+    mine = Sharing.of((1, 2, 3), [(DATABASE, Terms(A))])
+
+    assert full.covers(guest, DATABASE) and not guest.covers(full, DATABASE)
+    assert guest.covers(closed, DATABASE) and not closed.covers(full, DATABASE)
+    assert full.covers(mine, DATABASE) and not mine.covers(full, DATABASE)
+
+
 def test_floors_take_buckets_away_and_never_bring_one_back() -> None:
     """Each side tells its own; the higher one counts."""
     sharing = Sharing.of((1,), [(DATABASE, Terms(floor=3))])
