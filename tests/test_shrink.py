@@ -229,3 +229,17 @@ def test_a_plan_that_violates_something_else_is_no_smaller_version(
     shrunk = shrink_failure(replace(plan, steps=(crash,)), "I3")
 
     assert shrunk.plan.steps == (crash,)
+
+
+def test_words_that_make_intervals_short_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them a plan fails to settle only because nobody waits for six hours."""
+    monkeypatch.setattr(runner, "CHECKERS", (*CHECKERS, NoPowerCuts))
+    often = {"interval_minutes": 2}
+    said = Step(50, "policy", {"device": "laptop", "target": "", "database": "", "set": often})
+    other = Step(60, "policy", {**said.args, "set": {"priority": "low"}})
+    crash = Step(90, "crash", {"device": "phone", "power": True})
+    plan = plan_of(SCENARIOS["two-devices"], 1, hours=0.001, operations=1)
+
+    shrunk = shrink_failure(replace(plan, steps=(said, other, crash)), "I99")
+
+    assert [step.args for step in shrunk.plan.steps] == [said.args, crash.args]
