@@ -202,6 +202,8 @@ NEEDS: Mapping[str, Mapping[str, Test]] = {
         "database": _is_text,
         "set": _are_settings,
     },
+    "resolve": {**_DEVICE, "database": _is_text, "pick": _is_number},
+    "undo": {**_DEVICE, "database": _is_text, "pick": _is_number},
     "fetch": {**_DEVICE, "database": _is_text, "timeout_ms": _is_time},
     "ask": {**_RECORD, "id": _is_text, "timeout_ms": _is_time},
     "newcomer": {**_DEVICE, "kind": _among(DEVICE_TYPES)},
@@ -240,6 +242,8 @@ NEEDS: Mapping[str, Mapping[str, Test]] = {
 _MAY_HAVE: Mapping[str, Test] = {
     "device": _is_device,
     "when": _among((NO_SESSION, *PHASES)),
+    "take": _is_number,
+    "value": _is_text,
     "place": _is_place,
     "privacy": _among(PRIVACY_NAMES),
     "bytes_per_ms": _is_rate,

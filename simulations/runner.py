@@ -21,6 +21,7 @@ from .checkers.convergence import (
 )
 from .checkers.copies import spoil_parted_copies
 from .doings import DOINGS
+from .doings.conflict_doings import CONFLICT_DOINGS
 from .doings.pairing_doings import PAIRING_DOINGS
 from .doings.policy_doings import POLICY_DOINGS
 from .doings.process_doings import begin
@@ -47,7 +48,8 @@ SOON_LOOK_MS = 100
 Progress = Callable[[int, int], None]
 """Told of virtual milliseconds done and to do."""
 
-_BY_PEOPLE = USER_DOINGS.keys() | TRUST_DOINGS.keys() | POLICY_DOINGS.keys() | PAIRING_DOINGS.keys()
+_OF_PEOPLE = (USER_DOINGS, TRUST_DOINGS, POLICY_DOINGS, CONFLICT_DOINGS, PAIRING_DOINGS)
+_BY_PEOPLE = {name for doings in _OF_PEOPLE for name in doings}
 _SHOWN = DOINGS.keys() - _BY_PEOPLE - {"start", "wake", "keep-image"}
 """Doings of fate that the trace tells as such; of the others it tells what came of them."""
 _UNTOLD = ("device", "group", "when")

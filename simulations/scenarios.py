@@ -10,7 +10,7 @@ from typing import Any
 
 from ..crypto.blob import CHUNK_BYTES
 from .decisions import decisions
-from .disputes import sometimes_disputes
+from .disputes import sometimes_decisions, sometimes_disputes
 from .doings import FAULTS, Stage
 from .months import months, sometimes_months
 from .pairings import THEFTS, WHOLE
@@ -39,8 +39,12 @@ _ACCIDENTS = tuple(kind for kind in FAULTS if kind not in ("hostile", "surroundi
 
 
 def _months_and_disputes(random: Random, stage: Stage) -> list[Step]:
-    """What a few plans have of time buckets, and others of rules."""
-    return [*sometimes_months(random, stage), *sometimes_disputes(random, stage)]
+    """What a few plans have of time buckets, and others of rules and of what people decide."""
+    return [
+        *sometimes_months(random, stage),
+        *sometimes_disputes(random, stage),
+        *sometimes_decisions(random, stage),
+    ]
 
 
 def _commute(random: Random, stage: Stage) -> list[Step]:

@@ -5,7 +5,8 @@ the others' writes at both moments. From that follows, without asking the CRDT, 
 must be in a record when all devices have everything: a write that somebody has surely seen and
 replaced must be gone, and a write that nobody can have seen must not.
 
-Values are texts of their own for each write, so that whose value it is can be read off it.
+Values are texts of their own for each write, so that whose value it is can be read off it. Only who
+decides a conflict writes the value of another once more.
 """
 
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ class Write:
     """The first place that the write can have in the log of its instance."""
     last: int = 0
     """The last place it can have; set when acknowledged."""
+    repeats: bool = False
+    """Its value is that of an earlier write, which somebody chose."""
+    is_vague: bool = False
+    """A decision: it may have brought back or taken away whatever its device can have had."""
     forked: bool = False
     """It was written under an instance that forked or was lost: its place says nothing."""
     asked: int = 0
@@ -101,12 +106,15 @@ class Witness:
         removes_all: bool = False,
         is_delete: bool = False,
         privacy: str = "private",
+        repeats: bool = False,
+        is_vague: bool = False,
     ) -> Write:
         """A write is about to be asked for."""
         write = Write(
             len(self.writes), device, record, fields, removes_all, is_delete,
             surely_seen(engine), engine.instance, privacy,
         )  # fmt: skip
+        write.repeats, write.is_vague = repeats, is_vague
         log = _own_log(engine, write)
         if log is not None:
             write.scope, write.first = log.scope.tag, log.tail_seq + 1

@@ -271,6 +271,20 @@ def test_plans_of_mixed_say_rules_of_conflicts_before_and_after_what_is_written(
     assert 0 < len({plan.seed for plan, _ in rules}) < len(every_plan(SCENARIOS["mixed"]))
 
 
+def test_people_decide_in_plans_of_mixed_what_was_written_apart_just_before() -> None:
+    """There is nothing to decide where no two devices wrote at once."""
+    plans = every_plan(SCENARIOS["mixed"])
+    deciding = [plan for plan in plans if any(s.do in ("resolve", "undo") for s in plan.steps)]
+    resolved = [s.args for plan in deciding for s in plan.steps if s.do == "resolve"]
+
+    assert 0 < len(deciding) < len(plans)
+    assert any("take" in args for args in resolved) and any("value" in args for args in resolved)
+    assert any(step.do == "undo" for plan in deciding for step in plan.steps)
+    for plan in deciding:
+        written = [(s.at_ms, s.args["id"]) for s in plan.steps if s.do in ("put", "delete")]
+        assert len(set(written)) < len(written)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_family_has_members_who_may_not_read_everything(seed: int) -> None:
     """Levels are what this scenario is about; chance must not leave them out."""
@@ -338,6 +352,10 @@ BAD_PLANS = {
     "a policy of nothing": edited(steps=[[1, "policy", {**POLICY, "set": {}}]]),
     "a policy of a list": edited(steps=[[1, "policy", {**POLICY, "set": ["mode"]}]]),
     "a policy of a stranger": edited(steps=[[1, "policy", {**POLICY, "target": "fridge"}]]),
+    "a decision on nothing": edited(steps=[[1, "undo", {"device": "phone", "database": "memory"}]]),
+    "a decision for a list": edited(
+        steps=[[1, "resolve", {"device": "phone", "database": "m", "pick": 0, "value": ["a"]}]]
+    ),
     "a fetch of a number": edited(
         steps=[[1, "fetch", {"device": "phone", "database": 7, "timeout_ms": 1}]]
     ),
@@ -440,7 +458,7 @@ def test_a_step_without_what_it_needs_is_refused_by_name(do: str) -> None:
         },
         **{"metered": None, "mains": False, "said": {"unmetered": True}},
         **{"error_ms": 5, "ppm": 5, "image": "one", "versions": [1], "name": "desk"},
-        **{"size": 5, "number": 1},
+        **{"size": 5, "number": 1, "pick": 0},
         **{"set": {"mode": "full"}, "timeout_ms": 5},
         **{"kind": "phone", "newcomers": ["phone"], "level": "guest", "role": "admin"},
         **{"days": 30, "text": "x", "privacy": "family"},

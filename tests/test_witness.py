@@ -312,6 +312,33 @@ def test_a_deletion_that_was_not_acknowledged_deletes_or_not() -> None:
     assert wrong(two, None) == wrong(two, {"f": "laptop 1"}) == []
 
 
+def test_what_somebody_chose_again_is_not_back_from_the_dead() -> None:
+    """The value of a candidate is written a second time, by whoever decides."""
+    first, second = write("laptop", 1), write("phone", 1, {"laptop": 1})
+    chosen = {"f": "laptop 1"}
+    again = write("tablet", 1, {"laptop": 1, "phone": 1}, fields=chosen, repeats=True)
+
+    assert wrong([first, second], chosen)
+    assert wrong([first, second, again], chosen) == []
+    assert wrong([first, second, again], {"f": "phone 1"})
+    assert wrong([first, again, write("laptop", 2, {"tablet": 1, "laptop": 1})], chosen)
+
+
+def test_a_decision_excuses_what_it_may_have_had_and_nothing_else() -> None:
+    """It may have brought back an old value, or deleted the record; what came later stays."""
+    first, second = write("laptop", 1), write("phone", 1, {"laptop": 1})
+    decision = write("tablet", 1, {"laptop": 1, "phone": 1}, fields={}, is_vague=True)
+    late = write("laptop", 2, {"tablet": 1, "phone": 1})
+    beside = write("phone", 2)
+
+    assert wrong([first, second, decision], {"f": "laptop 1"}) == []
+    assert wrong([first, second, decision], None) == []
+    assert wrong([first, second, decision, late], None)
+    assert wrong([decision, beside], None)
+    assert wrong([decision, beside, write("phone", 3, {"phone": 2})], beside.fields)
+    assert wrong([first, second, decision], {"f": "nobody's"})
+
+
 def test_every_field_is_judged_by_itself() -> None:
     """One that is right does not excuse another."""
     one = write("laptop", 1, fields={"f": "1", "g": "2", "h": "3"})

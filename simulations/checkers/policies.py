@@ -217,7 +217,9 @@ class PolicyChecker(Checker):
         told = {(answer.privacy, answer.author)}
         record = (database, question.collection, question.id)
         for write in self.run.witness.by_record.get(record, ()):
-            if _is_told(write, answer.value) and write.device in self.run.ids:
+            if write.repeats or write.device not in self.run.ids:
+                continue
+            if _is_told(write, answer.value):
                 told.add((PRIVACY_NAMES.index(write.privacy), self.run.ids[write.device]))
         for privacy, author in sorted(told):
             rules = [

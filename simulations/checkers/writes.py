@@ -100,25 +100,29 @@ def _entry_id(log: int, seq: int, conn: Conn) -> bytes | None:
 def wrong_values(name: RecordName, writes: list[Write], value: Any) -> Iterable[str]:
     """What a record must not show, given all writes to it. `value` is None if it is not there."""
     where = "/".join(name)
+    vague = [write for write in writes if write.is_vague]
     fields = sorted({field for write in writes for field in write.fields})
     for field in fields:
         shown = None if value is None else value.get(field)
         setters = [write for write in writes if field in write.fields]
-        removers = [w for w in writes if w.removes_all and field not in w.fields]
+        removers = [w for w in writes if w.removes_all and field not in w.fields] + vague
         if shown is None:
             lost = _lost(setters, removers)
             if lost is not None:
                 yield f"{where}.{field}: write {lost.number} of {lost.device} is lost"
             continue
-        shown_by = next((w for w in setters if w.fields[field] == shown), None)
-        if shown_by is None:
+        showing = [w for w in setters if w.fields[field] == shown]
+        if not showing:
             yield f"{where}.{field}: shows what nobody wrote"
             continue
-        later = _replaced(shown_by, field, writes)
-        if later is not None:
+        if any(write.maybe_before(decision) for write in showing for decision in vague):
+            continue
+        # Several only where somebody chose the value of another.
+        replaced = [_replaced(write, field, writes) for write in showing]
+        if (later := replaced[0]) is not None and all(replaced):
             yield (
-                f"{where}.{field}: write {shown_by.number} of {shown_by.device} is shown, though"
-                f" {later.device} had it and wrote {later.number}"
+                f"{where}.{field}: write {showing[0].number} of {showing[0].device} is shown,"
+                f" though {later.device} had it and wrote {later.number}"
             )
 
 

@@ -7,6 +7,7 @@ may hold, with the function that draws their steps.
 """
 
 from .clock_doings import CLOCK_DOINGS, CLOCK_FAULTS
+from .conflict_doings import CONFLICT_DOINGS
 from .disk_doings import DISK_DOINGS, DISK_FAULTS
 from .fault import Doing, FaultKind, Stage
 from .network_doings import NETWORK_DOINGS, NETWORK_FAULTS
@@ -24,6 +25,7 @@ DOINGS: dict[str, Doing] = {
     **TRUST_DOINGS,
     **WINDOW_DOINGS,
     **POLICY_DOINGS,
+    **CONFLICT_DOINGS,
     **PAIRING_DOINGS,
     **NETWORK_DOINGS,
     **DISK_DOINGS,

@@ -1,12 +1,13 @@
 """What users do: write, delete, read and search. The witness writes down what they were told."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
 from ... import CoveyError
 from ...node.api import Node
 from ...node.engine import Engine
+from ...node.inbox import NotACandidateError, UnknownConflictError
 from ...node.ledger import PRIVACY_NAMES
 from ..run import Run
 from ..sim_device import USER_TASK, SimDevice
@@ -136,29 +137,38 @@ def _write(
     trying: list[Callable[[SimDevice], Write]],
     act: Callable[[Node], Awaitable[bool]],
 ) -> None:
+    """Do it in a task of the device, and let the witness write it down."""
+    in_device(run, name, lambda node: witnessed(run, name, trying, lambda: act(node)))
+
+
+async def witnessed(
+    run: Run,
+    name: str,
+    trying: Sequence[Callable[[SimDevice], Write]],
+    act: Callable[[], Awaitable[bool]],
+) -> None:
     """Do it, and let the witness write it down. `act` tells whether there was anything to do."""
-
-    async def write(node: Node) -> None:
-        device = run.device(name)
-        if device is None:
-            return
-        process, engine = device.process, device.engine
-        tried = [try_it(device) for try_it in trying]
-        try:
-            is_done = await act(node)
-        except CoveyError:
-            run.witness.refused += len(tried)
-            raise
-        if not _is_still(device, process):
-            return
-        for one in tried:
-            if is_done or _may_have(engine, one.privacy):
-                run.witness.acknowledges(one, engine)
-            else:
-                # It was told that there is no such record: for this device there is none.
+    device = run.device(name)
+    if device is None:
+        return
+    process, engine = device.process, device.engine
+    tried = [try_it(device) for try_it in trying]
+    try:
+        is_done = await act()
+    except CoveyError as error:
+        run.witness.refused += len(tried)
+        if isinstance(error, UnknownConflictError | NotACandidateError):
+            for one in tried:
                 run.witness.withdraws(one)
-
-    in_device(run, name, write)
+        raise
+    if not _is_still(device, process):
+        return
+    for one in tried:
+        if is_done or _may_have(engine, one.privacy):
+            run.witness.acknowledges(one, engine)
+        else:
+            # It was told that there is no such record: for this device there is none.
+            run.witness.withdraws(one)
 
 
 def _may_have(engine: Engine, privacy: str) -> bool:
