@@ -269,7 +269,7 @@ class Node:
         Raises RuleRefusedError.
         """
         register(self.engine.own_rules, name, rule)
-        self.engine.inbox.rule_registered(name)
+        self.engine.rejudging.rule_registered(name)
 
     async def conflicts(
         self, database: str | None = None, limit: int = 100

@@ -59,6 +59,7 @@ from .ports import (
 )
 from .reach import Reach
 from .reader import Reader
+from .rejudging import Rejudging
 from .requests import Requests
 from .scheduling import Scheduling
 from .shelf import Shelf
@@ -136,6 +137,7 @@ class Engine:
         self.narrowing = Narrowing(self)
         self.inbox = Inbox(self)
         self.queries = Queries(self)
+        self.rejudging = Rejudging(self)
         self.own_rules: dict[str, Rule] = {}
         self.trust = Trust(self)
         self.policies = Policies(self)
@@ -152,7 +154,7 @@ class Engine:
         await self.ingest.resume()
         await take_carried(self)
         await self.narrowing.start()
-        self.inbox.start()
+        await self.rejudging.start()
 
     def _put_off(self) -> None:
         """Entries that we crashed at, or that the disk refused to apply, are tried again later."""
@@ -312,7 +314,7 @@ class Engine:
     def _membership_changed(self) -> None:
         """The registry is another one: links, dialling and waiting entries depend on it."""
         self.narrowing.membership_changed()
-        self.inbox.membership_changed()
+        self.rejudging.membership_changed()
         self.switchboard.membership_changed()
         self.reach.membership_changed()
         self.trust.membership_changed()

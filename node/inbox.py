@@ -8,7 +8,7 @@ Spec: docs/protocol.md, section 13; docs/cli.md, `conflicts`.
 """
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,12 @@ from ..storage.store import Conn
 from ..sync.change import DELETED_KEY
 from ..sync.editing import Rewrite
 from ..sync.hlc import tick, wall_ms_of
-from ..sync.policy import RULE, is_rule
+from ..sync.policy import RULE
 from ..sync.record_state import RecordState
 from ..sync.resolution import CONFLICT_ID_BYTES, Conflict, Index, chosen, restored
 from ..sync.rules import MANUAL, RULES
 from ..sync.values import from_json
-from .projection import Key, project, upsert
+from .projection import Key
 from .record_requests import Delete, Put
 from .times import iso_time
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 PAGE_MAX = 1_000
 DAY_MS = 86_400_000
 STATE_NAMES = {state: state.name.lower() for state in ConflictState}
-RECORDS_PER_JUDGEMENT = 256
 
 
 class UnknownConflictError(CoveyError):
@@ -69,8 +68,6 @@ class Inbox:
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
-        self._rules: dict[str, dict[str, Any]] = {}
-        """Database (or "" for all) to its rules, as they were judged by last."""
 
     # Seeing ------------------------------------------------------------------------------------
 
@@ -262,71 +259,6 @@ class Inbox:
             return written
 
         await self._put(found, settle=settle)
-
-    # When rules change -------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Remember by which rules the store was judged."""
-        self._rules = self._rules_now()
-
-    def membership_changed(self) -> None:
-        """Rules may have changed: then what is in dispute is judged anew."""
-        before, now = self._rules, self._rules_now()
-        if before == now or self._engine.closing:
-            return
-        self._rules = now
-        touched = {name for name in {**before, **now} if before.get(name) != now.get(name)}
-        self._engine.spawn(self._judge_again(touched), "judge again")
-
-    def rule_registered(self, name: str) -> None:
-        """The application brought a rule: what waited for it here is judged anew."""
-        if not self._engine.closing:
-            everywhere = self._engine.ledger.databases()
-            self._engine.spawn(self._judge_again(everywhere, name), "judge again")
-
-    def _rules_now(self) -> dict[str, dict[str, Any]]:
-        rules: dict[str, dict[str, Any]] = {}
-        for (device, database), said in self._engine.mesh.registry.settings.items():
-            if not device:
-                rules[database] = {key: value for key, value in said.items() if is_rule(key)}
-        return {database: said for database, said in rules.items() if said}
-
-    async def _judge_again(self, databases: Collection[str], rule: str | None = None) -> None:
-        engine = self._engine
-        names = engine.ledger.databases() if "" in databases else databases
-        for name in sorted(names):
-            keys = await engine.database.read(
-                lambda conn, n=name: conflict_rows.contested_records(conn, n, rule)  # type: ignore[misc]
-            )
-            for start in range(0, len(keys), RECORDS_PER_JUDGEMENT):
-                async with engine.turns.alone():
-                    await self._judge(keys[start : start + RECORDS_PER_JUDGEMENT])
-
-    async def _judge(self, keys: Sequence[Key]) -> None:
-        """Write the rows of these records again, by the rules as they are now."""
-        engine = self._engine
-        by_scope: dict[int, list[Key]] = {}
-        for key in keys:
-            by_scope.setdefault(key[0], []).append(key)
-        for scope, group in by_scope.items():
-            with await engine.shelf.load([scope], [key[1:] for key in group]):
-                states = [(key, engine.shelf.state(key)) for key in group]
-                await self._write_rows([(k, state) for k, state in states if state is not None])
-
-    async def _write_rows(self, states: Sequence[tuple[Key, RecordState]]) -> None:
-        engine = self._engine
-        places = await engine.database.read(
-            lambda conn: conflict_rows.places(conn, [key for key, _ in states])
-        )
-        rows = []
-        for key, state in states:
-            if key not in places:
-                continue
-            log_no, seq, item, hlc = places[key]
-            log = engine.ledger.log_numbered(log_no)
-            resolution = engine.shelf.judge.resolution(key, state)
-            rows.append(project(log, seq, hlc, key, item, state, resolution))
-        await engine.database.write(lambda conn: upsert(conn, rows))
 
 
 def _is_by(choice: Take, known: dict[str, Any]) -> bool:

@@ -20,6 +20,8 @@ from .values import Text, same
 
 LAST_WRITER_WINS = "last-writer-wins"
 MANUAL = "manual"
+RULES_VERSION = 1
+"""Raised when a rule of a known name decides otherwise than before: stores judge anew by it."""
 TIME_FIELDS = ("time", "at", "created_at", "timestamp", "date")
 """Where a message says when it was: the first of these that all messages have."""
 

@@ -53,14 +53,14 @@ CONFLICT_MUTANTS = tuple(
         ),
         (
             "rules-for-what-comes",
-            "node.inbox",
+            "node.rejudging",
             "        if before == now or self._engine.closing:\n",
             "        if before != now or self._engine.closing:\n",
             "Another rule decides what is written later, and not what is in dispute.",
         ),
         (
             "rules-of-all-databases-only",
-            "node.inbox",
+            "node.rejudging",
             '        names = engine.ledger.databases() if "" in databases else databases\n',
             '        names = engine.ledger.databases() if "" in databases else ()\n',
             "What is in dispute is judged anew only if a rule is for every database.",
