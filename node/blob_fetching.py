@@ -63,6 +63,8 @@ class Active:
     scopes: tuple[bytes, ...]
     """The tags of the scopes in which records refer to it."""
     unsaved: int = 0
+    asked: dict[bytes, list[bytes]] = field(default_factory=dict)
+    """By link: the tags of the scopes in which its peer was asked."""
     answered: dict[bytes, int] = field(default_factory=dict)
     """By link: which chunks its peer says it has."""
     gave: dict[bytes, int] = field(default_factory=dict)
@@ -191,6 +193,7 @@ class BlobFetching:
             return
         for active in self._active.values():
             active.answered.pop(link.key, None)
+            active.asked.pop(link.key, None)
         self._obey(self._fetch.left(link.key, self._now_ms()))
         for active in list(self._active.values()) if self._links else ():
             self.park_if_hopeless(active)
@@ -198,17 +201,15 @@ class BlobFetching:
             self._engine.spawn(self._save_all(), "blob save")
 
     def _ask(self, link: "Link", actives: list[Active]) -> None:
-        """Ask a peer what it has of these, in each scope that both share."""
+        """Ask a peer what it has of these, each in a scope that both share."""
         by_scope: dict[bytes, list[bytes]] = {}
-        sharing = self._engine.switchboard.sharing_on(link)
         for active in actives:
-            tags = [
-                tag for tag in active.scopes if self._engine.ledger.holdings.is_shared(tag, sharing)
-            ]
-            # One scope is enough: what a peer has does not depend on where it is asked.
-            for tag in tags[:1]:
-                by_scope.setdefault(tag, []).append(active.content.id)
-            if not tags:
+            asked = active.asked.setdefault(link.key, [])
+            if not asked:
+                asked += self._next_scopes(link, active)[:1]
+            if asked:
+                by_scope.setdefault(asked[-1], []).append(active.content.id)
+            else:
                 active.answered[link.key] = 0
         for tag, ids in by_scope.items():
             ids.sort()
@@ -218,6 +219,13 @@ class BlobFetching:
                         BlobAsk(tag, tuple(ids[start : start + BLOB_IDS_PER_ASK_MAX]))
                     )
                 )
+
+    def _next_scopes(self, link: "Link", active: Active) -> list[bytes]:
+        """Scopes that are shared with a peer, and in which it was not asked for this yet."""
+        holdings, sharing = self._engine.ledger.holdings, self._engine.switchboard.sharing_on(link)
+        asked = active.asked.get(link.key, ())
+        shared = [tag for tag in active.scopes if holdings.is_shared(tag, sharing)]
+        return [tag for tag in shared if tag not in asked]
 
     def told(self, link: "Link", message: BlobHave) -> None:
         """A peer says what it has of a blob."""
@@ -229,6 +237,12 @@ class BlobFetching:
             chunks = chunks_of(message.bits, active.content.count)
         except DecodeError as error:
             link.deliver(CloseRequested(Reason.MALFORMED, str(error)))
+            return
+        if not chunks and (next_scopes := self._next_scopes(link, active)):
+            # In the scope where it was asked it may wait with the database, lack the record, or not
+            # share the logs of whoever wrote it.
+            active.asked.setdefault(link.key, []).append(next_scopes[0])
+            self._ask(link, [active])
             return
         active.answered[link.key] = chunks
         self._note_holder(link.device, active.content.number, chunks == active.content.all)

@@ -2,8 +2,9 @@
 
 A peer gets a chunk only of a blob that it asked for in a scope that both share by the membership
 and the policies of now, and only if a record here, in that scope and written by somebody whose logs
-are shared, refers to that blob. Whether the scope is shared is looked at again for each chunk: a
-device may be lowered while its blob is on the way.
+are shared, refers to that blob. A blob may be asked for in several scopes; any of them will do.
+Whether one is shared is looked at again for each chunk: a device may be lowered while its blob is
+on the way.
 
 A peer that asked for a blob is told again when there is more of it here, or nothing any more. At
 most `BLOB_WANTS_QUEUED_MAX` chunks wait for one peer; the link reads each when it has nothing
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 BLOB_WANTS_QUEUED_MAX = 16
 """Chunks that wait for one peer. An honest one wants four at a time, of all blobs together."""
+SCOPES_ASKED_MAX = 8
+"""Of each blob so many scopes are remembered, those that were named last."""
 ASKED_MAX = 4_096
 """Blobs of which a peer is told again; the oldest are forgotten."""
 
@@ -49,8 +52,9 @@ ASKED_MAX = 4_096
 class _Peer:
     """What one link asked for."""
 
-    asked: dict[bytes, bytes] = field(default_factory=dict)
-    """Blob id to the tag of the scope in which it was asked for."""
+    asked: dict[bytes, list[bytes]] = field(default_factory=dict)
+    """Blob id to the tags of the scopes in which it was asked for: first the one in which it was
+    found last, then those that were named last."""
     wanted: deque[tuple[bytes, int]] = field(default_factory=deque)
 
 
@@ -72,37 +76,56 @@ class BlobServing:
         """Tell what of these blobs the peer may have from us, and remember that it asked."""
         peer = self._peers.setdefault(link.key, _Peer())
         for id in ask.ids:
-            peer.asked.pop(id, None)
-            peer.asked[id] = ask.scope
+            before = [tag for tag in peer.asked.pop(id, ()) if tag != ask.scope]
+            peer.asked[id] = [ask.scope, *before][:SCOPES_ASKED_MAX]
         while len(peer.asked) > ASKED_MAX:
             del peer.asked[next(iter(peer.asked))]
-        self._engine.spawn(self._tell(link, ask.scope, ask.ids), "blob tell")
+        self._engine.spawn(self._tell(link, ask.ids), "blob tell")
 
-    async def _tell(self, link: "Link", tag: bytes, ids: tuple[bytes, ...]) -> None:
-        found = await self._allowed(link, tag, ids)
+    async def _tell(self, link: "Link", ids: tuple[bytes, ...]) -> None:
+        found = await self._allowed(link, ids)
         for id in ids:
             bits = found[id].bits if id in found else b""
             link.say(encode_blob_message(BlobHave(id, bits)))
 
-    async def _allowed(self, link: "Link", tag: bytes, ids: Sequence[bytes]) -> dict[bytes, Blob]:
+    async def _allowed(self, link: "Link", ids: Sequence[bytes]) -> dict[bytes, Blob]:
         """Of these blobs those that are here, at least in part, and that the peer may have."""
-        ledger, found = self._engine.ledger, {}
-        scope = ledger.scope(tag)
-        if scope is None or not self._shares(link, scope):
+        peer, found = self._peers.get(link.key), {}
+        if peer is None:
             return {}
-        number = scope.number
+        scopes = {id: self._shared(link, peer.asked.get(id, ())) for id in ids}
 
-        def read(conn: Conn) -> list[tuple[Blob, list[int]]]:
-            rows = [row for id in ids if (row := blob_rows.by_id(conn, id)) is not None]
-            return [(row, blob_rows.referring_logs(conn, row.blob_no, number)) for row in rows]
+        def read(conn: Conn) -> "list[tuple[Blob, list[tuple[Scope, list[int]]]]]":
+            rows = [blob_rows.by_id(conn, id) for id in ids if scopes[id]]
+            return [
+                (
+                    row,
+                    [
+                        (scope, blob_rows.referring_logs(conn, row.blob_no, scope.number))
+                        for scope in scopes[row.id]
+                    ],
+                )
+                for row in rows
+                if row is not None
+            ]
 
         with suppress(StorageError):
-            for row, logs in await self._engine.database.read(read):
-                is_here = row.state is BlobState.KEPT and row.held and row.place is not None
-                # Asked only now: the sharing may be another one than when the store was asked.
-                if is_here and any(self._shares(link, scope, log) for log in logs):
-                    found[row.id] = row
+            for row, places in await self._engine.database.read(read):
+                if row.state is not BlobState.KEPT or not row.held or row.place is None:
+                    continue
+                for scope, logs in places:
+                    # Asked only now: the sharing may be another one than when the store was asked.
+                    if any(self._shares(link, scope, log) for log in logs):
+                        found[row.id] = row
+                        tags = peer.asked.get(row.id, [])
+                        tags.sort(key=lambda tag, first=scope.tag: tag != first)  # type: ignore[misc]
+                        break
         return found
+
+    def _shared(self, link: "Link", tags: Sequence[bytes]) -> list["Scope"]:
+        """Of these scopes those that are known and shared with a peer."""
+        known = [self._engine.ledger.scope(tag) for tag in tags]
+        return [scope for scope in known if scope is not None and self._shares(link, scope)]
 
     def _shares(self, link: "Link", scope: "Scope", log_no: int | None = None) -> bool:
         """Whether this scope is shared with a peer, or what the author of a log writes in it."""
@@ -139,23 +162,21 @@ class BlobServing:
     def next_database(self, link: "Link") -> bytes:
         """The tag of the database that the next chunk is of; empty if it is not known any more."""
         peer, holdings = self._peers[link.key], self._engine.ledger.holdings
-        tag = peer.asked.get(peer.wanted[0][0])
-        return holdings.database(tag) if tag is not None and holdings.knows(tag) else b""
+        tags = peer.asked.get(peer.wanted[0][0])
+        return holdings.database(tags[0]) if tags and holdings.knows(tags[0]) else b""
 
     async def next_chunk(self, link: "Link") -> bytes:
         """The frame for what the peer wants next: a chunk, or that it cannot have it."""
         peer = self._peers[link.key]
         id, index = peer.wanted.popleft()
-        sealed = await self._read(link, peer.asked.get(id), id, index)
+        sealed = await self._read(link, id, index)
         if sealed is None:
             return encode_blob_message(BlobNone(id, index))
         self._engine.counters.add("blob.chunks_sent")
         return encode_blob_message(BlobChunk(id, index, sealed))
 
-    async def _read(self, link: "Link", tag: bytes | None, id: bytes, index: int) -> bytes | None:
-        if tag is None:
-            return None
-        row = (await self._allowed(link, tag, (id,))).get(id)
+    async def _read(self, link: "Link", id: bytes, index: int) -> bytes | None:
+        row = (await self._allowed(link, (id,))).get(id)
         if row is None or not int.from_bytes(row.bits, "little") >> index & 1:
             return None
         place = row.place
@@ -178,11 +199,8 @@ class BlobServing:
         """Other databases wait here than before: tell everybody anew what they may have."""
         for link in list(self._engine.switchboard.links.values()):
             peer = self._peers.get(link.key)
-            by_tag: dict[bytes, list[bytes]] = {}
-            for id, tag in peer.asked.items() if peer is not None else ():
-                by_tag.setdefault(tag, []).append(id)
-            for tag, ids in by_tag.items():
-                self._engine.spawn(self._tell(link, tag, tuple(ids)), "blob tell")
+            if peer is not None and peer.asked:
+                self._engine.spawn(self._tell(link, tuple(peer.asked)), "blob tell")
 
     def gone(self, id: bytes) -> None:
         """A blob was put away here: nobody may rely on us."""
@@ -191,10 +209,9 @@ class BlobServing:
     def _say_again(self, message: BlobHave, *, check: bool) -> None:
         for link in list(self._engine.switchboard.links.values()):
             peer = self._peers.get(link.key)
-            tag = None if peer is None else peer.asked.get(message.id)
-            if tag is None or not link.is_open_for_blobs:
+            if peer is None or message.id not in peer.asked or not link.is_open_for_blobs:
                 continue
             if check:
-                self._engine.spawn(self._tell(link, tag, (message.id,)), "blob tell")
+                self._engine.spawn(self._tell(link, (message.id,)), "blob tell")
             else:
                 link.say(encode_blob_message(message))

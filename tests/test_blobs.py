@@ -11,6 +11,7 @@ from covey.crypto.blob import CHUNK_BYTES
 from covey.node.blob_care import BlobQuotaError
 from covey.node.blob_demand import BlobUnreachableError
 from covey.node.blobs import NoBlobError, PutBlob
+from covey.node.holding import Hold
 from covey.node.variants import Variant
 from covey.storage import blob_rows
 from covey.storage.blob_rows import Blob
@@ -163,6 +164,54 @@ async def test_a_device_that_may_not_have_the_record_does_not_get_the_blob(
 
         assert laptop.engine.counters["blob.chunks_sent"] == sent + 1
         assert link.closed_for is None
+
+
+@pytest.mark.parametrize("away", ["first", "second"])
+async def test_a_blob_of_two_scopes_is_given_in_whichever_may_be_had(
+    tmp_path: Path, away: str
+) -> None:
+    """A picture in an album that waits for a better network is in a message as well."""
+    async with nodes(tmp_path) as opened:
+        laptop, phone = await opened.mesh("laptop", "phone")
+        done = await put(laptop)
+        await laptop.node.database("album").collection("facts").put({"photo": done.ref}, id="cat")
+        await meet(laptop, phone)
+        await until(lambda: len(phone.engine.ledger.databases()) == 2)
+        await has(phone)
+        ledger = laptop.engine.ledger
+        tags = sorted(scope.tag for scope in ledger.scopes() if scope.database and scope.privacy)
+        scope = ledger.scope(tags[away == "second"])
+        assert scope is not None and len(tags) == 2
+        laptop.engine.scheduling.held[scope.database] = Hold("unmetered", "it costs", "wifi")
+        await phone.engine.blobs.care._delete(await row(phone), evicted=False)
+        phone.engine.blobs.fetching.start_over()
+
+        await has(phone)
+
+
+async def test_who_was_asked_in_two_scopes_tells_when_it_may_be_had_in_the_first(
+    tmp_path: Path,
+) -> None:
+    """Whoever asked in every scope asks no more, and waits to be told."""
+    async with nodes(tmp_path) as opened:
+        laptop, phone = await opened.mesh("laptop", "phone")
+        done = await put(laptop)
+        await laptop.node.database("album").collection("facts").put({"photo": done.ref}, id="cat")
+        await meet(laptop, phone)
+        await until(lambda: len(phone.engine.ledger.databases()) == 2)
+        await has(phone)
+        held = laptop.engine.scheduling.held
+        held |= dict.fromkeys(("album", "memory"), Hold("unmetered", "it costs", "wifi"))
+        await phone.engine.blobs.care._delete(await row(phone), evicted=False)
+        phone.engine.blobs.fetching.start_over()
+        (peer,) = laptop.engine.blobs.serving._peers.values()
+        await until(lambda: len(peer.asked.get(done.ref.id, ())) == 2)
+        first = laptop.engine.ledger.scope(peer.asked[done.ref.id][-1])
+        assert first is not None
+        del held[first.database]
+        laptop.engine.blobs.held_changed()
+
+        await has(phone)
 
 
 async def test_only_what_the_policy_says_comes_by_itself(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,7 +25,7 @@ from .test_blobs import LARGE, has, pair_of, put, read, row
 def lie(device: Device, answer: Callable[[int], bytes | None]) -> None:
     """From now on a device gives these bytes in place of its chunks."""
 
-    async def wrong(link: Link, tag: Any, id: bytes, index: int) -> bytes | None:
+    async def wrong(link: Link, id: bytes, index: int) -> bytes | None:
         return answer(index)
 
     device.engine.blobs.serving._read = wrong  # type: ignore[method-assign]
