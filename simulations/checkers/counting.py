@@ -3,7 +3,8 @@
 A write of whoever is in the circle of a device, and still shares that level with it, must have
 come. Any other may never have left its device. So where it stands in the log is looked up: what is
 not here does not count, nor what is on the shelf. Where a write is only partly here, or where its
-place is not known, it may show and need not.
+place is not known, it may show and need not. So it is with a write that waits for what its author
+had seen of others, if a policy keeps that from this device and not the write itself.
 """
 
 from dataclasses import replace
@@ -32,14 +33,40 @@ def writes_that_count(
     for write in writes:
         stays = write.device in names and _belongs(run, device, write.device)
         if stays and must_come(run, device, circle, write.device, write.record[0], write.privacy):
-            found.append(write)
+            waits = rests_on_what_is_kept(run, device, circle, write)
+            found.append(_perhaps(write) if waits else write)
             continue
         match counts_on(device, write):
             case Counts.YES:
                 found.append(write)
             case Counts.PERHAPS:
-                found.append(replace(write, after=None, told=0))
+                found.append(_perhaps(write))
     return found
+
+
+def _perhaps(write: Write) -> Write:
+    return replace(write, after=None, told=0)
+
+
+def rests_on_what_is_kept(
+    run: Run, device: SimDevice, circle: list[SimDevice], write: Write
+) -> bool:
+    """Whether a write waits on a device for an entry that does not come there, and need not."""
+    ledger = device.engine.ledger
+    log = ledger.log(write.scope, write.instance) if write.scope else None
+    if log is None or not any(write.first <= seq <= write.last for seq in log.unapplied):
+        return False
+    names = {id: name for name, id in run.ids.items()}
+    for (scope, instance), seq in write.before.items():
+        known = ledger.log(scope, instance)
+        if scope != write.scope or (known is not None and known.head_seq >= seq):
+            continue
+        author = names.get(ledger.author_of(instance) or b"")
+        if author is not None and not must_come(
+            run, device, circle, author, write.record[0], write.privacy
+        ):
+            return True
+    return False
 
 
 def must_come(
