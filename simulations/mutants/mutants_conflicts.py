@@ -1,7 +1,8 @@
 """Mutants of conflicts: devices that hold the same and show something else, or forget a dispute.
 
-They lie in the floors `sync` and `node`. What is wrong on all devices alike cannot be
-seen by comparing them; that is for the tests of resolution and inbox.
+They lie in the floors `sync` and `node`. What is wrong on all devices alike cannot be seen by
+comparing them, but for what people decide, which the witness knows; the rest is for the tests of
+resolution and inbox.
 """
 
 from .mutant import Mutant
@@ -64,6 +65,13 @@ CONFLICT_MUTANTS = tuple(
             '        names = engine.ledger.databases() if "" in databases else databases\n',
             '        names = engine.ledger.databases() if "" in databases else ()\n',
             "What is in dispute is judged anew only if a rule is for every database.",
+        ),
+        (
+            "decision-told-and-forgotten",
+            "node.inbox",
+            "                await self._decide(found, choice)\n                return\n",
+            "                return\n",
+            "Whoever decides a conflict is told that it is done, and nothing is written.",
         ),
     )
 )

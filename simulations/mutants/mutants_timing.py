@@ -1,4 +1,4 @@
-"""Mutants of what waits: `roaming` is where they have to show."""
+"""Mutants of what waits. They have to show in `roaming`, or with levels in `policies`."""
 
 from .mutant import Mutant
 
@@ -34,5 +34,13 @@ TIMING_MUTANTS: tuple[Mutant, ...] = (
         "    return last_ms + policy.interval_minutes * MINUTE_MS * 1_000\n",
         "A periodic database waits for a thousand intervals.",
         scenario="roaming",
+    ),
+    Mutant(
+        "content-with-a-guest",
+        "covey.sync.sharing",
+        "        return other.privacies <= self.privacies and",
+        "        return",
+        "A periodic exchange is over when a guest has the same, however little it may have.",
+        scenario="policies",
     ),
 )
