@@ -20,10 +20,11 @@ from ...sync.errors import DecodeError
 from ...sync.membership import Membership
 from ...sync.operations import ADOPT, REVOKE, is_well_formed
 from ..sim_device import SimDevice
-from .belonging import circles
+from .belonging import circles, shared_between
 from .checker import Checker
 from .convergence import may_read
 from .operations import Operations, fold_of, operations_of
+from .travel import is_plain
 
 _STATES = """
 SELECT e.log_no, e.seq, e.state, h.heads FROM entries e JOIN headings h USING (heading_no)
@@ -188,13 +189,16 @@ def _id_at(device: SimDevice, log: Log, seq: int) -> bytes | None:
 
 
 def _shelf(device: SimDevice, other: SimDevice) -> Shelf:
-    """The shelf of a device, as far as another one may read that as well."""
+    """The shelf of a device, as far as another one may read that, and policies let it go there."""
+    ledger, is_anywhere = device.engine.ledger, is_plain(device.engine)
+    sharing = shared_between(device, other)
     return {
         (log.scope.tag, log.instance): frozenset(log.shelved)
-        for log in device.engine.ledger.logs()
+        for log in ledger.logs()
         if log.shelved
         and may_read(device, log.scope.privacy)
         and may_read(other, log.scope.privacy)
+        and (is_anywhere or ledger.holdings.shares(log.scope.tag, log.author, sharing))
     }
 
 
