@@ -26,6 +26,7 @@ from ..storage.blob_rows import Blob, BlobState, Place
 from ..storage.errors import StorageError
 from ..storage.files import Files
 from ..storage.store import Conn
+from ..storage.stores import StoreKind
 from ..sync.blob_messages import (
     FEATURE,
     BlobAsk,
@@ -117,6 +118,7 @@ class Blobs:
     def __init__(self, engine: "Engine", files: Files, beside: Beside) -> None:
         self._engine = engine
         self.files = BlobFiles(engine.place, files)
+        engine.stores.register("blobs", StoreKind.CIPHERTEXT_FILE, self.files.root)
         self.beside = beside
         self.lock = asyncio.Lock()
         """Held by who begins to hold a blob of the store, and by who picks blobs to delete."""

@@ -22,6 +22,7 @@ from ..storage.errors import StorageError
 from ..storage.files import Files
 from ..storage.peer_rows import AddressSource
 from ..storage.store import Conn, Store
+from ..storage.stores import Stores
 from ..sync.fetch import FetchPlan
 from ..sync.membership import Membership
 from ..sync.registry import Device
@@ -116,6 +117,7 @@ class Engine:
         self.features: tuple[str, ...] = FEATURES
         """What else to offer, ascending."""
         self.back_up: Callable[[Path, bool], Awaitable[dict[str, Any]]] | None = None  # backup.py
+        self.stores = Stores(place)
         self.board = Board()
         self.notes = Notes(database, clock)
         self.audit = Audit(database, self.notes, self.board, clock)

@@ -145,6 +145,7 @@ async def open_engine(
             beside=asyncio.to_thread,
         )
         stack.push_async_callback(engine.close)
+        home.register_stores(engine.stores)
         _fit_out(engine)
         engine.blobs.has_moved = not opened.kept
         engine.reach.listen_on = listen

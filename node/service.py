@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..storage.event_rows import EVENTS_KEPT_MIN, Retention
+from ..storage.stores import StoreKind
 from ..sync.values import from_json, to_json
 from .blob_methods import BlobMethods
 from .conflict_methods import ConflictMethods
@@ -220,6 +221,7 @@ class Service:
         path = Path(text(params, "file"))
         if self._engine.back_up is None or not path.is_absolute():
             raise UsageError("file: the absolute path of a new file was expected")
+        self._engine.stores.register(f"backup {path}", StoreKind.CIPHERTEXT_FILE, path)
         # The log until now, and where others were last reached, are worth having in it.
         await self._engine.audit.flush()
         made = await self._engine.back_up(path, bool(params.get("force")))

@@ -22,13 +22,13 @@ class BlobFiles:
     """The chunk files of one home."""
 
     def __init__(self, home: Path, files: Files) -> None:
-        self._root = home / FOLDER
+        self.root = home / FOLDER
         self._files = files
 
     def path(self, place: bytes, index: int) -> Path:
         """Where a chunk lies, if it is here."""
         name = chunk_file_name(place, index)
-        return self._root / name[:2] / name
+        return self.root / name[:2] / name
 
     def write(self, place: bytes, index: int, sealed: bytes) -> None:
         """Store a chunk. When this returns, it is on the disk.
@@ -37,7 +37,7 @@ class BlobFiles:
         """
         path = self.path(place, index)
         try:
-            self._files.make_folder(self._root)
+            self._files.make_folder(self.root)
             self._files.make_folder(path.parent)
         except OSError as error:
             raise translate_os_error(error, path) from error

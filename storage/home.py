@@ -32,6 +32,7 @@ from .errors import (
 )
 from .files import Files
 from .reserve import Reserve
+from .stores import StoreKind, Stores
 from .system_files import SYSTEM_FILES
 
 SOCKET_PATH_BYTES_MAX = 100
@@ -84,6 +85,17 @@ class Home:
         self.store = self.path / "store.db"
         self.token = self.path / "instance.token"
         self.reserve = Reserve(self.path / "reserve")
+
+    def register_stores(self, stores: Stores) -> None:
+        """Say of what kind the files of every home are. Those of the token are random, and those
+        of the reserve empty. `node.lock` and `node.sock` are none: they hold nothing of anybody.
+
+        Raises: StoreKindError.
+        """
+        stores.register("records", StoreKind.SQLCIPHER, self.store)
+        stores.register("vault", StoreKind.CIPHERTEXT_FILE, self.vault)
+        stores.register("instance token", StoreKind.CIPHERTEXT_FILE, self.token)
+        stores.register("reserve", StoreKind.CIPHERTEXT_FILE, self.reserve.path)
 
     @property
     def exists(self) -> bool:
