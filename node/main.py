@@ -144,8 +144,8 @@ async def open_engine(
             files=SYSTEM_FILES,
             beside=asyncio.to_thread,
         )
+        home.register_stores(engine.stores)  # Before anything that would have to be closed.
         stack.push_async_callback(engine.close)
-        home.register_stores(engine.stores)
         _fit_out(engine)
         engine.blobs.has_moved = not opened.kept
         engine.reach.listen_on = listen
