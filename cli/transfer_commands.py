@@ -1,5 +1,7 @@
 """Transfer: import a file of JSON lines, export databases as JSON lines.
 
+Exports of chat services are imported by `chat_import.py`.
+
 An import goes in slices, each of which is written whole or not at all, and ends at the first
 faulty line, which it names. Ids come from the field that `--id-field` names, or else from what the
 line says (BLAKE2b-128 of its sorted JSON; the n-th equal line of a file is told from the first),
@@ -22,6 +24,7 @@ from typing import Any, BinaryIO
 import click
 
 from .. import CoveyError
+from .chat_import import FORMATS, import_chat
 from .client import NodeCalls
 from .data_commands import parse_record
 from .errors import NodeError, NotSoError
@@ -41,11 +44,14 @@ LINE_BYTES_MAX = 1024 * 1024
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["jsonl"]),
+    type=click.Choice(["jsonl", *FORMATS]),
     default="jsonl",
-    help="One JSON object a line.",
+    show_default=True,
+    help="One JSON object a line, or the export of a chat service (.zip or .json).",
 )
-@click.option("--id-field", metavar="F", help="Take each record's id from this field.")
+@click.option("--id-field", metavar="F", help="Take each record's id from this field (jsonl).")
+@click.option("--conversations", metavar="C", help="Collection of an export's conversations.")
+@click.option("--attachments", metavar="C", help="Collection of what came with its messages.")
 @json_option
 @pass_settings
 def import_command(
@@ -55,11 +61,22 @@ def import_command(
     file: str,
     file_format: str,
     id_field: str | None,
+    conversations: str | None,
+    attachments: str | None,
 ) -> None:
-    """Import records from a file of JSON lines. `-` is standard input.
+    """Import a file of JSON lines, or the export of a chat.
 
-    Importing a file twice adds nothing. At a faulty line the import stops and says what it wrote.
+    `-` is standard input. Importing twice adds nothing. At a faulty line the import stops. Of an
+    export what is broken is named and left out; its messages go to COLLECTION, the rest to
+    `conversations` and `attachments` unless they are named.
     """
+    beside = {"conversations": conversations, "attachments": attachments}
+    if file_format != "jsonl":
+        params = {"database": database, "collection": collection, "format": file_format, **beside}
+        return import_chat(settings, file, params, {"--id-field": id_field})
+    for name, value in beside.items():
+        if value is not None:
+            raise click.UsageError(f"--{name}: only the export of a chat service has them")
     run = _Import(database, collection, visible(file), id_field)
     source = sys.stdin.buffer if file == "-" else open(file, "rb")  # noqa: SIM115 closed below
     with (

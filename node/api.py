@@ -22,6 +22,7 @@ from ..sync.rules import Rule
 from ..sync.values import BlobRef, from_json
 from .conflict_methods import STANDING
 from .data.querying import Querying
+from .data.importing import import_chat
 from .engine import Engine
 from .happenings import EventsLost, LaggingError, RecordChanged
 from .inbox import Value as Settled
@@ -292,6 +293,12 @@ class Node:
         or None for what it does not know. It runs in another thread.
         """
         self.engine.blobs.variants.register(name, callback)
+
+    async def import_chat(
+        self, path: str | Path, database: str, *, format: str, collection: str = "messages"
+    ) -> dict[str, Any]:
+        """Import the export of a chat service (chatgpt, claude); what became of it, in numbers."""
+        return await import_chat(self.engine, path, database, format, collection)
 
     async def status(self) -> dict[str, Any]:
         """Proof of sync for each peer and database, as `covey status --json` prints it."""

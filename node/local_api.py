@@ -49,7 +49,9 @@ CALLS = frozenset().union(
     *(_DEVICE_CALLS, _TRUST_CALLS, _KEY_CALLS, _DATABASE_CALLS, _RECORD_CALLS),
     *(_NODE_CALLS, _LOG_CALLS, _CONFLICT_CALLS, _RULE_CALLS, _POLICY_CALLS, _BLOB_CALLS),
 )
-STREAMS = frozenset({"watch", "export", "log", "events", "pair", "join", "blob_read"})
+STREAMS = frozenset(
+    {"watch", "export", "log", "events", "pair", "join", "blob_read", "import_chat"}
+)
 WAITING_CALLS = frozenset({"sync", "fetch", "get", "blob_get"})
 CLOSE_GRACE_S = 10.0
 """How long `close` waits for calls that are being answered."""

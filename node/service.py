@@ -17,6 +17,7 @@ from ..sync.values import from_json, to_json
 from .blob_methods import BlobMethods
 from .conflict_methods import ConflictMethods
 from .data.query_methods import QueryMethods
+from .data.importing import ChatImport
 from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
 from .engine import Engine
@@ -87,6 +88,7 @@ class Service:
             "join": self._join,
             "blob_read": self._blobs.read,
             "live": self._queries.live,
+            "import_chat": ChatImport(engine).run,
         }
 
     async def call(self, method: str, params: Json) -> Any:

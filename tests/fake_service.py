@@ -391,6 +391,13 @@ class FakeService:
         if "after export" in self.failing:
             raise self.failing["after export"]
 
+    async def stream_import_chat(self, d: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        counts = {"conversations": 2, "read": 7, "written": 5, "unchanged": 1}
+        counts |= {"deleted": 1, "blobs": 1, "broken": 1}
+        yield {"event": "broken", "where": f"c.json: {HOSTILE}", "why": "no id"}
+        yield {"event": "progress", **counts}
+        yield {"event": "done", **counts}
+
     async def stream_log(self, d: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         yield {"time": "2026-01-01T10:00:00Z", "event": "enrolled", "device": PHONE}
 
