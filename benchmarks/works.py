@@ -17,6 +17,7 @@ from .commands import measure_command
 from .disk import measure_disk
 from .folding import measure_fold
 from .homes import Home
+from .lifecycle import measure_lifecycle
 from .process import PeerProcess
 from .queries import measure_queries
 from .simulating import simulated_apart
@@ -297,6 +298,7 @@ WORKS: dict[str, Callable[[Stage], list[Measure]]] = {
     "command": command,
     "blobs": measure_stream,
     "blob_cuts": measure_cuts,
+    "lifecycle": measure_lifecycle,
     "fold": fold,
     "simulated": simulated,
     "crowd": crowd,

@@ -44,6 +44,7 @@ COMMANDS = {
     "conflicts": "conflict_commands",
     "policy": "policy_commands",
     "settings": "settings_commands",
+    "storage": "storage_commands",
     "log": "log_commands",
     "simulate": "simulate_commands",
     "demo": "node_commands",

@@ -35,6 +35,7 @@ from .channel import VERSIONS
 from .committer import Committer, Staged
 from .counters import Counters
 from .data.queries import Queries
+from .data.lifecycle import Lifecycle
 from .demands import Demands
 from .directory import Directory
 from .forks import ForkKeeper
@@ -140,6 +141,7 @@ class Engine:
         self.inbox = Inbox(self)
         self.queries = Queries(self)
         self.rejudging = Rejudging(self)
+        self.lifecycle = Lifecycle(self)
         self.own_rules: dict[str, Rule] = {}
         self.trust = Trust(self)
         self.policies = Policies(self)

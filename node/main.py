@@ -157,6 +157,7 @@ async def open_engine(
             engine.tell("new_instance", {"reason": "this home was copied or put back"})
         if online:
             await engine.go_online()
+            engine.lifecycle.start()
         yield engine
 
 

@@ -57,6 +57,12 @@ class Put:
 class Delete:
     collection: str
     id: str
+    still: Callable[[tuple[int, str, str], RecordState], bool] | None = None
+    """Whether it is still to be deleted, asked of the record as it is when its turn comes."""
+
+    def is_over(self, key: tuple[int, str, str], current: RecordState | None) -> bool:
+        """Whether the record is not to be deleted any more."""
+        return current is not None and self.still is not None and not self.still(key, current)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from .blob_methods import BlobMethods
 from .conflict_methods import ConflictMethods
 from .data.query_methods import QueryMethods
 from .data.importing import ChatImport
+from .data.storage_methods import StorageMethods
 from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
 from .engine import Engine
@@ -78,6 +79,7 @@ class Service:
             **self._conflicts.table(),
             **self._queries.table(),
             **PolicyMethods(engine).table(),
+            **StorageMethods(engine).table(),
         }
         self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
             "watch": self._watch,

@@ -251,6 +251,11 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
     "exported": lambda d: (
         f"{_count(d, 'records', 'record')} exported from {_field(d, 'database', 'a database')}"
     ),
+    "aged": lambda d: (
+        f"{_count(d, 'records', 'record')} of {_field(d, 'database', 'a database')} reached"
+        f" {'its' if d.get('records') == 1 else 'their'} time and"
+        f" {'was' if d.get('records') == 1 else 'were'} deleted"
+    ),
     "moved": lambda d: (
         f"A record in {_field(d, 'database', 'a database')} was moved from"
         f" {_field(d, 'from', 'its level')} to {_field(d, 'to', 'another one')};"

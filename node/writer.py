@@ -254,7 +254,7 @@ class Writer:
     def _change(self, database: str, drafts: dict[int, _Draft], request: Put | Delete) -> Written:
         assert request.id is not None
         draft, key, current = self._locate(database, drafts, request)
-        if draft is None:
+        if draft is None or (isinstance(request, Delete) and request.is_over(key, current)):
             return Written(request.id, "", False)
         actor, stamp = self._stamp(draft)
         if isinstance(request, Delete):

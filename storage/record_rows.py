@@ -11,11 +11,12 @@ This module does not read the JSON. Queries over it are in `record_queries.py`.
 
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .blob_rows import forget_records
 from .bulk import ROWS_PER_STATEMENT, ensure_row, execute_rows, marks, select_in
 from .conflict_rows import forget_conflicts
+from .pack_rows import unpacked
 from .store import Conn
 from .text_rows import add_texts, change_texts, remove_texts
 
@@ -100,11 +101,11 @@ def existing(conn: Conn, coll_no: int, ids: Sequence[str]) -> dict[str, Record]:
         row = conn.execute(
             f"SELECT {_COLUMNS} FROM records WHERE coll_no = ? AND id = ?", (coll_no, ids[0])
         ).fetchone()
-        return {} if row is None else {row[2]: Record(*row)}
+        return {} if row is None else {row[2]: _whole(conn, [row])[0]}
     rows = select_in(
         conn, f"SELECT {_COLUMNS} FROM records WHERE coll_no = ? AND id", (coll_no,), ids
     )
-    return {row[2]: Record(*row) for row in rows}  # type: ignore[arg-type, misc]
+    return {record.id: record for record in _whole(conn, rows)}
 
 
 def existing_in(conn: Conn, coll_nos: Sequence[int], ids: Sequence[str]) -> list[Record]:
@@ -119,7 +120,7 @@ def existing_in(conn: Conn, coll_nos: Sequence[int], ids: Sequence[str]) -> list
         chunk = coll_nos[start : start + ROWS_PER_STATEMENT]
         head = f"SELECT {_COLUMNS} FROM records WHERE coll_no IN ({marks(len(chunk))}) AND id"
         rows = select_in(conn, head, chunk, ids)
-        found += [Record(*row) for row in rows]  # type: ignore[arg-type]
+        found += _whole(conn, rows)
     return found
 
 
@@ -134,7 +135,22 @@ def locate(conn: Conn, database: str, collection: str, record_id: str) -> list[R
         " WHERE s.database = ? ORDER BY s.privacy, s.bucket DESC",
         (collection, record_id, database),
     )
-    return [Record(*row) for row in rows.fetchall()]
+    return _whole(conn, rows.fetchall())
+
+
+def _whole(conn: Conn, rows: Sequence[Sequence[Any]]) -> list[Record]:
+    """The rows as records, their documents unpacked (`pack_rows`)."""
+    records = [Record(*row) for row in rows]
+    packed = [record.record_no for record in records if record.doc == b""]
+    if not packed:
+        return records
+    plain = unpacked(conn, packed)
+    return [
+        record._replace(doc=plain[record.record_no][0], meta=plain[record.record_no][1])
+        if record.doc == b""
+        else record
+        for record in records
+    ]
 
 
 def get(conn: Conn, database: str, collection: str, record_id: str) -> Record | None:

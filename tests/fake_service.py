@@ -25,6 +25,34 @@ PICTURE = (
 PHONE = {"id": "9RTB-C400-0002", "short_id": "9RTB-C400", "name": HOSTILE, "type": "phone"}
 
 
+REPORT: dict[str, Any] = {
+    "store": {"bytes": 4096, "free": 2048, "text": 10, "dictionaries": 0, "rest": 5},
+    "blobs": 7,
+    "collections": [
+        {
+            "database": "memory",
+            "collection": HOSTILE,
+            "records": 3,
+            "deleted": 1,
+            "bytes": 60,
+            "values": 20,
+            "documents": 30,
+            "warm": 1,
+            "cold": 2,
+            "packed": 10,
+            "packed_from": 40,
+        }
+    ],
+    "history": [{"database": None, "entries": 3, "bytes": 1024}],
+    "rules": [
+        {"database": "memory", "collection": "facts", "expires": HOSTILE, "days": 3}
+        | {"warm": 30, "cold": 180}
+    ],
+    "could_free": {"expired": 2, "packable": 5, "packable_bytes": 30, "free_pages": 2048},
+}
+"""What `storage` answers."""
+
+
 class FakeError(CoveyError):
     """What the service says no with."""
 
@@ -275,6 +303,15 @@ class FakeService:
     def on_get(self, d: dict[str, Any]) -> Any:
         record = self._record(d)
         return record | {"_meta": {"device": HOSTILE}} if d["meta"] else record
+
+    def on_storage(self, _: dict[str, Any]) -> Any:
+        return REPORT
+
+    def on_storage_keep(self, _: dict[str, Any]) -> Any:
+        return REPORT["rules"][0]
+
+    def on_storage_tidy(self, _: dict[str, Any]) -> Any:
+        return {"expired": 2, "refused": 1, "packed": 5, "before": 90, "after": 30}
 
     def on_delete(self, d: dict[str, Any]) -> Any:
         self._record(d)
