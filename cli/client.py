@@ -29,6 +29,7 @@ LINE_BYTES_MAX = 256 * 1024 * 1024
 """The largest answer that is read."""
 _WAITING_CALLS = frozenset(
     {"sync", "fetch", "get", "backup", "conflict_resolve_all", "blob_put", "blob_get"}
+    | {"storage", "storage_tidy", "erase"}
 )
 """They take as long as they take: until others answer, or as the store is large."""
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "blob": "blob_commands",
     "import": "transfer_commands",
     "export": "transfer_commands",
+    "erase": "erase_commands",
     "sync": "sync_commands",
     "fetch": "sync_commands",
     "status": "sync_commands",

@@ -27,6 +27,7 @@ from .. import CoveyError
 from .chat_import import FORMATS, import_chat
 from .client import NodeCalls
 from .data_commands import parse_record
+from .erase_commands import sought
 from .errors import NodeError, NotSoError
 from .options import Settings, json_option, open_node, pass_settings
 from .output import Progress, emit, note, on_terminal, progress, visible
@@ -95,14 +96,25 @@ def import_command(
 @click.argument("database", metavar="[DB]", required=False)
 @click.option("-o", "--output", metavar="FILE", help="Write to FILE, readable by you alone.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--about", metavar="FIELD=VALUE", help="Only records with this value in this field.")
+@click.option("--via", multiple=True, metavar="F", help="And what refers to them in its field F.")
 @json_option
 @pass_settings
-def export(settings: Settings, database: str | None, output: str | None, force: bool) -> None:
+def export(
+    settings: Settings,
+    database: str | None,
+    output: str | None,
+    force: bool,
+    about: str | None,
+    via: tuple[str, ...],
+) -> None:
     """Export one database, or all, as JSON lines. They are not encrypted."""
-    with (
-        open_node(settings) as node,
-        closing(node.stream("export", {"database": database})) as rows,
-    ):
+    if via and about is None:
+        raise click.UsageError("--via: follows what --about finds")
+    params: dict[str, Any] = {"database": database}
+    if about is not None:
+        params |= sought(about, None, via)
+    with open_node(settings) as node, closing(node.stream("export", params)) as rows:
         if output is None:
             for row in rows:
                 # On a terminal in ASCII, as a record may hold what commands a terminal.

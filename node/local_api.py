@@ -48,7 +48,7 @@ _RULE_CALLS = {"conflict_undo", "rules", "rule_set"}
 CALLS = frozenset().union(
     *(_DEVICE_CALLS, _TRUST_CALLS, _KEY_CALLS, _DATABASE_CALLS, _RECORD_CALLS),
     *(_NODE_CALLS, _LOG_CALLS, _CONFLICT_CALLS, _RULE_CALLS, _POLICY_CALLS, _BLOB_CALLS),
-    ("storage", "storage_keep", "storage_tidy"),
+    ("storage", "storage_keep", "storage_tidy", "erase", "erasures"),
 )
 STREAMS = frozenset(
     {"watch", "export", "log", "events", "pair", "join", "blob_read", "import_chat"}

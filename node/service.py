@@ -18,6 +18,7 @@ from .blob_methods import BlobMethods
 from .conflict_methods import ConflictMethods
 from .data.query_methods import QueryMethods
 from .data.importing import ChatImport
+from .data.personal import Personal, PersonalMethods, about_of
 from .data.storage_methods import StorageMethods
 from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
@@ -80,6 +81,7 @@ class Service:
             **self._queries.table(),
             **PolicyMethods(engine).table(),
             **StorageMethods(engine).table(),
+            **PersonalMethods(engine).table(),
         }
         self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
             "watch": self._watch,
@@ -295,8 +297,11 @@ class Service:
 
     async def _export(self, params: Json) -> AsyncIterator[Json]:
         counts: dict[str, int] = {}
+        source = self._engine.reader.export(params.get("database"))
+        if params.get("about") is not None:
+            source = Personal(self._engine).export(params.get("database"), about_of(params))
         try:
-            async for database, found in self._engine.reader.export(params.get("database")):
+            async for database, found in source:
                 counts[database] = counts.get(database, 0) + 1
                 yield {
                     "database": database,

@@ -256,6 +256,11 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
         f" {'its' if d.get('records') == 1 else 'their'} time and"
         f" {'was' if d.get('records') == 1 else 'were'} deleted"
     ),
+    "erased": lambda d: (
+        f"{_count(d, 'records', 'record')} of {_field(d, 'database', 'a database')}"
+        f" {'was' if d.get('records') == 1 else 'were'} erased: `covey erase --receipts` shows who"
+        " has proved it"
+    ),
     "moved": lambda d: (
         f"A record in {_field(d, 'database', 'a database')} was moved from"
         f" {_field(d, 'from', 'its level')} to {_field(d, 'to', 'another one')};"

@@ -40,3 +40,20 @@ END;
 CREATE TRIGGER records_pack_removed AFTER DELETE ON records WHEN OLD.doc = x'' BEGIN
   DELETE FROM record_packs WHERE record_no = OLD.record_no;
 END;
+
+-- Erasures: what was erased, as numbers, and which devices proved that they hold the deletions. The
+-- ids are not kept: digest is the BLAKE2b-256 of them, for whoever has a list to compare.
+CREATE TABLE erasures (
+  erasure_no INTEGER PRIMARY KEY,
+  database TEXT NOT NULL,
+  erased_ms INTEGER NOT NULL,
+  records INTEGER NOT NULL,
+  blobs INTEGER NOT NULL,
+  digest BLOB NOT NULL
+);
+CREATE TABLE erasure_proofs (
+  erasure_no INTEGER NOT NULL,
+  device BLOB NOT NULL,
+  proved_ms INTEGER NOT NULL,
+  PRIMARY KEY (erasure_no, device)
+) WITHOUT ROWID;

@@ -51,6 +51,21 @@ REPORT: dict[str, Any] = {
     "could_free": {"expired": 2, "packable": 5, "packable_bytes": 30, "free_pages": 2048},
 }
 """What `storage` answers."""
+RECEIPT: dict[str, Any] = {
+    "number": 1,
+    "database": "memory",
+    "erased_at": "2026-01-01T10:00:00Z",
+    "records": 2,
+    "blobs": 1,
+    "digest": "5d" * 32,
+    "devices": [
+        {**PHONE, "proved_at": "2026-01-01T10:00:01Z", "holds_database": True},
+        {"id": "x", "name": "tablet", "proved_at": None, "holds_database": True},
+        {"id": "y", "name": "guest", "proved_at": None, "holds_database": False},
+    ],
+    "remains": "the history",
+}
+"""What `erasures` answers, once."""
 
 
 class FakeError(CoveyError):
@@ -84,6 +99,8 @@ class FakeService:
         }
     )
     """What was found of the audit log."""
+    erasable: int = 2
+    """How many records are about whoever is asked for."""
     human_step_over: bool = False
     """If set, nobody waits any more for what a person answers."""
     rekeyed_scopes: int | None = 3
@@ -303,6 +320,13 @@ class FakeService:
     def on_get(self, d: dict[str, Any]) -> Any:
         record = self._record(d)
         return record | {"_meta": {"device": HOSTILE}} if d["meta"] else record
+
+    def on_erase(self, d: dict[str, Any]) -> Any:
+        receipt = None if d.get("dry_run") else RECEIPT | {"devices": []}
+        return {"records": self.erasable, "blobs": 1, "refused": 1, "receipt": receipt}
+
+    def on_erasures(self, _: dict[str, Any]) -> Any:
+        return {"erasures": [RECEIPT]}
 
     def on_storage(self, _: dict[str, Any]) -> Any:
         return REPORT

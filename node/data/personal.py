@@ -1,0 +1,249 @@
+"""Personal: everything about somebody, exported or erased, with evidence.
+
+What is *about* somebody is what has a value in a field (`author` is `mara`), and what refers to
+that: records whose fields named as ways (`thread`, `message`) hold the id of one that was found,
+and so on. So a conversation goes with its messages, and a message with its attachments. Only fields
+that are named are followed, because an id may stand in any text.
+
+Erasing deletes these records on all devices, and with them their words in the index of full text
+and, a day later, the blobs to which nothing else refers. A device has proved it when the digests of
+the whole database agreed after the deletion. What erasing does not reach is said each time
+(`REMAINS`).
+
+The log of events keeps that it was done, in numbers; no event ever held content.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ... import CoveyError
+from ...crypto.identity import shown_id
+from ...storage import erasure_rows
+from ...storage.erasure_rows import Erasure
+from ...storage.errors import StorageError
+from ...storage.store import Conn
+from ..parameters import Json, UsageError, text
+from ..reader import Found
+from ..record_requests import Delete
+from ..times import iso_time
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+ROUNDS_MAX = 16
+WAYS_MAX = 16
+DELETE_RECORDS = 500
+ERASURES_SHOWN_MAX = 100
+REMAINS = (
+    "earlier versions stay sealed in the history of every device until that is forgotten, and in"
+    " backups; a device that is away erases when it syncs"
+)
+
+
+class About(NamedTuple):
+    """What is looked for: a value in a field, or one record; and the fields that refer to it."""
+
+    field: str | None
+    value: Any
+    record: tuple[str, str] | None
+    ways: tuple[str, ...]
+
+
+Name = tuple[str, str]
+"""Collection and id."""
+
+
+class Personal:
+    """Looks, exports and erases in one node."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+
+    async def names(self, database: str, about: About) -> dict[Name, None]:
+        """The records that are about it, in the order in which they were found."""
+        found: dict[Name, None] = {}
+        latest: set[str] = set()
+        for turn in range(ROUNDS_MAX):
+            fresh: dict[Name, None] = {}
+            async for _, record in self._engine.reader.export(database):
+                name = record.collection, record.id
+                if name not in found and _fits(record, about, latest, is_first=turn == 0):
+                    fresh[name] = None
+            found |= fresh
+            latest = {id for _, id in fresh}
+            if not fresh or not about.ways:
+                return found
+        return found
+
+    async def export(self, database: str | None, about: About) -> AsyncIterator[tuple[str, Found]]:
+        """Every record that is about it, of one database or of all, page by page."""
+        everywhere = sorted(await self._engine.reader.count())
+        for one in everywhere if database is None else [database]:
+            names = await self.names(one, about)
+            if names:
+                async for _, record in self._engine.reader.export(one):
+                    if (record.collection, record.id) in names:
+                        yield one, record
+
+    async def erase(self, database: str, about: About, *, dry_run: bool) -> Json:
+        """Delete every record that is about it; a receipt. With `dry_run` only counts."""
+        names = list(await self.names(database, about))
+        blobs = await self._engine.database.read(
+            lambda conn: erasure_rows.count_blobs(conn, database, names)
+        )
+        if dry_run or not names:
+            return {"records": len(names), "blobs": blobs, "refused": 0, "receipt": None}
+        erased, refused = await self._delete(database, names)
+        done_ms = self._engine.clock.wall_ms()
+        digest = digest_of(erased)
+        number = await self._engine.database.write(
+            lambda conn: erasure_rows.add_erasure(
+                conn, database, done_ms, len(erased), blobs, digest
+            )
+        )
+        self._engine.tell("erased", {"database": database, "records": len(erased)})
+        receipt = next(each for each in await self.receipts() if each["number"] == number)
+        return {"records": len(erased), "blobs": blobs, "refused": refused, "receipt": receipt}
+
+    async def _delete(self, database: str, names: Sequence[Name]) -> tuple[list[Name], int]:
+        """What was deleted, and how many this device may not delete."""
+        erased: list[Name] = []
+        refused = 0
+        for start in range(0, len(names), DELETE_RECORDS):
+            part = names[start : start + DELETE_RECORDS]
+            try:
+                await self._engine.writer.write(database, [Delete(*name) for name in part])
+                erased += part
+            except StorageError:
+                raise
+            except CoveyError:
+                refused += len(part)
+        return erased, refused
+
+    async def receipts(self) -> list[Json]:
+        """The latest erasures, and which devices have proved them by now."""
+        found = await self._engine.database.read(
+            lambda conn: erasure_rows.erasures(conn, ERASURES_SHOWN_MAX)
+        )
+        if found:
+            await self._note_proofs(found)
+            found = await self._engine.database.read(
+                lambda conn: erasure_rows.erasures(conn, ERASURES_SHOWN_MAX)
+            )
+        standing = await self._standing()
+        return [self._receipt(each, standing) for each in found]
+
+    async def _note_proofs(self, found: Sequence[Erasure]) -> None:
+        standing, now_ms = await self._standing(), self._engine.clock.wall_ms()
+        proofs = [
+            (each.erasure_no, device)
+            for each in found
+            for device, databases in standing.items()
+            if databases.get(each.database) == "synced" and device not in each.proofs
+        ]
+
+        def job(conn: Conn) -> None:
+            for proof in proofs:
+                erasure_rows.add_proof(conn, *proof, now_ms)
+
+        if proofs:
+            await self._engine.database.write(job)
+
+    async def _standing(self) -> Mapping[bytes, Mapping[str, str]]:
+        """Device -> database -> how we stand with it. *synced* is a proof over all that we hold."""
+        rows = (await self._engine.status())["peers"]
+        ids = {shown_id(each): each for each in self._engine.mesh.registry.devices}
+        return {
+            ids[row["device_id"]]: {each["name"]: each["state"] for each in row["databases"]}
+            for row in rows
+        }
+
+    def _receipt(self, one: Erasure, standing: Mapping[bytes, Mapping[str, str]]) -> Json:
+        devices = self._engine.mesh.registry.devices
+        return {
+            "number": one.erasure_no,
+            "database": one.database,
+            "erased_at": iso_time(one.erased_ms),
+            "records": one.records,
+            "blobs": one.blobs,
+            "digest": one.digest.hex(),
+            "devices": [
+                {
+                    "id": shown_id(device),
+                    "name": devices[device].name,
+                    "proved_at": iso_time(one.proofs[device]) if device in one.proofs else None,
+                    "holds_database": databases.get(one.database) != "not-shared",
+                }
+                for device, databases in sorted(standing.items())
+            ],
+            "remains": REMAINS,
+        }
+
+
+def digest_of(names: Sequence[Name]) -> bytes:
+    """BLAKE2b-256 of collection and id of every record, sorted, each with its length before it."""
+    digest = blake2b(digest_size=32)
+    for part in (part for name in sorted(names) for part in name):
+        raw = part.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(4, "big") + raw)
+    return digest.digest()
+
+
+def about_of(params: Json) -> About:
+    """What a caller looks for. Raises UsageError."""
+    said, record, ways = params.get("about"), params.get("record"), params.get("via") or []
+    is_list = isinstance(ways, list) and all(isinstance(way, str) and way for way in ways)
+    if not is_list or len(ways) > WAYS_MAX:
+        raise UsageError(f"via: at most {WAYS_MAX} names of fields were expected")
+    if (said is None) == (record is None):
+        raise UsageError("about: a field and its value were expected, or one record")
+    if record is not None:
+        if not isinstance(record, dict):
+            raise UsageError("record: a collection and an id were expected")
+        return About(None, None, (text(record, "collection"), text(record, "id")), tuple(ways))
+    if not isinstance(said, dict) or len(said) != 1:
+        raise UsageError("about: one field and its value were expected")
+    ((field, value),) = said.items()
+    if isinstance(value, dict | list) or value is None:
+        raise UsageError("about: the value is a text, a number, true or false")
+    return About(field, value, None, tuple(ways))
+
+
+def _fits(record: Found, about: About, latest: set[str], *, is_first: bool) -> bool:
+    if is_first:
+        if about.record is not None:
+            return (record.collection, record.id) == about.record
+        assert about.field is not None
+        return any(_is_equal(each, about.value) for each in _items(record.value.get(about.field)))
+    referred = (each for way in about.ways for each in _items(record.value.get(way)))
+    return any(isinstance(each, str) and each in latest for each in referred)
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else (value,)
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    """True is not 1."""
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+class PersonalMethods:
+    """The methods of one open node that erase."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._personal = Personal(engine)
+
+    def table(self) -> dict[str, Callable[[Json], Awaitable[Any]]]:
+        return {"erase": self.erase, "erasures": self.receipts}
+
+    async def erase(self, params: Json) -> Json:
+        """`{"records", "blobs", "refused", "receipt"}`; with `dry_run` nothing is done."""
+        return await self._personal.erase(
+            text(params, "database"), about_of(params), dry_run=bool(params.get("dry_run"))
+        )
+
+    async def receipts(self, _: Json) -> Json:
+        """The latest erasures under `erasures`, the newest first."""
+        return {"erasures": await self._personal.receipts()}
