@@ -45,12 +45,13 @@ def import_chat(
         emit({**done, "left_out": broken})
         return
     note(
-        f"{done['conversations']} conversations, {done['read']} records read,"
+        f"{done['read']} records of {done['conversations']} conversations read,"
         f" {done['written']} written, {done['unchanged']} unchanged"
     )
-    if done["blobs"]:
-        note(f"{done['blobs']} files are blobs now")
-    if done["deleted"]:
-        note(f"{done['deleted']} were deleted here before and stay so")
-    if done["broken"]:
-        note(f"{done['broken']} could not be imported")
+    for name, told in (
+        ("blobs", "files put as blobs"),
+        ("deleted", "left alone, as they were deleted here before"),
+        ("broken", "left out, as they could not be imported"),
+    ):
+        if done[name]:
+            note(f"{done[name]} {told}")

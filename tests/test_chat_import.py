@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from covey.importers import ExportFileError
-from covey.node.data.importing import SLICE_BYTES_MAX, ChatImport, _slices
+from covey.node.data.importing import SLICE_BYTES_MAX, ChatImport, Item, _slices
 from covey.node.parameters import UsageError
 from covey.storage.blob_files import BlobFiles
 from covey.storage.system_files import SYSTEM_FILES
@@ -199,8 +199,8 @@ async def test_a_missing_file_is_told(tmp_path: Path) -> None:
 
 def test_slices_fit_a_transaction_and_an_id_comes_once() -> None:
     """A hostile export may give every message one id."""
-    items = [(f"m{n}", {"text": "x" * 90_000}) for n in range(9)]
+    items = [Item("messages", f"m{n}", {"text": "x" * 90_000}) for n in range(9)]
     parts = list(_slices([*items, items[0]]))
 
-    assert [id for part in parts for id, _ in part] == [id for id, _ in items]
-    assert all(sum(len(v["text"]) for _, v in part) <= SLICE_BYTES_MAX for part in parts)
+    assert [item for part in parts for item in part] == items
+    assert all(sum(len(i.value["text"]) for i in part) <= SLICE_BYTES_MAX for part in parts)

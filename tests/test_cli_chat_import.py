@@ -41,9 +41,9 @@ def test_people_are_told_what_was_left_out_and_no_terminal_is_commanded(node: Fa
     result = bring(node, "e.zip", "--format", "chatgpt")
 
     assert result.exit_code == 0
-    assert "2 conversations, 7 records read, 5 written, 1 unchanged" in result.stderr
+    assert "7 records of 2 conversations read, 5 written, 1 unchanged" in result.stderr
     assert "no id; left out" in result.stderr and "\x1b" not in result.stderr
-    assert "1 were deleted here before and stay so" in result.stderr
+    assert "1 left alone, as they were deleted here before" in result.stderr
 
 
 def test_programs_get_the_counts_and_what_was_left_out(node: FakeNode) -> None:

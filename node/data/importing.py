@@ -42,7 +42,13 @@ PIECE_BYTES = 262_144
 BROKEN_TOLD_MAX = 100
 """What is broken beyond is only counted: a hostile file may have millions."""
 
-Item = tuple[str, Json]
+
+class Item(NamedTuple):
+    """A record to be put."""
+
+    collection: str
+    id: str
+    value: Json
 
 
 class _Known(NamedTuple):
@@ -123,11 +129,11 @@ class _Run:
         self.counts["conversations"] += 1
         faults = list(found.faults)
         # Messages first: a conversation that is here says that its messages are.
-        messages = [(one.id, one.value) for one in found.messages]
-        await self._put(self._messages, messages, faults)
-        attached = [(one.id, one.value) for one in found.attachments]
-        await self._put(self._attachments, attached, faults)
-        await self._put(self._conversations, [(found.id, found.value)], faults)
+        items = [Item(self._messages, one.id, one.value) for one in found.messages]
+        items += [Item(self._attachments, one.id, one.value) for one in found.attachments]
+        items.append(Item(self._conversations, found.id, found.value))
+        for part in _slices(items):
+            await self._put(part, faults)
         await self._put_contents(found.attachments, faults)
         self.counts["broken"] += len(faults)
         return faults
@@ -142,36 +148,44 @@ class _Run:
 
     # Records -----------------------------------------------------------------------------------
 
-    async def _put(self, collection: str, items: Sequence[Item], faults: list[Broken]) -> None:
-        for part in _slices(items):
-            known = await self._known(collection, [id for id, _ in part])
-            wanted = []
-            for id, value in part:
-                was = known.get(id)
-                if was is None or (not was.deleted and was.digest != value["source_digest"]):
-                    wanted.append((id, value))
-                else:
-                    self.counts["deleted" if was.deleted else "unchanged"] += 1
-            self.counts["read"] += len(part)
-            await self._write(collection, wanted, faults)
+    async def _put(self, items: Sequence[Item], faults: list[Broken]) -> None:
+        """Write what is new, or not what the service said before."""
+        known = {
+            (collection, id): was
+            for collection in (self._messages, self._attachments, self._conversations)
+            for id, was in (
+                await self._known(collection, [i.id for i in items if i.collection == collection])
+            ).items()
+        }
+        wanted = []
+        for item in items:
+            was = known.get((item.collection, item.id))
+            if was is None or not (was.deleted or was.digest == item.value["source_digest"]):
+                wanted.append(item)
+            else:
+                self.counts["deleted" if was.deleted else "unchanged"] += 1
+        self.counts["read"] += len(items)
+        await self._write(wanted, faults)
 
-    async def _write(self, collection: str, items: Sequence[Item], faults: list[Broken]) -> None:
+    async def _write(self, items: Sequence[Item], faults: list[Broken]) -> None:
         """Write these together; if one of them is refused, each for itself."""
         if not items:
             return
-        puts = [Put(collection, id, value, None, False) for id, value in items]
+        puts = [Put(item.collection, item.id, item.value, None, False) for item in items]
         try:
             results = await self._engine.writer.write(self._database, puts)
             self.counts["written"] += sum(result.changed for result in results)
             self.counts["unchanged"] += sum(not result.changed for result in results)
         except BadValueError as error:
             if len(items) == 1:
-                faults.append(Broken(f"{collection}/{items[0][0]}", str(error)))
+                faults.append(Broken(f"{items[0].collection}/{items[0].id}", str(error)))
                 return
             for item in items:
-                await self._write(collection, [item], faults)
+                await self._write([item], faults)
 
     async def _known(self, collection: str, ids: Sequence[str]) -> dict[str, _Known]:
+        if not ids:
+            return {}
         return await self._engine.database.read(
             lambda conn: known_records(conn, self._database, collection, ids)
         )
@@ -241,15 +255,15 @@ def known_records(
 
 
 def _slices(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """The items in parts that fit a transaction each. An id that comes again is left out."""
+    """The items in parts that fit a transaction each. A record that comes again is left out."""
     part: list[Item] = []
     size = 0
-    for id, value in dict(items).items():
-        cost = len(json.dumps(value, ensure_ascii=False).encode()) + len(id)
+    for item in {(item.collection, item.id): item for item in items}.values():
+        cost = len(json.dumps(item.value, ensure_ascii=False).encode()) + len(item.id)
         if part and (len(part) >= SLICE_RECORDS_MAX or size + cost > SLICE_BYTES_MAX):
             yield part
             part, size = [], 0
-        part.append((id, value))
+        part.append(item)
         size += cost
     if part:
         yield part
