@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from .data_commands import parse_conditions
+from .query_commands import parse_conditions
 from .options import Settings, json_option, open_node, pass_settings, person_present, timeout_option
 from .output import emit, note, say, visible
 

@@ -21,8 +21,8 @@ from typing import Any
 from ..sync.rules import Rule
 from ..sync.values import BlobRef, from_json
 from .conflict_methods import STANDING
-from .data.querying import Querying
 from .data.importing import import_chat
+from .data.querying import Querying
 from .engine import Engine
 from .happenings import EventsLost, LaggingError, RecordChanged
 from .inbox import Value as Settled

@@ -34,8 +34,8 @@ from .blobs import FEATURES, Beside, Blobs, here
 from .channel import VERSIONS
 from .committer import Committer, Staged
 from .counters import Counters
-from .data.queries import Queries
 from .data.lifecycle import Lifecycle
+from .data.queries import Queries
 from .demands import Demands
 from .directory import Directory
 from .forks import ForkKeeper

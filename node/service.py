@@ -16,9 +16,9 @@ from ..storage.stores import StoreKind
 from ..sync.values import from_json, to_json
 from .blob_methods import BlobMethods
 from .conflict_methods import ConflictMethods
-from .data.query_methods import QueryMethods
 from .data.importing import ChatImport
 from .data.personal import Personal, PersonalMethods, about_of
+from .data.query_methods import QueryMethods
 from .data.storage_methods import StorageMethods
 from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
