@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .node.api import Change, Collection, Database, Node, Transaction
+    from .node.data.schema import register_schema, registered, unregister_schema
+    from .node.data.steps import Migration
     from .node.main import open_node as open
     from .node.unlock import KeyFile, Keyring, Passphrase
     from .node.variants import Variant
@@ -27,6 +29,7 @@ __all__ = [
     "Increment",
     "KeyFile",
     "Keyring",
+    "Migration",
     "Node",
     "Passphrase",
     "Text",
@@ -34,12 +37,19 @@ __all__ = [
     "Variant",
     "Vector",
     "open",
+    "register_schema",
+    "registered",
+    "unregister_schema",
 ]
 
 _HOMES = {
     "open": (".node.main", "open_node"),
     **dict.fromkeys(("Change", "Collection", "Database", "Node", "Transaction"), (".node.api", "")),
     **dict.fromkeys(("KeyFile", "Keyring", "Passphrase"), (".node.unlock", "")),
+    "Migration": (".node.data.steps", ""),
+    **dict.fromkeys(
+        ("register_schema", "registered", "unregister_schema"), (".node.data.schema", "")
+    ),
     "Variant": (".node.variants", ""),
     **dict.fromkeys(("BlobRef", "Counter", "Increment", "Text", "Vector"), (".sync.values", "")),
 }

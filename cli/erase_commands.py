@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from .query_commands import parse_conditions
 from .options import Settings, json_option, open_node, pass_settings, person_present, timeout_option
 from .output import emit, note, say, visible
+from .query_commands import parse_conditions
 
 
 @click.command()

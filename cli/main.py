@@ -44,6 +44,7 @@ COMMANDS = {
     "status": "sync_commands",
     "conflicts": "conflict_commands",
     "policy": "policy_commands",
+    "schema": "schema_commands",
     "settings": "settings_commands",
     "storage": "storage_commands",
     "log": "log_commands",

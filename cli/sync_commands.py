@@ -6,7 +6,7 @@ databases that wait by their policy are left out: it names them, because waiting
 be waiting for the night or another network. With 4 it ends if no peer can be reached.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
@@ -122,11 +122,18 @@ def _show_status(settings: Settings, status: dict[str, Any]) -> None:
     for row in status.get("held") or ():
         what, why = visible(row["database"]), visible(row["because"])
         say(f"{what} waits for {visible(row['waiting_for'])}: {why}")
+    _show_newer(status.get("schemas_newer") or ())
     if status["peers"]:
         headers = ("device", "short id", "reached", "database", "state", "missing", "proved")
         table(headers, (row for peer in status["peers"] for row in _rows(peer)))
     elif not status.get("removed"):
         note(_nobody(status))
+
+
+def _show_newer(rows: Iterable[dict[str, Any]]) -> None:
+    for row in rows:
+        what, who = visible(row["schema"]), visible(", ".join(row["devices"]))
+        say(f"schema {what} is at version {row['newest']} on {who}, at {row['ours']} here: update")
 
 
 def _rows(peer: dict[str, Any]) -> Iterator[tuple[object, ...]]:

@@ -23,6 +23,7 @@ from ..sync.values import BlobRef, from_json
 from .conflict_methods import STANDING
 from .data.importing import import_chat
 from .data.querying import Querying
+from .data.schema_methods import SchemaCalls
 from .engine import Engine
 from .happenings import EventsLost, LaggingError, RecordChanged
 from .inbox import Value as Settled
@@ -237,7 +238,7 @@ class Database:
         return Watch(self._engine, self.name, None)
 
 
-class Node:
+class Node(SchemaCalls):
     """An open home. Made by `covey.open`."""
 
     def __init__(self, engine: Engine, close: Callable[[], Awaitable[None]]) -> None:

@@ -15,6 +15,7 @@ from ..sync.record_state import RecordState
 from ..sync.registry import Registry
 from ..sync.tagging import TAGS_FIELD, TagRule, TagRules, strictest, tag_rules, tags_of, with_tags
 from .ledger import PRIVACY_NAMES
+from .record_requests import late_value
 
 if TYPE_CHECKING:
     from .record_requests import Move, Put, Request
@@ -89,6 +90,11 @@ def tagged_value(put: "Put", current: RecordState | None) -> dict[str, Any]:
         before = None if current is None or put.replace else current.value
         value[TAGS_FIELD] = with_tags(value, before, put.tags)
     return value
+
+
+def edited_value(put: "Put", current: RecordState, instance: bytes) -> dict[str, Any]:
+    """The fields that a put writes over a record that there is. Raises BadValueError."""
+    return late_value(put, current, instance) if put.is_late else tagged_value(put, current)
 
 
 def birth_level(put: "Put") -> int:

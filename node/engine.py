@@ -36,6 +36,7 @@ from .committer import Committer, Staged
 from .counters import Counters
 from .data.lifecycle import Lifecycle
 from .data.queries import Queries
+from .data.schemas import Schemas
 from .demands import Demands
 from .directory import Directory
 from .forks import ForkKeeper
@@ -143,6 +144,7 @@ class Engine:
         self.rejudging = Rejudging(self)
         self.lifecycle = Lifecycle(self)
         self.own_rules: dict[str, Rule] = {}
+        self.schemas = Schemas(self)
         self.trust = Trust(self)
         self.policies = Policies(self)
         self.requests = Requests(self)
@@ -159,6 +161,8 @@ class Engine:
         await take_carried(self)
         await self.narrowing.start()
         await self.rejudging.start()
+        self.inbox.start()
+        await self.schemas.start()
 
     def _put_off(self) -> None:
         """Entries that we crashed at, or that the disk refused to apply, are tried again later."""
@@ -231,6 +235,7 @@ class Engine:
         )
         self.writer.resolve = self.blobs.resolve
         self.writer.aside = self.summaries.aside
+        self.writer.fitting = self.schemas.fitting
         self.reader = Reader(self.database, self.ledger)
 
     async def rebuild(self, change: Callable[[], Awaitable[None]]) -> None:

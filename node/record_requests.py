@@ -3,17 +3,20 @@
 Values only; `writer.py` carries them out.
 """
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import CoveyError
 from ..sync.editing import Rewrite
 from ..sync.errors import BadValueError
+from ..sync.limits import COLLECTION_NAME_BYTES_MAX, RECORD_ID_BYTES_MAX
 from ..sync.record_state import RecordState
 
 DATABASE_NAME_BYTES_MAX = 64
+ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 class PrivacyFixedError(CoveyError):
@@ -51,6 +54,12 @@ class Put:
     """The widest level that the rules of its tags allow; None if they have none. The writer's."""
     bucket: int | None = None
     """The time bucket to be born into; None for that of now, or for none, as the database says."""
+    unfit: Mapping[str, str] | None = None
+    """Fields that the schema of the collection does not allow, and why. `Fitting`'s."""
+    remake: Callable[[Mapping[str, Any]], dict[str, Any] | None] | None = None
+    """What makes the record anew from what it shows when its turn comes; None leaves it as it is.
+
+    It stays where there is no record any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,21 @@ def check_name(what: str, text: str, bytes_max: int) -> None:
         raise BadValueError(f"{what}: contains a character that cannot be printed")
 
 
+def checked(request: Request, new_id: Callable[[], str]) -> Request:
+    """A request with an id, and names that may be. Raises BadValueError."""
+    check_name("collection", request.collection, COLLECTION_NAME_BYTES_MAX)
+    if isinstance(request, Put) and request.id is None:
+        request = replace(request, id=new_id())
+    assert request.id is not None
+    check_name("id", request.id, RECORD_ID_BYTES_MAX)
+    if isinstance(request, Put) and not isinstance(request.value, Mapping):
+        raise BadValueError(
+            f"{request.collection}/{request.id}: a record is a map of fields,"
+            f" not {type(request.value).__name__}"
+        )
+    return request
+
+
 def late_value(request: Put, current: RecordState, instance: bytes) -> dict[str, Any]:
     """What a late put has still to write: nothing that our instance has deleted or replaced."""
     value = dict(request.value)
@@ -106,6 +130,18 @@ def late_value(request: Put, current: RecordState, instance: bytes) -> dict[str,
         return value
     standing = value if current.value is None else current.value
     return {name: value[name] for name in value if name not in standing}
+
+
+def time_ordered_id(wall_ms: int, drawn: bytes) -> str:
+    """A record id of 20 characters: 48 bits of time, then 52 of 7 random bytes; sorts by time."""
+    number = (wall_ms & (1 << 48) - 1) << 52 | (int.from_bytes(drawn, "big") >> 4)
+    return "".join(ID_ALPHABET[number >> shift & 31] for shift in range(95, -1, -5))
+
+
+def version(state: RecordState) -> str:
+    """A name for a record's state: 16 hex digits over its heads."""
+    names = b"".join(sorted(head.hash for head in state.heads))
+    return hashlib.blake2b(names, digest_size=8).hexdigest()
 
 
 Aside = Callable[[str, Sequence[Request]], AbstractAsyncContextManager[Sequence[Request]]]

@@ -19,6 +19,7 @@ from .conflict_methods import ConflictMethods
 from .data.importing import ChatImport
 from .data.personal import Personal, PersonalMethods, about_of
 from .data.query_methods import QueryMethods
+from .data.schema_methods import SchemaMethods
 from .data.storage_methods import StorageMethods
 from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
@@ -82,6 +83,7 @@ class Service:
             **PolicyMethods(engine).table(),
             **StorageMethods(engine).table(),
             **PersonalMethods(engine).table(),
+            **SchemaMethods(engine).table(),
         }
         self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
             "watch": self._watch,

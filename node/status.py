@@ -103,6 +103,7 @@ async def node_status(engine: "Engine") -> dict[str, Any]:
         "removed": not us.active,
         "outdated_key": is_outdated(engine),
         "held": engine.scheduling.rows(),
+        "schemas_newer": await engine.schemas.newer(),
         "reachable_all_synced": bool(reachable) and all(row["proved"] for row in reachable),
         "reachable_all_settled": bool(reachable) and all(row["settled"] for row in reachable),
     }

@@ -216,6 +216,11 @@ def _narrowed(detail: Detail) -> str:
     return f"This device takes {takes} of {database} from now on; {copy}"
 
 
+def _schema(detail: Detail) -> str:
+    version = _field(detail, "version", "?")
+    return f"Schema {_field(detail, 'schema', '?')} (version {version})"
+
+
 # The table -------------------------------------------------------------------------------------
 
 ALARMS: dict[str, Callable[[Detail], str]] = {
@@ -314,6 +319,18 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
         f" {_count(d, 'settled', 'conflict')} settled by rule,"
         f" {_count(d, 'open', 'conflict')} for a person"
         f"{_unknown_rules(d.get('unknown_rules'))}"
+    ),
+    "schema_installed": lambda d: f"{_schema(d)} was installed on this device",
+    "schema_removed": lambda d: f"{_schema(d)} was removed from this device; its history stays",
+    "schema_migrated": lambda d: (
+        f"The records of schema {_field(d, 'schema', '?')} were brought from version"
+        f" {_field(d, 'from', '?')} to {_field(d, 'to', '?')};"
+        f" {_count(d, 'changed', 'record')} changed"
+    ),
+    "schema_newer": lambda d: (
+        f"{_device(d)} has version {_field(d, 'version', '?')} of schema"
+        f" {_field(d, 'schema', '?')}, this device {_field(d, 'ours', 'an older one')};"
+        " nothing is lost, and an update brings the rest"
     ),
     "log_kept": _log_kept,
     "unreadable": lambda d: (

@@ -9,7 +9,6 @@ of its privacy level and, where some device takes only what is new, of the time 
 """
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,13 +19,13 @@ from ..sync.changeset import RecordChange, encode_change_set
 from ..sync.editing import Rewrite
 from ..sync.errors import BadValueError
 from ..sync.hlc import tick
-from ..sync.limits import COLLECTION_NAME_BYTES_MAX, RECORD_ID_BYTES_MAX
 from ..sync.record_state import NewChange, RecordState, past_of
 from ..sync.resolution import settling
 from ..sync.tagging import TagRules
 from .birth import (
     birth_level,
     by_tags,
+    edited_value,
     privacy_level,
     require_fit,
     require_move,
@@ -34,6 +33,7 @@ from .birth import (
     tagged_value,
 )
 from .committer import Committer, Outlet, Staged
+from .data.fitting import Fitting
 from .happenings import Board, RecordChanged
 from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
 from .mesh import Mesh
@@ -52,13 +52,14 @@ from .record_requests import (
     Written,
     as_they_are,
     check_name,
-    late_value,
+    checked,
+    time_ordered_id,
+    version,
 )
 from .shelf import Shelf, Shelved
 from .turns import Turns
 
 CHANGES_PER_TRANSACTION_MAX = 5_000
-ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 class _NotOpenError(Exception):
@@ -111,6 +112,8 @@ class Writer:
         """Puts what is large beside the records (`Summaries.aside`)."""
         self.resolve: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
         """Puts manifests into blobs that are only named (`Blobs.resolve`)."""
+        self.fitting = Fitting()
+        """What schemas say of writes; the engine's."""
         self.successor: Writer | None = None
         """Set when the store was changed under us: whoever comes later is sent there."""
 
@@ -174,27 +177,12 @@ class Writer:
                 f"{len(requests)} writes in one transaction, {CHANGES_PER_TRANSACTION_MAX} allowed:"
                 " split it"
             )
-        named = []
-        for request in requests:
-            check_name("collection", request.collection, COLLECTION_NAME_BYTES_MAX)
-            if isinstance(request, Put) and request.id is None:
-                request = replace(request, id=self.new_id())
-            assert request.id is not None
-            check_name("id", request.id, RECORD_ID_BYTES_MAX)
-            if isinstance(request, Put) and not isinstance(request.value, Mapping):
-                raise BadValueError(
-                    f"{request.collection}/{request.id}: a record is a map of fields,"
-                    f" not {type(request.value).__name__}"
-                )
-            named.append(request)
-        return named
+        named = [checked(request, self.new_id) for request in requests]
+        return [self.fitting.judged(database, request) for request in named]
 
     def new_id(self) -> str:
-        """A new record id of 20 characters: 48 bits of time, then 52 random bits; sorts by time."""
-        number = (self._clock.wall_ms() & (1 << 48) - 1) << 52 | (
-            int.from_bytes(self._entropy.draw(7), "big") >> 4
-        )
-        return "".join(ID_ALPHABET[number >> shift & 31] for shift in range(95, -1, -5))
+        """A new record id; sorts by time."""
+        return time_ordered_id(self._clock.wall_ms(), self._entropy.draw(7))
 
     async def _scopes(self, database: str) -> list[Scope]:
         """The scopes of a database that this device may write to, most private first."""
@@ -254,19 +242,17 @@ class Writer:
     def _change(self, database: str, drafts: dict[int, _Draft], request: Put | Delete) -> Written:
         assert request.id is not None
         draft, key, current = self._locate(database, drafts, request)
-        if draft is None or (isinstance(request, Delete) and request.is_over(key, current)):
+        fitted = None if draft is None else self._fitted(database, request, key, current)
+        if draft is None or fitted is None:
             return Written(request.id, "", False)
+        request = fitted
         actor, stamp = self._stamp(draft)
         if isinstance(request, Delete):
             change = None if current is None else crdt.delete(current, actor, **stamp)
         elif current is None:
             change = crdt.create(actor, tagged_value(request, None), **stamp)
         else:
-            value = (
-                late_value(request, current, actor)
-                if request.is_late
-                else tagged_value(request, current)
-            )
+            value = edited_value(request, current, actor)
             # An edit without fields would bring a deleted record back.
             change = None
             if value or not request.is_late:
@@ -275,12 +261,12 @@ class Writer:
                     actor,
                     value,
                     replace=request.replace,
-                    rewrite=(*request.rewrite, *self._disputed(request, key, current, value)),
+                    rewrite=self._rewrite(request, key, current, value),
                     **stamp,
                 )
         if change is None:
-            return Written(request.id, "" if current is None else version(current), False)
-        if isinstance(request, Put) and not request.is_late:
+            return Written(key[2], "" if current is None else version(current), False)
+        if isinstance(request, Put) and not request.is_late and request.remake is None:
             require_fit(request, change.state, draft.scope.privacy, rules=draft.rules)
         return self._add(draft, key, change)
 
@@ -361,14 +347,26 @@ class Writer:
             raise _NotOpenError(level, bucket)
         return born
 
-    def _disputed(
+    def _fitted(
+        self, database: str, request: Put | Delete, key: Key, current: RecordState | None
+    ) -> Put | Delete | None:
+        """The request as the schema will have it; None if nothing is to be done."""
+        if isinstance(request, Delete):
+            return None if request.is_over(key, current) else request
+        if not self.fitting.concerns(database, request):
+            return request
+        found = None if current is None else self._shelf.judge.resolution(key, current)
+        held = None if current is None else current.value
+        return self.fitting.fitted(database, request, held, held if found is None else found.value)
+
+    def _rewrite(
         self, request: Put, key: Key, current: RecordState, value: Mapping[str, Any]
     ) -> Sequence[str | Rewrite]:
         """What is in dispute of a put: to write what is shown settles it as well."""
         if request.settle is not None:
-            return [request.settle(key, current)]
-        resolution = self._shelf.judge.resolution(key, current)
-        return () if resolution is None else settling(resolution, value)
+            return (*request.rewrite, request.settle(key, current))
+        found = None if request.remake else self._shelf.judge.resolution(key, current)
+        return (*request.rewrite, *(() if found is None else settling(found, value)))
 
     def _locate(
         self, database: str, drafts: dict[int, _Draft], request: Put | Delete
@@ -442,9 +440,3 @@ class Writer:
             value = None if row.fields is None else dict(row.fields)
             us = self._mesh.us().sig_pk
             self._board.post(RecordChanged(draft.scope.database, row.collection, row.id, us, value))
-
-
-def version(state: RecordState) -> str:
-    """A name for a record's state: 16 hex digits over its heads."""
-    names = b"".join(sorted(head.hash for head in state.heads))
-    return hashlib.blake2b(names, digest_size=8).hexdigest()

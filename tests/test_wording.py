@@ -27,7 +27,7 @@ PHONE = {"name": "Phone", "short_id": "9RTB-C400", "level": "full"}
 
 def tellings() -> Iterator[tuple[str, str, ast.Call]]:
     """(file, name of what is called, call) of every event that a node can make."""
-    for path in sorted(ROOT.glob("node/*.py")):
+    for path in sorted(ROOT.glob("node/**/*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and len(node.args) >= 2:
                 called = node.func

@@ -8,8 +8,8 @@ import pytest
 
 from covey.node import shelf
 from covey.node.mesh_view import NotEntitledError
-from covey.node.record_requests import Delete, PrivacyFixedError, Put
-from covey.node.writer import CHANGES_PER_TRANSACTION_MAX, ID_ALPHABET
+from covey.node.record_requests import ID_ALPHABET, Delete, PrivacyFixedError, Put
+from covey.node.writer import CHANGES_PER_TRANSACTION_MAX
 from covey.storage.errors import StoreFullError
 from covey.sync.errors import BadValueError
 from covey.sync.sharing import Sharing
