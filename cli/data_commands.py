@@ -94,6 +94,7 @@ def put(
 @click.option(
     "--whole", is_flag=True, help="Fetch what stayed behind where only a summary is here."
 )
+@click.option("--unseal", is_flag=True, help="Open fields that their schema says are encrypted.")
 @json_option
 @pass_settings
 def get(
@@ -104,6 +105,7 @@ def get(
     meta: bool,
     timeout_s: float,
     whole: bool,
+    unseal: bool,
 ) -> None:
     """Show one record. Exit code 1 if there is none.
 
@@ -117,6 +119,7 @@ def get(
         "meta": meta,
         "timeout_s": timeout_s,
         "whole": whole,
+        "unseal": unseal,
     }
     with open_node(settings) as node:
         record = node.call("get", params)

@@ -191,8 +191,15 @@ def _heading(mesh: bytes, run: Run, index: int) -> Heading:
 async def adopt_mesh(engine: "Engine", adoption: Adoption) -> None:
     """Change meshes in the store, in one transaction. The engine must be loaded anew after."""
     instance = engine.entropy.draw(INSTANCE_BYTES)
-    await engine.database.write(lambda conn: _replace_mesh(conn, adoption, instance))
+    keep = engine.schemas.sealing.retiring()
+
+    def job(conn: Conn) -> None:
+        keep(conn)
+        _replace_mesh(conn, adoption, instance)
+
+    await engine.database.write(job)
     engine.instance = instance
+    await engine.schemas.sealing.start()
 
 
 def _replace_mesh(conn: Conn, adoption: Adoption, instance: bytes) -> None:

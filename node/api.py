@@ -85,7 +85,7 @@ class Collection(Querying):
         """The record's fields, or None if there is no such record here (`Node.fetch`).
 
         Where this device has a summary only, what stayed behind is a `BlobRef`; with a `timeout`,
-        in seconds, it is fetched.
+        in seconds, it is fetched. Encrypted fields are opened, as far as this device can.
         """
         found = await self._engine.reader.get(self.database, self.name, id)
         if found is None:
@@ -93,7 +93,7 @@ class Collection(Querying):
         place = (self.database, self.name, id)
         value, _ = await self._engine.summaries.whole(place, found.value, int(timeout * 1000))
         read: dict[str, Any] = from_json(value)
-        return read
+        return self._engine.schemas.opened(self.database, self.name, read)
 
     async def delete(self, id: str) -> bool:
         """Delete the record on all devices; False if there was none. Durable when it returns."""

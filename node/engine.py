@@ -158,11 +158,11 @@ class Engine:
         # Drawn again at each start: a crash may have come between an operation and what follows.
         await self.mesh.learned(())
         await self.ingest.resume()
+        await self.schemas.start()
         await take_carried(self)
         await self.narrowing.start()
         await self.rejudging.start()
         self.inbox.start()
-        await self.schemas.start()
 
     def _put_off(self) -> None:
         """Entries that we crashed at, or that the disk refused to apply, are tried again later."""

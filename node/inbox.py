@@ -203,6 +203,10 @@ class Inbox:
         if not found.field:
             await self._decide_deletion(found, choice)
             return
+        if isinstance(choice, Value):
+            place = found.database, found.collection
+            sealing = self._engine.schemas.sealing
+            choice = Value(await sealing.chosen(place, found.field, choice.value))
         judge, pick = self._engine.shelf.judge, _choice_of(choice)
 
         def settle(key: Key, state: RecordState) -> Rewrite:

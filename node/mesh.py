@@ -135,7 +135,7 @@ class Mesh(MeshView):
         outlet = self._outlets.get(scope.tag)
         if outlet is not None and outlet.heads == heads and outlet.log is log:
             return outlet
-        id = self._writer_key_id(scope)
+        id = self.writing_key_id(scope)
         heading = self.heading(scope.tag, self._keys.sig_pk, self.instance, id, heads)
         outlet = Outlet(log, heading, heads, self._scope_keys[id])
         self._outlets[scope.tag] = outlet

@@ -270,7 +270,7 @@ class MeshView:
 
     def require_key(self, scope: Scope) -> None:
         """Raises NotEntitledError if there is no key to write to this scope (`needs_key`)."""
-        self._writer_key_id(scope)
+        self.writing_key_id(scope)
 
     def held_keys(self) -> Collection[bytes]:
         """The ids of all keys that we hold."""
@@ -322,7 +322,11 @@ class MeshView:
                 " near, or wait until it is back"
             )
 
-    def _writer_key_id(self, scope: Scope) -> bytes:
+    def writing_key_id(self, scope: Scope) -> bytes:
+        """The id of the key that entries of a scope are written under now.
+
+        Raises NotEntitledError if there is none (`needs_key`).
+        """
         if scope.privacy == DEVICE_PRIVACY and scope.tag != CONTROL_SCOPE:
             return key_id(self._device_scope_keys[scope.key_tag])
         current = self._writer(scope)

@@ -35,6 +35,18 @@ class MoveRefusedError(CoveyError):
     exit_code = 3
 
 
+class NotOpenError(Exception):
+    """What a write needs first is a scope, or a log in it, that this instance does not have yet.
+
+    It never leaves the writer, which opens it and begins again.
+    """
+
+    def __init__(self, privacy: int, bucket: int) -> None:
+        super().__init__(privacy, bucket)
+        self.privacy = privacy
+        self.bucket = bucket
+
+
 @dataclass(frozen=True, slots=True)
 class Put:
     collection: str

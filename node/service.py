@@ -179,6 +179,8 @@ class Service:
         names = text(params, "database"), collection, id
         wait_ms = 30_000 if params.get("whole") else 0
         value, behind = await self._engine.summaries.whole(names, found.value, wait_ms)
+        if params.get("unseal"):
+            value = to_json(self._engine.schemas.opened(*names[:2], from_json(value)))
         if not params.get("meta") and not behind:
             return value
         disputed = await self._engine.inbox.open_fields(*names)

@@ -91,8 +91,9 @@ class Summaries:
         if summary is None or not isinstance(request.value, Mapping):
             return request
         value = dict(request.value)
+        kept = {*summary, *self._engine.schemas.encrypted(database, request.collection)}
         for name, field in request.value.items():
-            if name not in summary and not isinstance(field, BlobRef):
+            if name not in kept and not isinstance(field, BlobRef):
                 content = value_text(field).encode()
                 if len(content) >= ASIDE_BYTES_MIN:
                     whole = await self._engine.blobs.keep(once(content), made)

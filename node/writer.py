@@ -46,6 +46,7 @@ from .record_requests import (
     Delete,
     Move,
     MoveRefusedError,
+    NotOpenError,
     PrivacyFixedError,
     Put,
     Request,
@@ -60,15 +61,6 @@ from .shelf import Shelf, Shelved
 from .turns import Turns
 
 CHANGES_PER_TRANSACTION_MAX = 5_000
-
-
-class _NotOpenError(Exception):
-    """A record is to be changed, or born, where this instance has no log yet. Never leaves here."""
-
-    def __init__(self, privacy: int, bucket: int) -> None:
-        super().__init__(privacy, bucket)
-        self.privacy = privacy
-        self.bucket = bucket
 
 
 @dataclass(slots=True)
@@ -164,7 +156,7 @@ class Writer:
                 judged = [by_tags(request, rules) for request in requests]
                 try:
                     results, drafts = self._draft(database, scopes, judged, rules)
-                except _NotOpenError as error:
+                except NotOpenError as error:
                     closed = error.privacy, error.bucket
                 else:
                     return results, self._stage(drafts)
@@ -228,7 +220,7 @@ class Writer:
             if self._mesh.needs_key(scope):
                 self._mesh.require_key(scope)
             if self._ledger.log(scope.tag, self._mesh.instance) is None:
-                raise _NotOpenError(scope.privacy, scope.bucket)
+                raise NotOpenError(scope.privacy, scope.bucket)
             draft.outlet = self._mesh.outlet_now(scope)
         return draft.outlet.log
 
@@ -333,7 +325,7 @@ class Writer:
     def _birthplace(
         self, database: str, drafts: dict[int, _Draft], level: int, bucket: int | None
     ) -> _Draft:
-        """The draft of the scope that a new record is born into. Raises `_NotOpenError`.
+        """The draft of the scope that a new record is born into. Raises `NotOpenError`.
 
         What never leaves this device needs no bucket: nobody else's window reaches to it.
         """
@@ -344,7 +336,7 @@ class Writer:
         places = (d for d in drafts.values() if d.scope.bucket == bucket)
         born = next((d for d in places if d.scope.privacy == level), None)
         if born is None:
-            raise _NotOpenError(level, bucket)
+            raise NotOpenError(level, bucket)
         return born
 
     def _fitted(

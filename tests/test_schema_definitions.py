@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.node.data.definition import SchemaError
+from covey.node.data.reading import SchemaError
 from covey.node.data.schema import read_schema
 from covey.node.data.schema_file import (
     DEFINITION_BYTES_MAX,
@@ -149,7 +149,7 @@ def test_an_error_in_json_names_the_line_too() -> None:
         ({"collections": notes(a={"enum": []})}, "0 entries, 1 to 256"),
         ({"collections": notes(a={"enum": [object()]})}, "no value that a record can hold"),
         ({"collections": notes(a={"default": float("inf")})}, "no value that a record can hold"),
-        ({"collections": {"facts": {"encrypted": ["a"]}}}, "no key 'encrypted'"),
+        ({"collections": {"facts": {"encrypted": ["a"]}}}, "no field 'a' in this"),
         ({"collections": {"facts": {"indexes": [[]]}}}, "0 entries, 1 to 8"),
         ({"collections": {"facts": {"expires": "soon"}}}, "a time such as 90d"),
         ({"collections": {"facts": {"deletion": "union"}}}, "none of edit-wins"),

@@ -8,7 +8,7 @@ import pytest
 
 from covey.node.conflict_methods import STANDING
 from covey.node.data import migrating
-from covey.node.data.definition import SchemaError
+from covey.node.data.reading import SchemaError
 from covey.node.data.schemas import SchemaDriftError
 from covey.node.data.steps import Migration, MigrationError
 from covey.storage.backup_file import BackupExistsError

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import covey
-from covey.node.data.definition import CollectionSchema, SchemaError, read_collection
+from covey.node.data.definition import CollectionSchema, read_collection
 from covey.node.data.fitting import misfits
+from covey.node.data.reading import SchemaError
 from covey.node.data.schema import registered, unregister_schema
 from covey.node.data.schema_news import COLLECTION, news
 from covey.node.data.schemas import NoSchemaError

@@ -12,7 +12,7 @@ from ...sync.rules import DELETION_RULES, RULE_NAMES
 from ..conflict_methods import DELETED
 from ..inbox import rule_key
 from ..parameters import Json
-from .definition import SchemaError
+from .reading import SchemaError
 from .schema import Schema
 
 if TYPE_CHECKING:

@@ -10,26 +10,35 @@ of texts, bytes of bytes, items of arrays, numbers of vectors.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from difflib import get_close_matches
 from itertools import chain
 from math import isfinite
 from typing import Any
 
-from ... import CoveyError
-from ...sync.errors import BadValueError
 from ...sync.limits import (
-    COLLECTION_NAME_BYTES_MAX,
     INTEGER_MAX,
-    NAME_BYTES_MAX,
     RECORD_BYTES_MAX,
 )
-from ...sync.rules import DELETION_RULES
+from ...sync.rules import DELETION_RULES, LAST_WRITER_WINS, MANUAL
 from ...sync.session_limits import SETTING_BYTES_MAX
-from ...sync.values import to_plain
-from ..record_requests import check_name
+from .reading import (
+    ECHO,
+    Path,
+    Read,
+    SchemaError,
+    boolean,
+    echo,
+    field_name,
+    name_of,
+    read_keys,
+    read_list,
+    read_table,
+    value_of,
+    whole_number,
+    word,
+)
 
 TYPES = (
     *("any", "boolean", "integer", "number", "string", "text", "bytes", "time"),
@@ -38,34 +47,21 @@ TYPES = (
 LENGTH_OF = {"string": "characters", "text": "characters", "bytes": "bytes", "array": "items"}
 """The types that have a length, and what it counts."""
 ORDERED = frozenset({"integer", "number", "counter", "time"})
+SEALABLE = frozenset(
+    {"any", "boolean", "integer", "number", "string", "bytes", "time", "vector", "object", "array"}
+)
+"""The types of fields that can be encrypted: none that merges, and none that refers to a blob."""
+BLIND_RULES = (LAST_WRITER_WINS, MANUAL, "origin-wins")
+"""The conflict rules that choose without looking."""
 DEPTH_MAX = 16
 FIELDS_MAX = 1_000
 """Of one collection, those inside of others included."""
 COLLECTIONS_MAX = 256
-LIST_MAX = 256
-"""Entries of an enum, indexes of a collection, and other lists."""
 INDEX_FIELDS_MAX = 8
 DIMENSION_MAX = 65_536
 TIERS = ("hot", "warm", "cold")
 
-Path = tuple[str, ...]
-Read = Callable[[Any, Path], Any]
 _EXPIRES = re.compile(r"[1-9][0-9]{0,5}[mhd]")
-_ECHO = 40
-
-
-class SchemaError(CoveyError):
-    """A schema is not one, or does not fit what is installed. Nothing was changed.
-
-    `path` leads to the key that is meant, as far as it is known; the message begins with it.
-    """
-
-    exit_code = 2
-
-    def __init__(self, message: str, path: Path = ()) -> None:
-        super().__init__(f"{'.'.join(path)}: {message}" if path else message)
-        self.message = message
-        self.path = path
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +100,8 @@ class CollectionSchema:
     additional: bool = True
     """Whether a record may have fields that are not named here."""
     indexes: tuple[tuple[str, ...], ...] = ()
+    encrypted: tuple[str, ...] = ()
+    """Fields that are sealed inside of the record (`sealing.py`)."""
     rule: str | None = None
     """The conflict rule of all fields that have none of their own."""
     rules: Mapping[str, str] = field(default_factory=dict)
@@ -123,17 +121,33 @@ def read_collection(data: Any, path: Path = ()) -> CollectionSchema:
     fields = said.get("fields", {})
     if _count(fields.values()) > FIELDS_MAX:
         raise SchemaError(f"more than {FIELDS_MAX} fields", (*path, "fields"))
-    for part in ("indexes", "vectors", "links"):
+    sealed = said.get("encrypted", ())
+    for part in ("encrypted", "indexes", "vectors", "links"):
         named = said.get(part, ())
         for name in chain.from_iterable(one if isinstance(one, tuple) else (one,) for one in named):
             if name not in fields:
-                raise SchemaError(f"no field {_echo(name)} in this collection", (*path, part))
+                raise SchemaError(f"no field {echo(name)} in this collection", (*path, part))
+            if name in sealed and part != "encrypted":
+                raise SchemaError(f"{echo(name)} is encrypted: nothing can read it", (*path, part))
+    _check_encrypted(fields, sealed, said.get("rules", {}), path)
     for name, vector in said.get("vectors", {}).items():
         _check_vector(fields[name], vector, (*path, "vectors", name))
     for name in said.get("rules", {}):
         if name not in fields and said.get("additional") is False:
-            raise SchemaError(f"no field {_echo(name)} in this collection", (*path, "rules", name))
+            raise SchemaError(f"no field {echo(name)} in this collection", (*path, "rules", name))
     return CollectionSchema(**said)
+
+
+def _check_encrypted(
+    fields: Mapping[str, FieldSchema], sealed: Sequence[str], rules: Mapping[str, str], path: Path
+) -> None:
+    for name in sealed:
+        if fields[name].type not in SEALABLE:
+            why = f"a field of the type {fields[name].type} cannot be encrypted"
+            raise SchemaError(why, (*path, "fields", name))
+        if rules.get(name, LAST_WRITER_WINS) not in BLIND_RULES:
+            why = f"a rule that needs no content was expected: {', '.join(BLIND_RULES)}"
+            raise SchemaError(why, (*path, "rules", name))
 
 
 def _check_vector(field: FieldSchema, vector: VectorSchema, path: Path) -> None:
@@ -169,62 +183,12 @@ def read_field(data: Any, path: Path, depth: int = 0) -> FieldSchema:
 def read_fields(data: Any, path: Path, depth: int = 0) -> dict[str, FieldSchema]:
     """A table of fields by name. Raises SchemaError."""
     return {
-        _field_name(name, path): read_field(one, (*path, str(name)), depth)
+        field_name(name, path): read_field(one, (*path, str(name)), depth)
         for name, one in read_table(data, path).items()
     }
 
 
-def name_of(value: Any, path: Path, bytes_max: int = COLLECTION_NAME_BYTES_MAX) -> str:
-    """A name that prints and is not too long. Raises SchemaError."""
-    try:
-        check_name("name", value, bytes_max)
-    except BadValueError as error:
-        raise SchemaError(str(error).removeprefix("name: "), path) from None
-    return str(value)
-
-
-def whole_number(least: int, most: int) -> Read:
-    """Reads a whole number within limits."""
-
-    def read(value: Any, path: Path) -> int:
-        if type(value) is not int or not least <= value <= most:
-            raise SchemaError(f"a whole number from {least} to {most} was expected", path)
-        return value
-
-    return read
-
-
-def read_keys(data: Any, path: Path, keys: Mapping[str, Read]) -> dict[str, Any]:
-    """Each key of a table, read as the key says. Raises SchemaError for any other key."""
-    found = {}
-    for key, value in read_table(data, path).items():
-        if key not in keys:
-            near = get_close_matches(_snake(str(key)[:_ECHO]), keys, 1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
-            known = ", ".join(sorted(keys))
-            raise SchemaError(f"no key {_echo(key)}{meant}; there are {known}", path)
-        found[key] = keys[key](value, (*path, key))
-    return found
-
-
-def read_table(data: Any, path: Path) -> Mapping[Any, Any]:
-    """A table, whatever is in it. Raises SchemaError."""
-    if not isinstance(data, Mapping):
-        raise SchemaError(f"a table was expected, not {type(data).__name__}", path)
-    if len(data) > FIELDS_MAX:
-        raise SchemaError(f"{len(data)} keys, {FIELDS_MAX} allowed", path)
-    return data
-
-
 # Parts of these --------------------------------------------------------------------------------
-
-
-def _list(data: Any, path: Path, most: int = LIST_MAX) -> Sequence[Any]:
-    if not isinstance(data, list | tuple):
-        raise SchemaError(f"an array was expected, not {type(data).__name__}", path)
-    if not 1 <= len(data) <= most:
-        raise SchemaError(f"{len(data)} entries, 1 to {most} allowed", path)
-    return data
 
 
 def _count(fields: Any) -> int:
@@ -232,29 +196,6 @@ def _count(fields: Any) -> int:
         1 + _count(one.fields.values()) + (_count([one.items]) if one.items else 0)
         for one in fields
     )
-
-
-def _field_name(name: Any, path: Path) -> str:
-    if not isinstance(name, str) or not name or name[:1] == "$":
-        raise SchemaError(f"{_echo(name)}: a field name is a text without '$' before it", path)
-    return name_of(name, (*path, name[:_ECHO]), NAME_BYTES_MAX)
-
-
-def _boolean(value: Any, path: Path) -> bool:
-    if type(value) is not bool:
-        raise SchemaError("true or false was expected", path)
-    return value
-
-
-def _word(words: Sequence[str]) -> Read:
-    def read(value: Any, path: Path) -> str:
-        if value not in words or not isinstance(value, str):
-            near = get_close_matches(value[:_ECHO], words, 1) if isinstance(value, str) else ()
-            meant = f" (did you mean {near[0]}?)" if near else ""
-            raise SchemaError(f"{_echo(value)} is none of {', '.join(words)}{meant}", path)
-        return value
-
-    return read
 
 
 def _expires(value: Any, path: Path) -> str:
@@ -271,20 +212,11 @@ def _limit(value: Any, path: Path) -> Any:
 
 
 def _values(value: Any, path: Path) -> tuple[Any, ...]:
-    return tuple(value_of(one, path) for one in _list(value, path))
-
-
-def value_of(value: Any, path: Path) -> Any:
-    """A value that a record can hold. Raises SchemaError."""
-    try:
-        to_plain({"value": value})
-    except BadValueError:
-        raise SchemaError("no value that a record can hold", path) from None
-    return value
+    return tuple(value_of(one, path) for one in read_list(value, path))
 
 
 def _names(value: Any, path: Path) -> tuple[str, ...]:
-    names = tuple(_field_name(name, path) for name in _list(value, path))
+    names = tuple(field_name(name, path) for name in read_list(value, path))
     if len(set(names)) < len(names):
         raise SchemaError("a field is named twice", path)
     return names
@@ -292,8 +224,8 @@ def _names(value: Any, path: Path) -> tuple[str, ...]:
 
 def _indexes(value: Any, path: Path) -> tuple[tuple[str, ...], ...]:
     found = tuple(
-        _names([one] if isinstance(one, str) else _list(one, path, INDEX_FIELDS_MAX), path)
-        for one in _list(value, path)
+        _names([one] if isinstance(one, str) else read_list(one, path, INDEX_FIELDS_MAX), path)
+        for one in read_list(value, path)
     )
     if len(set(found)) < len(found):
         raise SchemaError("an index is named twice", path)
@@ -303,8 +235,8 @@ def _indexes(value: Any, path: Path) -> tuple[tuple[str, ...], ...]:
 def _rules(value: Any, path: Path) -> dict[str, str]:
     found = {}
     for name, rule in read_table(value, path).items():
-        at = (*path, str(name)[:_ECHO])
-        found[_field_name(name, path)] = _rule(rule, at)
+        at = (*path, str(name)[:ECHO])
+        found[field_name(name, path)] = _rule(rule, at)
     return found
 
 
@@ -323,22 +255,22 @@ def _vectors(value: Any, path: Path) -> dict[str, VectorSchema]:
         said = read_keys(data, (*path, str(name)), keys)
         if missing := sorted(keys.keys() - said.keys()):
             raise SchemaError(f"{missing[0]} is missing", (*path, str(name)))
-        found[_field_name(name, path)] = VectorSchema(**said)
+        found[field_name(name, path)] = VectorSchema(**said)
     return found
 
 
 def _links(value: Any, path: Path) -> dict[str, str]:
     return {
-        _field_name(name, path): name_of(to, (*path, str(name)))
+        field_name(name, path): name_of(to, (*path, str(name)))
         for name, to in read_table(value, path).items()
     }
 
 
 _LENGTH = whole_number(0, RECORD_BYTES_MAX)
 _FIELD_KEYS: dict[str, Read] = {
-    "type": _word(TYPES),
-    "required": _boolean,
-    "nullable": _boolean,
+    "type": word(TYPES),
+    "required": boolean,
+    "nullable": boolean,
     "min_length": _LENGTH,
     "max_length": _LENGTH,
     "min": _limit,
@@ -346,7 +278,7 @@ _FIELD_KEYS: dict[str, Read] = {
     "enum": _values,
     "default": value_of,
     "dimension": whole_number(1, DIMENSION_MAX),
-    "additional": _boolean,
+    "additional": boolean,
 }
 _ONLY: dict[str, frozenset[str]] = {
     "min_length": frozenset(LENGTH_OF),
@@ -363,15 +295,16 @@ _ONLY: dict[str, frozenset[str]] = {
 
 _COLLECTION_KEYS: dict[str, Read] = {
     "fields": read_fields,
-    "additional": _boolean,
+    "additional": boolean,
     "indexes": _indexes,
+    "encrypted": _names,
     "rule": _rule,
     "rules": _rules,
-    "deletion": _word(DELETION_RULES),
+    "deletion": word(DELETION_RULES),
     "vectors": _vectors,
     "links": _links,
     "expires": _expires,
-    "tier": _word(TIERS),
+    "tier": word(TIERS),
 }
 
 
@@ -398,12 +331,3 @@ def _check_samples(schema: FieldSchema, path: Path) -> None:
 
 def _without_enum(schema: FieldSchema) -> FieldSchema:
     return replace(schema, enum=())
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-
-
-def _echo(value: Any) -> str:
-    """What was written, cut short, in letters that print."""
-    return ascii(value if isinstance(value, str | int | float) else type(value).__name__)[:_ECHO]

@@ -21,6 +21,7 @@ from .definition import LENGTH_OF, CollectionSchema, FieldSchema
 
 if TYPE_CHECKING:
     from ..record_requests import Put, Request
+    from .sealing import Sealing
 
 _CLASSES: Mapping[str, tuple[type, ...]] = {
     "boolean": (bool,),
@@ -43,7 +44,8 @@ _SHOWN_CHARACTERS_MAX = 40
 class Fitting:
     """What is installed, by database and collection, and what it says of writes."""
 
-    def __init__(self) -> None:
+    def __init__(self, sealing: "Sealing | None" = None) -> None:
+        self.sealing = sealing
         self.schemas: dict[tuple[str, str], CollectionSchema] = {}
 
     def judged(self, database: str, request: "Request") -> "Request":
@@ -70,21 +72,23 @@ class Fitting:
         """A put with all that it writes, defaults included; None if it writes nothing.
 
         `held` and `shown` are the fields as the record has them and as it shows them, which differ
-        where they are in dispute; None if there is no record. Raises BadValueError.
+        where they are in dispute; None if there is no record. Raises BadValueError, and as
+        `Sealing.sealed`.
         """
         if put.remake is not None:
             made = None if held is None or shown is None else put.remake(shown)
             if made is None:
                 return None
-            return replace(put, value=_held(made, held or {}, shown or {}), replace=True)
+            remade = replace(put, value=_held(made, held or {}, shown or {}), replace=True)
+            return self._sealed(database, remade, shown)
         schema = self.schemas[database, put.collection]
         if put.is_late or put.settle is not None or put.rewrite:
-            return put
+            return self._sealed(database, put, shown)
         for name, why in (put.unfit or {}).items():
             if shown is None or name not in shown or not same(shown[name], put.value.get(name)):
                 raise BadValueError(f"{put.collection}/{put.id}: {name}{why}")
         if shown is not None and not put.replace:
-            return put
+            return self._sealed(database, put, shown)
         whole = with_defaults(schema.fields, put.value)
         if shown is not None and held is not None and not schema.additional:
             # What only a newer schema knows is not this device's to drop.
@@ -92,7 +96,18 @@ class Fitting:
             whole = {**_held(unknown, held, shown), **whole}
         if lacking := missing(schema.fields, whole):
             raise BadValueError(f"{put.collection}/{put.id}: {lacking[0]} is required")
-        return replace(put, value=whole)
+        return self._sealed(database, replace(put, value=whole), shown)
+
+    def _sealed(self, database: str, put: "Put", shown: Mapping[str, Any] | None) -> "Put":
+        """A put with its encrypted fields sealed, as late as can be: everything else looks first.
+
+        Raises NotOpenError, NotEntitledError.
+        """
+        schema, place = self.schemas.get((database, put.collection)), (database, put.collection)
+        if schema is None or not schema.encrypted:
+            return put
+        assert self.sealing is not None, "a node that installs schemas can seal"
+        return replace(put, value=self.sealing.sealed(schema, place, put.value, shown or {}))
 
 
 def _held(

@@ -28,7 +28,7 @@ from ...sync.values import BlobRef, from_json, to_plain
 from ..mesh_view import NotEntitledError
 from ..parameters import Json
 from ..record_requests import Put
-from .definition import SchemaError
+from .reading import SchemaError
 from .schema import Schema
 from .schema_news import COLLECTION, taken_down
 from .steps import MigrationError, Remake, advance, composed

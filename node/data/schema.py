@@ -18,14 +18,12 @@ from typing import Any, TypeVar
 
 from ...sync.values import to_json
 from ..record_requests import DATABASE_NAME_BYTES_MAX
-from .definition import (
-    COLLECTIONS_MAX,
-    CollectionSchema,
+from .definition import COLLECTIONS_MAX, CollectionSchema, read_collection
+from .reading import (
     Path,
     Read,
     SchemaError,
     name_of,
-    read_collection,
     read_keys,
     read_table,
     whole_number,

@@ -15,7 +15,7 @@ from typing import Any
 from ...sync.errors import BadValueError
 from ...sync.toml_lines import key_lines
 from ...sync.values import from_json
-from .definition import Path, SchemaError
+from .reading import Path, SchemaError
 from .schema import Schema, read_schema
 
 DEFINITION_BYTES_MAX = 262_144

@@ -12,6 +12,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...crypto.field import field_key_id
 from ...storage import record_queries, schema_rows
 from ...storage.record_queries import Position
 from ...storage.schema_rows import Done, Installed
@@ -21,11 +22,13 @@ from ..parameters import Json
 from ..record_requests import Delete
 from ..times import iso_time
 from .conflict_rules import RulesOfSchema
-from .definition import CollectionSchema, SchemaError
+from .definition import CollectionSchema
 from .fitting import Fitting, misfits, missing
 from .migrating import Migrating
+from .reading import SchemaError
 from .schema import Schema, find_schema, read_schema
 from .schema_news import News, Said, kept_at, other_step
+from .sealing import Sealing
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -57,7 +60,8 @@ class Schemas:
         self._engine = engine
         self.on_install: list[Declare] = []
         self.on_remove: list[Declare] = []
-        self.fitting = Fitting()
+        self.sealing = Sealing(engine)
+        self.fitting = Fitting(self.sealing)
         self.installed: dict[str, Schema] = {}
         """By name; with the functions of its steps once the application has installed it."""
         self.rules = RulesOfSchema(engine)
@@ -66,6 +70,7 @@ class Schemas:
 
     async def start(self) -> None:
         """Take up what is installed in this store."""
+        await self.sealing.start()
         for row in await self._engine.database.read(schema_rows.installed):
             schema = schema_of(row)
             known = find_schema(row.name)
@@ -150,6 +155,16 @@ class Schemas:
             raise NoSchemaError(f"no schema {name!a:.66} here: `covey schema list` shows them")
         return self.installed[name]
 
+    def encrypted(self, database: str, collection: str) -> tuple[str, ...]:
+        """The fields of a collection that are encrypted."""
+        schema = self.fitting.schemas.get((database, collection))
+        return () if schema is None else schema.encrypted
+
+    def opened(self, database: str, collection: str, value: Json) -> Json:
+        """The fields of a record with those opened that are encrypted, if this device can."""
+        place, schema = (database, collection), self.fitting.schemas.get((database, collection))
+        return value if schema is None else self.sealing.opened(schema, place, value)
+
     async def rows(self) -> list[Json]:
         """What is installed, by priority and name."""
         order = sorted(self.installed.values(), key=lambda one: (one.priority, one.name))
@@ -193,7 +208,7 @@ class Schemas:
                 continue
             async for found in self.pages(database, name[1]):
                 looked += 1
-                for field, why in _faults(schema, found.value):
+                for field, why in self._faults(name, schema, found.value):
                     row = {"collection": name[1], "id": found.id, "field": field, "why": why}
                     faults.append(row)
                 if len(faults) >= limit:
@@ -297,6 +312,25 @@ class Schemas:
                 return 1
         return schema.version
 
+    def _faults(
+        self, place: tuple[str, str], schema: CollectionSchema, text: str
+    ) -> list[tuple[str, str]]:
+        """The fields of a record that do not fit, with the reasons."""
+        try:
+            held = from_json(json.loads(text))
+        except BadValueError:
+            return [("", "holds what this version cannot read")]
+        value = self.sealing.opened(schema, place, held)
+        shut = [name for name in schema.encrypted if field_key_id(value.get(name))]
+        found = [
+            (name, why.removeprefix(": ").strip())
+            for name, why in misfits(schema, value).items()
+            if name not in shut
+        ]
+        bare = [name for name in schema.encrypted if held.get(name) is not None]
+        found += [(name, "is not encrypted") for name in bare if not field_key_id(held[name])]
+        return found + [(name, "is required") for name in missing(schema.fields, value)]
+
     def _refuse_overlap(self, schema: Schema) -> None:
         for other in self.installed.values():
             if other.name == schema.name or other.database != schema.database:
@@ -347,16 +381,6 @@ def _reached(row: Installed) -> int:
     """The highest step that any record may have gone through."""
     running = 0 if row.running is None else int(json.loads(row.running)["step"])
     return max(row.at_version, running)
-
-
-def _faults(schema: CollectionSchema, text: str) -> list[tuple[str, str]]:
-    """The fields of a record that do not fit, with the reasons."""
-    try:
-        value = from_json(json.loads(text))
-    except BadValueError:
-        return [("", "holds what this version cannot read")]
-    found = [(name, why.removeprefix(": ").strip()) for name, why in misfits(schema, value).items()]
-    return found + [(name, "is required") for name in missing(schema.fields, value)]
 
 
 def _told(schema: Schema) -> Json:

@@ -17,7 +17,7 @@ from textwrap import dedent
 from typing import Any
 
 from ...sync.values import to_json, value_text
-from .definition import (
+from .reading import (
     LIST_MAX,
     Path,
     Read,
