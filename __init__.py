@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .node.api import Change, Collection, Database, Node, Transaction
+    from .node.data.plugins import discover_schemas
     from .node.data.schema import register_schema, registered, unregister_schema
     from .node.data.steps import Migration
     from .node.main import open_node as open
@@ -36,6 +37,7 @@ __all__ = [
     "Transaction",
     "Variant",
     "Vector",
+    "discover_schemas",
     "open",
     "register_schema",
     "registered",
@@ -46,6 +48,7 @@ _HOMES = {
     "open": (".node.main", "open_node"),
     **dict.fromkeys(("Change", "Collection", "Database", "Node", "Transaction"), (".node.api", "")),
     **dict.fromkeys(("KeyFile", "Keyring", "Passphrase"), (".node.unlock", "")),
+    "discover_schemas": (".node.data.plugins", ""),
     "Migration": (".node.data.steps", ""),
     **dict.fromkeys(
         ("register_schema", "registered", "unregister_schema"), (".node.data.schema", "")

@@ -332,6 +332,10 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
         f" {_field(d, 'schema', '?')}, this device {_field(d, 'ours', 'an older one')};"
         " nothing is lost, and an update brings the rest"
     ),
+    "schema_unreadable": lambda d: (
+        f"Schema {_field(d, 'schema', '?')} was installed by a newer program, and does not hold"
+        " for this one: update it"
+    ),
     "log_kept": _log_kept,
     "unreadable": lambda d: (
         f"Event {_field(d, 'number', '?')} cannot be read: `covey log verify` tells more"

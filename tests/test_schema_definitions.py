@@ -139,6 +139,9 @@ def test_an_error_in_json_names_the_line_too() -> None:
         ({"database": ""}, "database: 0 bytes, 1 to 64 allowed"),
         ({"collections": {}}, "collections: 0 collections"),
         ({"collections": {"x" * 65: {}}}, "65 bytes, 1 to 64 allowed"),
+        ({"collections": {"_schema": {}}}, "begin with _ are Covey's own"),
+        ({"collections": {"\x1b[2J": {}}}, "a character that cannot be printed"),
+        ({"collections": notes(**{"\x1b" * 99: "any"})}, "a character that cannot be printed"),
         ({"collections": []}, "collections: a table was expected, not list"),
         ({"collections": notes(**{"$vector": "any"})}, "a field name is a text without '"),
         ({"collections": notes(a="strnig")}, "'strnig' is none of .*did you mean string"),
@@ -178,7 +181,13 @@ def test_what_is_nested_too_deep_or_too_large_is_refused() -> None:
         schema(collections=notes(a=deep))
     with pytest.raises(SchemaFileError, match=f"{DEFINITION_BYTES_MAX} allowed"):
         parse_schema("x" * (DEFINITION_BYTES_MAX + 1))
-    for text, is_json in [("[" * 100_000, True), ("a = " + "[" * 100_000, False)]:
+    digits = "9" * 10_000
+    for text, is_json in [
+        ("[" * 100_000, True),
+        ("a = " + "[" * 100_000, False),
+        (f'{{"version": {digits}}}', True),
+        (f"version = {digits}", False),
+    ]:
         with pytest.raises(SchemaFileError):
             parse_schema(text, is_json=is_json)
 

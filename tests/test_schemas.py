@@ -1,6 +1,8 @@
 """Schemas on a device: what it writes is checked, what others wrote is kept."""
 
+import asyncio
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import covey
+from covey.node.data import plugins
 from covey.node.data.definition import CollectionSchema, read_collection
 from covey.node.data.fitting import misfits
 from covey.node.data.reading import SchemaError
@@ -16,6 +19,8 @@ from covey.node.data.schema_news import COLLECTION, news
 from covey.node.data.schemas import NoSchemaError
 from covey.node.data.steps import Migration
 from covey.node.service import Service
+from covey.storage import schema_rows
+from covey.storage.schema_rows import Installed
 from covey.sync.errors import BadValueError
 from covey.sync.values import Counter, Increment, Text, Vector
 
@@ -50,6 +55,7 @@ async def installed(world: World, **fields: Any) -> Device:
         ({"text": "a", "score": True}, "facts/r: score: boolean, number expected"),
         ({"text": "a", "score": float("nan")}, "facts/r: score: less than 0"),
         ({"text": "a", "x'; DROP": 1}, "facts/r: x'; DROP is no field of this collection; it has"),
+        ({"text": "a", "\x1b[2J" * 99: 1}, r"facts/r: \x1b[2J\x1b[2J"),
         ({"kind": "fact"}, "facts/r: text is required"),
         ({}, "facts/r: text is required"),
     ],
@@ -64,7 +70,7 @@ async def test_a_write_that_does_not_fit_is_refused_by_place_and_not_by_content(
         with pytest.raises(BadValueError) as error:
             await laptop.collection().put(value, id="r")
 
-        assert str(error.value).startswith(why)
+        assert str(error.value).startswith(why) and str(error.value).isprintable()
         assert "secret" not in str(error.value) and len(str(error.value)) < 200
         assert await laptop.collection().get("r") is None
 
@@ -385,6 +391,68 @@ async def test_the_service_answers_as_the_command_line_shows_it() -> None:
         assert [row["action"] for row in history["history"]] == ["installed"]
         assert (await service.call("schemas", {}))["schemas"][0]["kind"] == "records"
         assert (await service.call("schema_remove", {"name": "memory"}))["deleted"] == 0
+
+
+async def test_a_definition_of_a_newer_program_keeps_no_home_from_opening() -> None:
+    """What it says cannot be kept to; the records can be read and written, and a person hears."""
+    async with World() as world:
+        laptop = await installed(world)
+        newer = Installed("memory", '{"name": "memory", "dreams": 1}', 1, 0, None, 0)
+        await laptop.gate.write(lambda conn: schema_rows.put(conn, newer))
+
+        laptop = await world.restart(laptop)
+
+        await laptop.collection().put({"text": 1}, id="r")
+        await laptop.engine.audit.flush()
+        told = [row async for row in laptop.engine.directory.journal_rows()]
+        assert "schema_unreadable" in [row["event"] for row in told]
+
+
+async def test_a_rule_that_a_person_took_back_is_not_said_again() -> None:
+    """The application installs its schema at each start; whoever decides is the person."""
+    with_rules = schema(collections={"facts": {**FACTS, "rules": {"score": "max"}}})
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        await laptop.node.install(with_rules)
+        await laptop.engine.trust.set_policy(b"", "memory", {"rule.facts.score": None})
+
+        await laptop.node.install(with_rules)
+
+        assert (await call(laptop, "rules"))["rules"] == []
+
+
+async def test_two_installs_at_once_are_one_after_the_other() -> None:
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        await laptop.node.install(first())
+        await laptop.collection().put({"body": "b"}, id="r")
+
+        done = await asyncio.gather(*(laptop.node.install(second()) for _ in range(3)))
+
+        assert [one["at"] for one in done] == [2, 2, 2]
+        history = await laptop.engine.schemas.history("memory", 10)
+        assert [row["action"] for row in history] == ["up", "installed", "installed"]
+
+
+def test_plugins_of_installed_packages_are_loaded_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And one that is broken is named, not hidden behind a trace."""
+
+    def load() -> None:
+        covey.register_schema("test-plugin", kind="of a plugin")(
+            lambda: {"version": 1, "collections": notes(a="string")}
+        )
+
+    found = [SimpleNamespace(name="good", value="a", load=load)]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: found)
+    try:
+        assert [one.name for one in covey.discover_schemas("of a plugin")] == ["test-plugin"]
+        found.append(SimpleNamespace(name="bad", value="b", load=lambda: 1 / 0))
+        with pytest.raises(SchemaError, match=r"plugin 'bad' cannot be loaded \(ZeroDivisionError"):
+            covey.discover_schemas()
+    finally:
+        unregister_schema("test-plugin")
 
 
 NAMES = st.sampled_from(["a", "b", "c", "it's", "x; --", "ü"])

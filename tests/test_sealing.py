@@ -144,6 +144,23 @@ async def test_a_sealed_field_survives_a_move_a_rename_and_joining_a_mesh() -> N
         assert [one for one in await laptop.engine.inbox.page(STANDING) if one.field] == []
 
 
+async def test_a_device_that_joins_with_less_trust_goes_on_reading_what_it_sealed() -> None:
+    """It has no key to seal it with in this mesh. It must open, and nothing may be lost."""
+    async with World() as world:
+        laptop, phone = await world.founder("laptop"), await with_diary(world)
+        await laptop.collection().put({"title": "family"}, id="l", privacy="family")
+        await phone.collection().put({"secret": SECRET}, id="private")
+        await phone.collection().put({"secret": SECRET, "title": "t"}, id="r", privacy="family")
+        await admit(laptop, phone, "limited")
+        phone = await world.restart(phone)
+        await meet(laptop, phone)
+
+        assert await phone.collection().get("private") == {"secret": SECRET}
+        assert await phone.collection().get("r") == {"secret": SECRET, "title": "t"}
+        await laptop.node.install(diary())
+        assert SECRET not in str(await laptop.collection().get("r"))
+
+
 async def test_what_the_schema_refuses_is_refused_before_it_is_hidden() -> None:
     async with World() as world:
         laptop = await with_diary(world)

@@ -18,6 +18,7 @@ from ...sync.errors import BadValueError
 from ...sync.limits import RECORD_DEPTH_MAX
 from ...sync.values import BlobRef, Counter, Increment, Text, Vector, same
 from .definition import LENGTH_OF, CollectionSchema, FieldSchema
+from .reading import shown_name
 
 if TYPE_CHECKING:
     from ..record_requests import Put, Request
@@ -86,7 +87,7 @@ class Fitting:
             return self._sealed(database, put, shown)
         for name, why in (put.unfit or {}).items():
             if shown is None or name not in shown or not same(shown[name], put.value.get(name)):
-                raise BadValueError(f"{put.collection}/{put.id}: {name}{why}")
+                raise BadValueError(f"{put.collection}/{put.id}: {shown_name(name)}{why}")
         if shown is not None and not put.replace:
             return self._sealed(database, put, shown)
         whole = with_defaults(schema.fields, put.value)
@@ -107,7 +108,10 @@ class Fitting:
         if schema is None or not schema.encrypted:
             return put
         assert self.sealing is not None, "a node that installs schemas can seal"
-        return replace(put, value=self.sealing.sealed(schema, place, put.value, shown or {}))
+        seal = self.sealing.sealed
+        if put.is_late or put.remake is not None:
+            seal = self.sealing.sealed_if_possible
+        return replace(put, value=seal(schema, place, put.value, shown or {}))
 
 
 def _held(
@@ -206,9 +210,9 @@ def _object(schema: FieldSchema, value: dict[Any, Any], depth: int) -> str | Non
     for name, item in value.items():
         field = schema.fields.get(name)
         if field is None and not schema.additional:
-            return f".{str(name)[:_SHOWN_CHARACTERS_MAX]} is no field of this object"
+            return f".{shown_name(name)} is no field of this object"
         if field is not None and (why := misfit(field, item, depth + 1)):
-            return _inside(f".{name}", why)
+            return _inside(f".{shown_name(name)}", why)
     whole = with_defaults(schema.fields, value)
     lacking = missing(schema.fields, whole)
     return f".{lacking[0]} is required" if lacking else None

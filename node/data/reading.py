@@ -34,7 +34,8 @@ class SchemaError(CoveyError):
     exit_code = 2
 
     def __init__(self, message: str, path: Path = ()) -> None:
-        super().__init__(f"{'.'.join(path)}: {message}" if path else message)
+        place = ".".join(map(shown_name, path))
+        super().__init__(f"{place}: {message}" if path else message)
         self.message = message
         self.path = path
 
@@ -123,6 +124,12 @@ def value_of(value: Any, path: Path) -> Any:
 
 def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def shown_name(name: Any) -> str:
+    """A name as a message has it: whoever made it up may mean harm."""
+    text = str(name)[:ECHO]
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def echo(value: Any) -> str:

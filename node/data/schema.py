@@ -176,9 +176,16 @@ def _collections(data: Any, path: Path) -> dict[str, CollectionSchema]:
     if not 1 <= len(table) <= COLLECTIONS_MAX:
         raise SchemaError(f"{len(table)} collections, 1 to {COLLECTIONS_MAX} allowed", path)
     return {
-        name_of(name, (*path, str(name)[:40])): read_collection(one, (*path, str(name)))
+        _collection_name(name, path): read_collection(one, (*path, str(name)))
         for name, one in table.items()
     }
+
+
+def _collection_name(name: Any, path: Path) -> str:
+    found = name_of(name, (*path, str(name)[:40]))
+    if found[:1] == "_":
+        raise SchemaError("collections whose names begin with _ are Covey's own", (*path, found))
+    return found
 
 
 def _migrations(data: Any, path: Path) -> tuple[Migration, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 from ...sync.errors import BadValueError
 from ...sync.toml_lines import key_lines
 from ...sync.values import from_json
-from .reading import Path, SchemaError
+from .reading import Path, SchemaError, shown_name
 from .schema import Schema, read_schema
 
 DEFINITION_BYTES_MAX = 262_144
@@ -29,7 +29,7 @@ class SchemaFileError(SchemaError):
 
     def __init__(self, file: str, line: int | None, message: str, path: Path = ()) -> None:
         place = file if line is None else f"{file}, line {line}"
-        where = f"{'.'.join(path)}: " if path else ""
+        where = f"{'.'.join(map(shown_name, path))}: " if path else ""
         super().__init__(f"{place}: {where}{message}")
         self.line = line
         self.path = path
@@ -59,7 +59,7 @@ def _read_toml(text: str, file: str) -> Any:
         found = re.search(r"line (\d+)", str(error))
         line = int(found[1]) if found else None
         raise SchemaFileError(file, line, f"not TOML: {error}") from None
-    except BadValueError as error:
+    except (BadValueError, ValueError) as error:  # Of a number with thousands of digits, too.
         raise SchemaFileError(file, None, str(error)) from None
 
 

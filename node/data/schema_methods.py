@@ -64,7 +64,7 @@ class SchemaMethods:
         if to is not None and type(to) is not int:
             raise UsageError("to: the number of a version was expected")
         name = text(params, "name")
-        return await self._engine.schemas.migrating.migrate(name, to, backup=_backup(params))
+        return await self._engine.schemas.migrate(name, to, backup=_backup(params))
 
     async def _history(self, params: Json) -> Json:
         name = None if params.get("name") is None else text(params, "name")
@@ -107,7 +107,7 @@ class SchemaCalls:
         Raises NoSchemaError, SchemaError, MigrationError, StorageError.
         """
         place = Path(backup).absolute() if isinstance(backup, str | Path) else backup
-        return await self.engine.schemas.migrating.migrate(name, to, backup=place)
+        return await self.engine.schemas.migrate(name, to, backup=place)
 
     async def schemas(self) -> list[Json]:
         """What is installed here, by priority, with what other devices have of it."""

@@ -8,8 +8,10 @@ belong to the application; what stands as data is kept with the definition.
 is made from records (indexes, vectors, expiry) follows the schemas: one line each.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...crypto.field import field_key_id
@@ -67,12 +69,18 @@ class Schemas:
         self.rules = RulesOfSchema(engine)
         self.migrating = Migrating(engine, self)
         self.news = News(engine)
+        self._lock = asyncio.Lock()
 
     async def start(self) -> None:
         """Take up what is installed in this store."""
         await self.sealing.start()
         for row in await self._engine.database.read(schema_rows.installed):
-            schema = schema_of(row)
+            try:
+                schema = schema_of(row)
+            except (SchemaError, BadValueError):
+                # A newer program made it: what it says of writes cannot be kept to.
+                self._engine.tell("schema_unreadable", {"schema": row.name})
+                continue
             known = find_schema(row.name)
             # The application has it with its functions: the same, or it has to install it anew.
             is_same = known is not None and known.data == schema.data
@@ -82,13 +90,19 @@ class Schemas:
 
     # Installing --------------------------------------------------------------------------------
 
-    async def install(self, schema: Schema, *, migrate: bool = True, backup: Any = None) -> Json:
+    async def install(
+        self, schema: Schema, *, migrate: bool = True, backup: Path | bool | None = None
+    ) -> Json:
         """Let a schema hold for its collections, and bring their records to its version.
 
         Installing it again does nothing but bring up what older devices wrote since. `backup` is
         that of `Migrating.migrate`. Raises SchemaError, SchemaDriftError, and what a migration
         raises: then the schema is installed, and its records are as they were.
         """
+        async with self._lock:
+            return await self._install(schema, migrate, backup)
+
+    async def _install(self, schema: Schema, migrate: bool, backup: Path | bool | None) -> Json:
         before = await self._row(schema.name)
         said = await self.news.said(schema)
         self._refuse_overlap(schema)
@@ -104,15 +118,17 @@ class Schemas:
             self._engine.clock.wall_ms() if before is None else before.installed_ms,
         )
         is_new = before is None or json.loads(before.definition) != schema.data
-        if is_new:
-            if before is not None:
-                await self._undeclare(schema_of(before), keep=schema)
+        rules: Json = {"said": [], "left": [], "for_an_admin": []}
+        if is_new:  # Once: what a person changes of them later stays so.
+            was = None if before is None else schema_of(before)
+            rules = await self.rules.say(schema, was)
+            if was is not None:
+                await self._undeclare(was, keep=schema)
             await self.save(row, "installed", {"version": schema.version, "at": at})
         self._take(schema)
         for name, collection in schema.collections.items():
             for declare in self.on_install:
                 await declare(schema.database, name, collection)
-        rules = await self.rules.say(schema, None if before is None else schema_of(before))
         if is_new:
             self._engine.tell("schema_installed", _told(schema))
         done = None
@@ -129,7 +145,11 @@ class Schemas:
 
         Raises NoSchemaError, StorageError.
         """
-        schema = self.named(name)
+        async with self._lock:
+            return await self._uninstall(self.named(name), records)
+
+    async def _uninstall(self, schema: Schema, records: bool) -> Json:
+        name = schema.name
         deleted = await self._delete_records(schema) if records else 0
         await self._undeclare(schema)
         rules = await self.rules.take_back(schema)
@@ -146,6 +166,13 @@ class Schemas:
             self.fitting.schemas.pop((schema.database, collection), None)
         self._engine.tell("schema_removed", _told(schema))
         return {"name": name, "deleted": deleted, "rules": rules}
+
+    async def migrate(
+        self, name: str, to: int | None = None, *, backup: Path | bool | None = None
+    ) -> Json:
+        """`Migrating.migrate`, one at a time."""
+        async with self._lock:
+            return await self.migrating.migrate(name, to, backup=backup)
 
     # Looking -----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ and seal it anew. A sealed value stays as it is as long as what it holds is writ
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ...crypto.entry import key_id
@@ -63,6 +64,26 @@ class Sealing:
             name: self._seal(place, item, shown.get(name)) if name in schema.encrypted else item
             for name, item in value.items()
         }
+
+    def sealed_if_possible(
+        self,
+        schema: CollectionSchema,
+        place: tuple[str, str],
+        value: Mapping[str, Any],
+        shown: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """The same for what was written before: it stays as it is where it cannot be sealed.
+
+        Raises NotOpenError.
+        """
+        if not self._engine.mesh.can_open(place[0], PRIVATE):
+            return dict(value)  # Under the keys of the mesh that was left, this device opens it.
+        found = dict(value)
+        for name in schema.encrypted:
+            if name in found:
+                with suppress(BadValueError):
+                    found[name] = self._seal(place, found[name], shown.get(name))
+        return found
 
     def opened(
         self, schema: CollectionSchema, place: tuple[str, str], value: Mapping[str, Any]
