@@ -17,7 +17,7 @@ from ..storage.errors import StoreDamagedError
 from ..storage.record_rows import Record
 from ..storage.store import Conn, Store
 from ..sync.change import Change
-from ..sync.changeset import decode_change_set
+from ..sync.changeset import ChangeSet, decode_change_set
 from ..sync.chunk import decode_tail
 from ..sync.crdt import decode_state, state_of_first
 from ..sync.errors import DecodeError
@@ -140,11 +140,12 @@ class Shelf:
         if wanted and scopes:
             try:
                 found = await self._database.read(lambda conn: _read(conn, scopes, wanted))
+                opened: dict[tuple[int, int], ChangeSet] = {}
                 for key, row, entry in found:
                     if key in here:
                         continue
                     if key not in self._records:
-                        self._records[key] = Shelved(self._state_of(row, entry))
+                        self._records[key] = Shelved(self._state_of(row, entry, opened))
                     here[key] = self._records[key]
                     here[key].pins += 1
             except BaseException:
@@ -152,22 +153,34 @@ class Shelf:
                 raise
         return Loaded(self, list(here.values()))
 
-    def _state_of(self, row: Record, stored: StoredEntry | None) -> RecordState:
+    def _state_of(
+        self, row: Record, stored: StoredEntry | None, opened: dict[tuple[int, int], ChangeSet]
+    ) -> RecordState:
+        """`opened` has the change sets of this load: many records may stand in one entry."""
         log = self._ledger.log_numbered(row.log_no)
         try:
             if row.meta is not None:
-                first = partial(self._change_in, log, row, stored)
+                first = partial(self._change_in, log, row, stored, opened)
                 return decode_state(row.doc, row.meta, first, row.hlc)
-            change = self._change_in(log, row, stored)
+            change = self._change_in(log, row, stored, opened)
             return state_of_first(change, log.instance, row.seq, row.hlc)
         except (CryptoError, DecodeError) as error:
             raise StoreDamagedError(self._place, f"record {row.id}: {error}") from error
 
-    def _change_in(self, log: Log, row: Record, stored: StoredEntry | None) -> Change:
-        body = None if stored is None else self._mesh.open_entry(log, stored)
-        if body is None:
-            raise DecodeError("its entry cannot be opened")
-        return decode_tail(decode_change_set(body).changes[row.item].tail, log.instance)
+    def _change_in(
+        self,
+        log: Log,
+        row: Record,
+        stored: StoredEntry | None,
+        opened: dict[tuple[int, int], ChangeSet],
+    ) -> Change:
+        place = (row.log_no, row.seq)
+        if place not in opened:
+            body = None if stored is None else self._mesh.open_entry(log, stored)
+            if body is None:
+                raise DecodeError("its entry cannot be opened")
+            opened[place] = decode_change_set(body)
+        return decode_tail(opened[place].changes[row.item].tail, log.instance)
 
     def _trim(self) -> None:
         if len(self._records) > RECORDS_KEPT_MAX:
@@ -183,8 +196,14 @@ def _read(conn: Conn, scopes: Sequence[int], wanted: dict[str, dict[str, None]])
             scope_of[number] = scope
             numbers.setdefault(collection, []).append(number)
     found: list[Found] = []
+    entries: dict[tuple[int, int], StoredEntry | None] = {}
     for collection, of_scopes in numbers.items():
         for row in record_rows.existing_in(conn, of_scopes, list(wanted[collection])):
-            entry = stored_entry(conn, row.log_no, row.seq) if row.doc is None else None
+            entry = None
+            if row.doc is None:
+                place = (row.log_no, row.seq)
+                if place not in entries:
+                    entries[place] = stored_entry(conn, *place)
+                entry = entries[place]
             found.append(((scope_of[row.coll_no], collection, row.id), row, entry))
     return found
