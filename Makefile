@@ -16,7 +16,7 @@ MUTANT_SEEDS ?= 2000
 MUTANT_JOBS ?= 1
 HISTORIES ?= 40000
 
-CODE := cli crypto importers node simulations storage sync
+CODE := cli crypto node simulations storage sync
 TYPED := __init__.py $(CODE) tests benchmarks docs
 
 .DEFAULT_GOAL := help

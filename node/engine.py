@@ -162,7 +162,6 @@ class Engine:
         await take_carried(self)
         await self.narrowing.start()
         await self.rejudging.start()
-        self.inbox.start()
 
     def _put_off(self) -> None:
         """Entries that we crashed at, or that the disk refused to apply, are tried again later."""

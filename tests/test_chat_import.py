@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from covey.importers import ExportFileError
 from covey.node.data.importing import SLICE_BYTES_MAX, ChatImport, Item, _slices
+from covey.node.importers import ExportFileError
 from covey.node.parameters import UsageError
 from covey.storage.blob_files import BlobFiles
 from covey.storage.system_files import SYSTEM_FILES

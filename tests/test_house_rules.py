@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE_FOLDERS = ("cli", "crypto", "importers", "node", "simulations", "storage", "sync")
+CODE_FOLDERS = ("cli", "crypto", "node", "simulations", "storage", "sync")
 PYTHON_FOLDERS = (*CODE_FOLDERS, "tests", "benchmarks", "examples", "docs")
 
 FILE_LINES_MAX = 450

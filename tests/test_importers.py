@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.importers import (
+from covey.node.importers import (
     Broken,
     Conversation,
     ExportFileError,
@@ -17,8 +17,15 @@ from covey.importers import (
     read_chatgpt,
     read_claude,
 )
-from covey.importers.chat import FaultError, bounded, iso_to_ms, record_id, seconds_to_ms, text_of
-from covey.importers.chatgpt import _Reading
+from covey.node.importers.chat import (
+    FaultError,
+    bounded,
+    iso_to_ms,
+    record_id,
+    seconds_to_ms,
+    text_of,
+)
+from covey.node.importers.chatgpt import _Reading
 from covey.sync.values import from_json, to_plain
 
 from .chat_exports import (

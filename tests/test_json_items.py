@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.importers import json_items
-from covey.importers.json_items import Item, read_items
+from covey.node.importers import json_items
+from covey.node.importers.json_items import Item, read_items
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=12),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE_FOLDERS = ("cli", "crypto", "importers", "node", "simulations", "storage", "sync")
+CODE_FOLDERS = ("cli", "crypto", "node", "simulations", "storage", "sync")
 
 FLOORS = {
     "aiohttp": ((3, 14, 1), "below it a small compressed message inflates without bound"),

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ... import CoveyError
-from ...importers import Attachment, Broken, Conversation, read_chatgpt, read_claude
-from ...importers.archive import Archive, Member
 from ...storage import feed_rows, record_rows
 from ...storage.errors import StorageError
 from ...storage.store import Conn
 from ...sync.errors import BadValueError
 from ..blob_names import check_media_type
+from ..importers import Attachment, Broken, Conversation, read_chatgpt, read_claude
+from ..importers.archive import Archive, Member
 from ..parameters import Json, UsageError, text
 from ..record_requests import Put
 

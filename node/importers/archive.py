@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from .. import CoveyError
+from ... import CoveyError
 
 MEMBERS_MAX = 200_000
 DIRECTORY_BYTES_MAX = 64 * 1024 * 1024
