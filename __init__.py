@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .node.data.plugins import discover_schemas
     from .node.data.schema import register_schema, registered, unregister_schema
     from .node.data.steps import Migration
+    from .node.data.embedding import embedding
     from .node.main import open_node as open
     from .node.unlock import KeyFile, Keyring, Passphrase
     from .node.variants import Variant
@@ -38,6 +39,7 @@ __all__ = [
     "Variant",
     "Vector",
     "discover_schemas",
+    "embedding",
     "open",
     "register_schema",
     "registered",
@@ -54,6 +56,7 @@ _HOMES = {
         ("register_schema", "registered", "unregister_schema"), (".node.data.schema", "")
     ),
     "Variant": (".node.variants", ""),
+    "embedding": (".node.data.embedding", ""),
     **dict.fromkeys(("BlobRef", "Counter", "Increment", "Text", "Vector"), (".sync.values", "")),
 }
 

@@ -24,6 +24,8 @@ from .conflict_methods import STANDING
 from .data.importing import import_chat
 from .data.querying import Querying
 from .data.schema_methods import SchemaCalls
+from .data.embedders import Embed
+from .data.vector_api import CollectionVectors
 from .engine import Engine
 from .happenings import EventsLost, LaggingError, RecordChanged
 from .inbox import Value as Settled
@@ -48,6 +50,7 @@ class Change:
 
 
 class Collection(Querying):
+class Collection(CollectionVectors):
     """The records of one collection of one database. Cheap to make; holds no state."""
 
     def __init__(self, engine: Engine, database: str, name: str) -> None:
@@ -300,6 +303,12 @@ class Node(SchemaCalls):
     ) -> dict[str, Any]:
         """Import the export of a chat service (chatgpt, claude); what became of it, in numbers."""
         return await import_chat(self.engine, path, database, format, collection)
+    def register_embedder(self, model: str, version: str, callback: Embed) -> None:
+        """Embed records whose embedding is of another model, for this device's searches alone.
+
+        `callback(record, field)` gives the vector, or None; it runs in another thread.
+        """
+        self.engine.vectors.register(model, version, callback)
 
     async def status(self) -> dict[str, Any]:
         """Proof of sync for each peer and database, as `covey status --json` prints it."""

@@ -37,6 +37,7 @@ from .counters import Counters
 from .data.lifecycle import Lifecycle
 from .data.queries import Queries
 from .data.schemas import Schemas
+from .data.vectors import Vectors
 from .demands import Demands
 from .directory import Directory
 from .forks import ForkKeeper
@@ -148,6 +149,7 @@ class Engine:
         self.trust = Trust(self)
         self.policies = Policies(self)
         self.requests = Requests(self)
+        self.vectors = Vectors(self)
 
     # Starting and stopping ---------------------------------------------------------------------
 
@@ -285,6 +287,7 @@ class Engine:
         await finish(self._tasks, self.clock)
         await self.reach.close_listener()
         await self.blobs.close()
+        await self.vectors.close()
         await self.audit.close()
         await self.committer.settle()
         self.board.close()

@@ -36,6 +36,7 @@ from .api import Node
 from .backup import BackupMaker
 from .capture import CaptureFile, CapturingTransport
 from .counters import Counters
+from .data.chroma_index import ChromaIndex
 from .directory import shown_device
 from .engine import Engine
 from .founding import DEVICE_KEYS, MESH_ID, found_mesh
@@ -150,7 +151,9 @@ async def open_engine(
         engine.blobs.has_moved = not opened.kept
         engine.reach.listen_on = listen
         engine.back_up = backups.make
+        engine.vectors.open_index = ChromaIndex
         await engine.start()
+        await engine.vectors.start()
         await _let_paper_keys_in(engine, home, header, vault_key)
         del vault_key  # What it opens is derived; it itself is needed no more.
         if not opened.kept:

@@ -21,6 +21,7 @@ from .data.personal import Personal, PersonalMethods, about_of
 from .data.query_methods import QueryMethods
 from .data.schema_methods import SchemaMethods
 from .data.storage_methods import StorageMethods
+from .data.vector_methods import VectorMethods
 from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
 from .engine import Engine
@@ -84,6 +85,7 @@ class Service:
             **StorageMethods(engine).table(),
             **PersonalMethods(engine).table(),
             **SchemaMethods(engine).table(),
+            **VectorMethods(engine).table(),
         }
         self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
             "watch": self._watch,

@@ -126,7 +126,16 @@ HEAVY_MODULES = {
     "unlocking": ("keyring",),
     "the paper key": ("mnemonic",),
     "extras that may be absent": (
-        *("chromadb", "dbus_fast", "duckdb", "psutil", "rocksdict", "shamir_mnemonic", "PIL"),
+        *(
+            "chromadb",
+            "dbus_fast",
+            "duckdb",
+            "numpy",
+            "psutil",
+            "rocksdict",
+            "shamir_mnemonic",
+            "PIL",
+        ),
     ),
 }
 """Slow to import or optional, by what needs them: other commands must not wait for them."""

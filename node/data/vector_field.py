@@ -1,0 +1,282 @@
+"""VectorField: one declared field in this process: its rows kept up, its index, its search.
+
+The rows in the store follow the records page by page. The index in memory, if there is one, is
+filled from them slice by slice, and gets what changes meanwhile. Until every slice is in, and
+whenever the index fails, a search reads all rows and compares them: slower, and exact.
+
+A search by the index is scored by the rows again, and by fewer than it asked for it goes on to the
+exact way. So what it gives is always there, with its exact score; the index decides only whether
+somebody near was overlooked.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from ...storage import vector_rows
+from ...storage.record_queries import Scalar
+from ...storage.store import Conn, Store
+from ...storage.vector_rows import Declared, Held, Taken, Waiting
+from ..blobs import Beside
+from .embedders import Embedders
+from .nearness import Scored, best, score, unit_rows
+from .vector_index import OpenIndex, VectorIndex
+
+PAGE_CHANGES = 500
+"""Changes of one transaction: parsing them takes a few hundredths of a second."""
+SLICE_ROWS = 1_000
+"""Vectors that are read, scored or put into the index at once."""
+EMBEDDED_AT_ONCE = 32
+CANDIDATES = (64, 1_024)
+"""How many an index is asked for, at least, and again if too few of those pass the conditions."""
+
+TRIAL_VECTORS = 24
+ROUNDING = 1e-6
+TRIAL_FOUND = 10
+TRIAL_RECALL = 0.97
+"""An index that finds fewer of the nearest ten of a sample is not used. A little more than is
+promised (0.95), because vectors that it holds are found more easily than new ones."""
+
+
+class Sought(NamedTuple):
+    """What is searched for: a vector of length 1, how many, and who may be among them."""
+
+    row: Any
+    k: int
+    where: dict[str, Scalar]
+    but: int | None = None
+
+
+class VectorField:
+    """See the module. `open_index` None: every search is exact."""
+
+    def __init__(self, declared: Declared, store: Store, beside: Beside) -> None:
+        self.declared = declared
+        self.failure = ""
+        """The kind of error that ended the index: never its text."""
+        self._store = store
+        self._beside = beside
+        self._turn = asyncio.Lock()
+        """Rows and index change together, or the index would miss what came in between."""
+        self._embedding = asyncio.Lock()
+        self._index: VectorIndex | None = None
+        self._filled_to = -1
+        self._owes_index = False
+        self.is_warm = False
+
+    # Keeping up --------------------------------------------------------------------------------
+
+    async def catch_up(self) -> None:
+        """Take every change of the records into rows and index. Raises StorageError."""
+        number = self.declared.field_no
+        async with self._turn:
+            while await self._store.read(lambda conn: vector_rows.is_behind(conn, number)):
+                taken = await self._change(
+                    lambda conn: vector_rows.take(conn, self.declared, PAGE_CHANGES)
+                )
+                if taken.is_end:
+                    break
+
+    async def embed(self, embedders: Embedders) -> None:
+        """Make the embeddings that wait for this device's model, if there is a callback for it."""
+        model = self.declared.model, self.declared.version
+        if model not in embedders:
+            return
+        async with self._embedding:
+            while waiting := await self._store.read(
+                lambda conn: vector_rows.waiting(conn, self.declared.field_no, EMBEDDED_AT_ONCE)
+            ):
+                vectors = await self._beside(partial(self._embedded, embedders, waiting))
+                async with self._turn:
+                    await self._change(partial(self._keep, waiting, vectors))
+
+    def _embedded(self, embedders: Embedders, waiting: list[Waiting]) -> list[bytes | None]:
+        field, dimension = self.declared.field, self.declared.dimension
+        model = self.declared.model, self.declared.version
+        return [embedders.embed(model, json.loads(one.value), field, dimension) for one in waiting]
+
+    def _keep(self, waiting: list[Waiting], vectors: list[bytes | None], conn: Conn) -> Taken:
+        put = [
+            (one.record_no, vector)
+            for one, vector in zip(waiting, vectors, strict=True)
+            # A record that was changed meanwhile waits again, and is embedded as it is then.
+            if vector_rows.made(conn, self.declared.field_no, one, vector) and vector is not None
+        ]
+        return Taken(put, [], 0, True)
+
+    async def _change(self, job: Callable[[Conn], Taken]) -> Taken:
+        """Change rows, then the index alike. Whoever stops waiting in between leaves a debt."""
+        if self._owes_index:
+            await self._drop_index()
+        self._owes_index = True
+        taken = await self._store.write(job)
+        if self._index is not None and (taken.put or taken.gone):
+            await self._try(lambda index: self._apply(index, taken))
+        self._owes_index = False
+        return taken
+
+    def _apply(self, index: VectorIndex, taken: Taken) -> None:
+        index.remove(taken.gone)
+        self._put(index, [Held(*one) for one in taken.put])
+
+    def _put(self, index: VectorIndex, held: list[Held]) -> None:
+        rows = unit_rows([one.vector for one in held], self.declared.dimension)
+        index.put([one.record_no for one in held], rows)
+
+    # The index ---------------------------------------------------------------------------------
+
+    async def fill(self, open_index: OpenIndex, name: str, rows_min: int) -> None:
+        """Fill the index until it is warm, if there are so many rows that it is worth having."""
+        number = self.declared.field_no
+        rows = await self._store.read(lambda conn: vector_rows.count(conn, number))
+        if rows < rows_min:
+            return
+        while not self.is_warm and not self.failure:
+            async with self._turn:
+                if self._owes_index:
+                    await self._drop_index()
+                await self._fill_slice(open_index, name)
+
+    async def _fill_slice(self, open_index: OpenIndex, name: str) -> None:
+        if self._index is None:
+            try:
+                dimension = self.declared.dimension
+                self._index = await self._beside(lambda: open_index(name, dimension))
+            except Exception as error:
+                self.failure = type(error).__name__
+                return
+        held, reached = await self._page(self._filled_to, {})
+        if not held:
+            self.is_warm = await self._is_good()
+        elif await self._try(lambda index: self._put(index, held)):
+            self._filled_to = reached
+
+    async def _is_good(self) -> bool:
+        """Whether the index finds what there is, as a sample says. One that does not is given up.
+
+        Vectors that are scattered evenly, as embeddings are not, are found badly by any graph.
+        """
+        number, count = self.declared.field_no, TRIAL_VECTORS
+        sample = await self._store.read(lambda conn: vector_rows.sample(conn, number, count))
+        rows = unit_rows([one.vector for one in sample], self.declared.dimension)
+        trials = [Sought(row, TRIAL_FOUND, {}) for row in rows]
+        exact = await self._all_scored(trials)
+        found = 0
+        for sought, nearest in zip(trials, exact, strict=True):
+            index = self._index
+            numbers = None if index is None else await self._asked(index, sought.row, CANDIDATES[0])
+            if numbers is None:
+                return False
+            (ours,) = await self._scored(await self._among(numbers, {}), [sought])
+            # By the score and not the record: of equal vectors any will do.
+            found += sum(one.score >= nearest[-1].score - ROUNDING for one in ours)
+        if found >= TRIAL_RECALL * sum(map(len, exact)):
+            return True
+        self.failure = "it overlooks too many"
+        await self._drop_index()
+        return False
+
+    async def _try(self, act: Callable[[VectorIndex], None]) -> bool:
+        """Whether a call of the index succeeded. An index that fails is given up: it is never the
+        only copy of anything, and a search without it is exact.
+        """
+        index = self._index
+        assert index is not None
+        try:
+            await self._beside(lambda: act(index))
+        except Exception as error:
+            self.failure = type(error).__name__
+            await self._drop_index()
+            return False
+        return True
+
+    async def _drop_index(self) -> None:
+        index, self._index = self._index, None
+        self._filled_to, self.is_warm, self._owes_index = -1, False, False
+        if index is not None:
+            try:
+                await self._beside(index.close)
+            except Exception as error:
+                self.failure = self.failure or type(error).__name__
+
+    async def close(self) -> None:
+        """Let go of the index. The rows stay."""
+        async with self._turn:
+            await self._drop_index()
+
+    # Searching ---------------------------------------------------------------------------------
+
+    async def search(self, sought: Sought) -> tuple[list[Scored], bool]:
+        """The nearest records, best first, and whether every row was compared."""
+        if self.is_warm:
+            found = await self._by_index(sought)
+            if found is not None and len(found) == sought.k:
+                return found, False
+        return await self._exactly(sought), True
+
+    async def _by_index(self, sought: Sought) -> list[Scored] | None:
+        found: list[Scored] | None = None
+        for candidates in CANDIDATES:
+            index, asked = self._index, max(candidates, 4 * (sought.k + 1))
+            if index is None:
+                return None
+            numbers = await self._proposed(index, sought, asked)
+            if numbers is None:
+                return None
+            held = await self._among(numbers, sought.where)
+            (found,) = await self._scored(held, [sought])
+            if len(found) == sought.k or not sought.where:
+                break
+        return found
+
+    async def _proposed(self, index: VectorIndex, sought: Sought, count: int) -> list[int] | None:
+        numbers = await self._asked(index, sought.row, count)
+        if numbers is None:
+            async with self._turn:
+                await self._drop_index()
+        return numbers
+
+    async def _asked(self, index: VectorIndex, row: Any, count: int) -> list[int] | None:
+        try:
+            proposed: list[int] = await self._beside(lambda: index.nearest(row, count))
+            return proposed
+        except Exception as error:
+            self.failure = type(error).__name__
+            return None
+
+    async def _exactly(self, sought: Sought) -> list[Scored]:
+        (found,) = await self._all_scored([sought])
+        return found
+
+    async def _all_scored(self, wanted: list[Sought]) -> list[list[Scored]]:
+        """What every row says to several searches under the same conditions."""
+        found: list[list[Scored]] = [[] for _ in wanted]
+        after = -1
+        while True:
+            held, reached = await self._page(after, wanted[0].where if wanted else {})
+            if reached == after:
+                return found
+            for at, scored in enumerate(await self._scored(held, wanted)):
+                found[at] = best([*found[at], *scored], wanted[at].k)
+            after = reached
+
+    async def _scored(self, held: list[Held], wanted: list[Sought]) -> list[list[Scored]]:
+        def job() -> list[list[Scored]]:
+            rows = unit_rows([one.vector for one in held], self.declared.dimension)
+            numbers = [one.record_no for one in held]
+            return [score(numbers, rows, each.row, each.k, each.but) for each in wanted]
+
+        scored: list[list[Scored]] = await self._beside(job)
+        return scored
+
+    async def _among(self, numbers: list[int], where: dict[str, Scalar]) -> list[Held]:
+        number = self.declared.field_no
+        return await self._store.read(lambda conn: vector_rows.among(conn, number, numbers, where))
+
+    async def _page(self, after: int, where: dict[str, Scalar]) -> tuple[list[Held], int]:
+        number = self.declared.field_no
+        return await self._store.read(
+            lambda conn: vector_rows.page(conn, number, after, SLICE_ROWS, where)
+        )
