@@ -36,9 +36,9 @@ def similar(
     field: str | None,
     limit: int,
 ) -> None:
-    """Find the records that are nearest to one of them, or to a vector.
+    """Find records that are near to one of them in meaning.
 
-    With `-` the vector is read from standard input, as a JSON list of numbers. VALUE is read as in
+    Or to a vector: with `-` it is read from standard input, a JSON list of numbers. VALUE is as in
     `covey find`. The field and its model are declared by an application. Needs the extra
     `covey[vectors]`.
     """

@@ -45,6 +45,8 @@ _LOG_CALLS = {"log_verify", "log_keep"}
 _POLICY_CALLS = {"policy_show", "policy_set", "policy_explain", "policy_profile", "policy_load"}
 _CONFLICT_CALLS = {"conflicts", "conflict_show", "conflict_resolve", "conflict_resolve_all"}
 _RULE_CALLS = {"conflict_undo", "rules", "rule_set"}
+_SETTING_CALLS = {"settings", "settings_set"}
+_VECTOR_CALLS = {"similar", "vectors", "vectors_declare", "vectors_forget"}
 CALLS = frozenset().union(
     *(_DEVICE_CALLS, _TRUST_CALLS, _KEY_CALLS, _DATABASE_CALLS, _RECORD_CALLS),
     *(_NODE_CALLS, _LOG_CALLS, _CONFLICT_CALLS, _RULE_CALLS, _POLICY_CALLS, _BLOB_CALLS),
@@ -52,6 +54,7 @@ CALLS = frozenset().union(
 )
 STREAMS = frozenset(
     {"watch", "export", "log", "events", "pair", "join", "blob_read", "import_chat"}
+    *(_SETTING_CALLS, _VECTOR_CALLS),
 )
 WAITING_CALLS = frozenset({"sync", "fetch", "get", "blob_get"})
 CLOSE_GRACE_S = 10.0

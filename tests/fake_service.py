@@ -176,6 +176,26 @@ class FakeService:
     def on_rule_set(self, d: dict[str, Any]) -> Any:
         return {"database": d["database"], "of": "facts", "rule": d["rule"]}
 
+    def on_settings(self, d: dict[str, Any]) -> Any:
+        return {"data": "auto"}
+
+    def on_settings_set(self, d: dict[str, Any]) -> Any:
+        return d["set"]
+
+    def on_similar(self, d: dict[str, Any]) -> Any:
+        hit = {"id": "tea", "score": 0.5, "record": {"text": "likes tea"}}
+        model = {"field": "embedding", "model": "minilm", "version": "2", "exact": True}
+        return {"records": [hit], "left_out": [], **model}
+
+    def on_vectors(self, d: dict[str, Any]) -> Any:
+        return {"fields": []}
+
+    def on_vectors_declare(self, d: dict[str, Any]) -> Any:
+        return d
+
+    def on_vectors_forget(self, d: dict[str, Any]) -> Any:
+        return {"forgotten": True}
+
     def on_fetch(self, d: dict[str, Any]) -> Any:
         row = {"device": PHONE["id"], "name": PHONE["name"], "complete": True}
         return {"database": d["database"], "complete": True, "entries": 3, "from": [row]}

@@ -22,8 +22,10 @@ from covey.node.local_socket import (
     short_name,
     socket_path,
 )
+from covey.node.service import Service
 
 from .fake_service import FakeError, FakeService
+from .memory_world import World
 
 
 @asynccontextmanager
@@ -311,3 +313,12 @@ def test_every_method_of_the_service_is_served() -> None:
     assert {name.removeprefix("on_") for name in methods if name.startswith("on_")} == CALLS
     streams = {name.removeprefix("stream_") for name in methods if name.startswith("stream_")}
     assert streams == STREAMS
+
+
+async def test_what_the_socket_serves_is_what_a_node_has() -> None:
+    """The stand-in of the test above can forget the same method as the list: settings were."""
+    async with World() as world:
+        service = Service((await world.founder("laptop")).engine, lambda: None)
+
+        assert service._unary.keys() == CALLS
+        assert service._streams.keys() == STREAMS
