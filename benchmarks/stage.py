@@ -29,10 +29,11 @@ class Sizes:
     commuter_hours: float
     blob_mib: int
     cut_mb: int
+    vectors: int
 
 
-FULL = Sizes(3_000, 10_000, 100_000, 1_000, 400, 20.0, 10, 7, 100, 720.0, 1_024, 100)
-QUICK = Sizes(300, 1_000, 5_000, 100, 100, 2.0, 3, 3, 5, 72.0, 32, 8)
+FULL = Sizes(3_000, 10_000, 100_000, 1_000, 400, 20.0, 10, 7, 100, 720.0, 1_024, 100, 50_000)
+QUICK = Sizes(300, 1_000, 5_000, 100, 100, 2.0, 3, 3, 5, 72.0, 32, 8, 3_000)
 
 
 @dataclass(frozen=True, slots=True)

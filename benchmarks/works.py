@@ -22,6 +22,7 @@ from .process import PeerProcess
 from .queries import measure_queries
 from .simulating import simulated_apart
 from .stage import Stage
+from .vectors import measure_vectors
 from .workload import RECORD_BYTES, queries
 
 KIB_PER_MIB = 1024
@@ -299,6 +300,7 @@ WORKS: dict[str, Callable[[Stage], list[Measure]]] = {
     "blobs": measure_stream,
     "blob_cuts": measure_cuts,
     "lifecycle": measure_lifecycle,
+    "vectors": measure_vectors,
     "fold": fold,
     "simulated": simulated,
     "crowd": crowd,

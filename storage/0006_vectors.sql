@@ -16,12 +16,15 @@ CREATE TABLE vector_fields (
 );
 
 -- `vector` is float32, little-endian; NULL where `standing` says that and why there is none.
+-- `fields` is JSON of what conditions can be about: a record is mostly its embedding, and to read all
+-- of it for each condition takes five times as long. It stands before the vector, to be read alone.
 CREATE TABLE vectors (
   vector_no INTEGER PRIMARY KEY,
   field_no INTEGER NOT NULL,
   record_no INTEGER NOT NULL,
   change_no INTEGER NOT NULL,
   standing INTEGER NOT NULL,
+  fields TEXT NOT NULL,
   vector BLOB,
   UNIQUE (field_no, record_no)
 );

@@ -26,10 +26,11 @@ from sys import byteorder
 from typing import Any, NamedTuple
 
 from . import feed_rows
-from .record_queries import Scalar, conditions
 from .store import Conn
 
 NUMBER_BYTES = 4
+TEXT_MAX = 200
+"""Characters of a text that is kept beside a vector, to be compared with conditions."""
 
 
 class Standing(IntEnum):
@@ -74,13 +75,6 @@ class Taken(NamedTuple):
     gone: list[int]
     reached: int
     is_end: bool
-
-
-class Held(NamedTuple):
-    """A vector and the record that it belongs to."""
-
-    record_no: int
-    vector: bytes
 
 
 class Waiting(NamedTuple):
@@ -166,8 +160,10 @@ def take(conn: Conn, field: Declared, limit: int) -> Taken:
     before = _rows_of(conn, field.field_no, [mark.record_no for mark in page.marks])
     taken = Taken([], [], page.reached, len(page.marks) < limit)
     for mark in page.marks:
-        read = None if mark.value is None else read_vector(mark.value, field)
-        _take_one(conn, field.field_no, mark, before.get(mark.record_no), read, taken)
+        record = {} if mark.value is None else json.loads(mark.value)
+        read = read_vector(record, field)
+        fields = "" if read is None else fields_text(record)
+        _take_one(conn, field.field_no, mark, before.get(mark.record_no), read, fields, taken)
     if page.reached != row[0]:
         conn.execute(
             "UPDATE vector_fields SET reached = ? WHERE field_no = ?",
@@ -193,6 +189,7 @@ def _take_one(
     mark: feed_rows.Mark,
     before: tuple[int, bytes | None] | None,
     read: tuple[Standing, bytes | None] | None,
+    fields: str,
     taken: Taken,
 ) -> None:
     if read is None:
@@ -203,11 +200,11 @@ def _take_one(
             )
     else:
         conn.execute(
-            "INSERT INTO vectors (field_no, record_no, change_no, standing, vector)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (field_no, record_no) DO UPDATE SET"
+            "INSERT INTO vectors (field_no, record_no, change_no, standing, fields, vector)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (field_no, record_no) DO UPDATE SET"
             " change_no = excluded.change_no, standing = excluded.standing,"
-            " vector = excluded.vector",
-            (field_no, mark.record_no, mark.change_no, int(read[0]), read[1]),
+            " fields = excluded.fields, vector = excluded.vector",
+            (field_no, mark.record_no, mark.change_no, int(read[0]), fields, read[1]),
         )
     had, has = None if before is None else before[1], None if read is None else read[1]
     if has is not None and has != had:
@@ -216,9 +213,20 @@ def _take_one(
         taken.gone.append(mark.record_no)
 
 
-def read_vector(value: str, field: Declared) -> tuple[Standing, bytes | None] | None:
-    """What the JSON of a record has for a declared field; None if it lacks the field."""
-    embedding = json.loads(value).get(field.field)
+def fields_text(record: dict[str, Any]) -> str:
+    """JSON of the root fields that a condition can equal, but for long texts."""
+    fields = {
+        name: value
+        for name, value in record.items()
+        if not isinstance(value, dict | list)
+        and not (isinstance(value, str) and len(value) > TEXT_MAX)
+    }
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def read_vector(record: dict[str, Any], field: Declared) -> tuple[Standing, bytes | None] | None:
+    """What a record in JSON form has for a declared field; None if it lacks the field."""
+    embedding = record.get(field.field)
     if embedding is None:
         return None
     if type(embedding) is not dict or not embedding:
@@ -294,103 +302,3 @@ def make_again(conn: Conn, model: str, version: str) -> None:
         " (SELECT field_no FROM vector_fields WHERE model = ? AND version = ?)",
         (int(Standing.OTHER_MODEL), int(Standing.NOT_MADE), model, version),
     )
-
-
-# Reading --------------------------------------------------------------------------------------
-
-
-def count(conn: Conn, field_no: int) -> int:
-    """How many records can be found by this field."""
-    total, without = conn.execute(
-        "SELECT (SELECT count(*) FROM vectors WHERE field_no = ?1),"
-        " (SELECT count(*) FROM vectors WHERE field_no = ?1 AND vector IS NULL)",
-        (field_no,),
-    ).fetchone()
-    return int(total - without)
-
-
-def left_out(conn: Conn, field_no: int) -> dict[Standing, int]:
-    """How many records cannot be found by this field, by the reason."""
-    rows = conn.execute(
-        "SELECT standing, count(*) FROM vectors WHERE field_no = ? AND vector IS NULL"
-        " GROUP BY standing ORDER BY standing",
-        (field_no,),
-    )
-    return {Standing(row[0]): row[1] for row in rows.fetchall()}
-
-
-def one(conn: Conn, field_no: int, record_no: int) -> tuple[Standing, bytes | None] | None:
-    """The row of a record, None if it has none."""
-    row = conn.execute(
-        "SELECT standing, vector FROM vectors WHERE field_no = ? AND record_no = ?",
-        (field_no, record_no),
-    ).fetchone()
-    return None if row is None else (Standing(row[0]), row[1])
-
-
-def page(
-    conn: Conn, field_no: int, after: int, limit: int, where: dict[str, Scalar] | None = None
-) -> tuple[list[Held], int]:
-    """The next vectors in the order of record numbers, at most `limit`, and the number to go on
-    after. With `where`, those of live records whose fields equal it; then there may be fewer.
-    """
-    rows = conn.execute(
-        "SELECT record_no, vector FROM vectors WHERE field_no = ? AND record_no > ?"
-        " AND vector NOTNULL ORDER BY record_no LIMIT ?",
-        (field_no, after, limit),
-    ).fetchall()
-    held = [Held(*row) for row in rows]
-    reached = held[-1].record_no if held else after
-    if where:
-        passing = _passing(conn, [each.record_no for each in held], where)
-        held = [each for each in held if each.record_no in passing]
-    return held, reached
-
-
-def sample(conn: Conn, field_no: int, limit: int) -> list[Held]:
-    """Some vectors, at most `limit`, from everywhere between the oldest and the newest record."""
-    first, last = conn.execute(
-        "SELECT min(record_no), max(record_no) FROM vectors WHERE field_no = ?", (field_no,)
-    ).fetchone()
-    found: dict[int, Held] = {}
-    for step in range(limit if first is not None else 0):
-        after = first - 1 + (last - first) * step // limit
-        for held in page(conn, field_no, after, 1)[0]:
-            found[held.record_no] = held
-    return list(found.values())
-
-
-def among(
-    conn: Conn, field_no: int, numbers: Sequence[int], where: dict[str, Scalar] | None = None
-) -> list[Held]:
-    """The vectors of these records, of those that are still there and pass."""
-    rows = conn.execute(
-        "SELECT record_no, vector FROM vectors WHERE field_no = ? AND vector NOTNULL"
-        " AND record_no IN (SELECT value FROM json_each(?))",
-        (field_no, json.dumps(list(numbers))),
-    ).fetchall()
-    passing = _passing(conn, numbers, where or {})
-    return [Held(*row) for row in rows if row[0] in passing]
-
-
-def _passing(conn: Conn, numbers: Sequence[int], where: dict[str, Scalar]) -> set[int]:
-    tested = conditions(where)
-    if tested is None:
-        return set()
-    tests, values = tested
-    rows = conn.execute(
-        "SELECT r.record_no FROM records r WHERE r.record_no IN (SELECT value FROM json_each(?))"
-        f" AND r.value NOTNULL{''.join(tests)}",
-        [json.dumps(list(numbers)), *values],
-    )
-    return {row[0] for row in rows.fetchall()}
-
-
-def records(conn: Conn, numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
-    """The id and the JSON of live records, by number."""
-    rows = conn.execute(
-        "SELECT record_no, id, value FROM records WHERE value NOTNULL"
-        " AND record_no IN (SELECT value FROM json_each(?))",
-        (json.dumps(list(numbers)),),
-    )
-    return {row[0]: (row[1], row[2]) for row in rows.fetchall()}

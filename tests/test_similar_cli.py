@@ -34,7 +34,7 @@ def test_similar_finds_by_a_record_by_a_vector_and_by_conditions(tmp_path: Path)
     """With a running node and without one it is the same."""
     device = Device(tmp_path, "laptop")
     device.init()
-    for id, numbers in (("tea", [1.0, 0.0]), ("coffee", [1, 1]), ("snow", [-1, 0.1])):
+    for id, numbers in (("tea", [1.0, 0.0]), ("coffee", [1.0, 1.0]), ("snow", [-1.0, 0.1])):
         put(device, id, numbers)
     put(device, "other", [1, 0], "other@1")
     undeclared = device.attempt("similar", *PLACE, "tea")

@@ -9,24 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covey.storage.record_queries import find
 from covey.storage.record_rows import RecordUpdate, remove_records, update_records
 from covey.storage.store import Conn
+from covey.storage.vector_queries import among, count, left_out, one, page, records
 from covey.storage.vector_rows import (
     Declared,
     Standing,
-    among,
-    count,
     declare,
     declared,
     forget,
     is_behind,
-    left_out,
     made,
     make_again,
-    one,
-    page,
     read_vector,
-    records,
     take,
     waiting,
 )
@@ -89,15 +85,15 @@ def test_what_stands_in_a_field_is_a_vector_of_the_model_or_says_why_not(
     embedding: Any, standing: Standing
 ) -> None:
     """Another device, or another program, may have written anything there."""
-    read = read_vector(value(embedding), FIELD)
+    read = read_vector({"embedding": embedding}, FIELD)
 
     assert read == (standing, ONE if standing is Standing.WRITTEN else None)
 
 
 def test_a_record_without_the_field_is_not_missed() -> None:
     """It never was to be found by its meaning, so nobody need be told."""
-    assert read_vector('{"text":"tea"}', FIELD) is None
-    assert read_vector(value(None), FIELD) is None
+    assert read_vector({"text": "tea"}, FIELD) is None
+    assert read_vector({"embedding": None}, FIELD) is None
 
 
 json_values: st.SearchStrategy[Any] = st.recursive(
@@ -112,7 +108,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 @given(json_values)
 def test_whatever_stands_in_a_field_is_read_without_an_exception(embedding: Any) -> None:
     """One record that nobody can read must not keep all others from being found."""
-    read = read_vector(value(embedding), FIELD)
+    read = read_vector({"embedding": embedding}, FIELD)
 
     assert read is None or (read[1] is None) == (read[0] is not Standing.WRITTEN)
 
@@ -135,7 +131,7 @@ def test_rows_follow_puts_edits_deletions_and_removals() -> None:
     assert first.put == [(number, ONE) for number in (kept, edited, gone, removed)]
     assert (second.put, second.gone) == ([(edited, OTHER)], [gone, removed])
     assert second.is_end and not is_behind(conn, field.field_no)
-    assert page(conn, field.field_no, 0, ALL) == ([(kept, ONE), (edited, OTHER)], edited)
+    assert page(conn, field.field_no, 0, ALL) == [(kept, ONE), (edited, OTHER)]
     assert count(conn, field.field_no) == 2
 
 
@@ -188,8 +184,8 @@ def test_two_models_of_one_field_have_rows_of_their_own() -> None:
     take(conn, old, ALL)
     take(conn, new, ALL)
 
-    assert page(conn, old.field_no, 0, ALL)[0] == [(first, ONE)]
-    assert page(conn, new.field_no, 0, ALL)[0] == [(second, OTHER)]
+    assert page(conn, old.field_no, 0, ALL) == [(first, ONE)]
+    assert page(conn, new.field_no, 0, ALL) == [(second, OTHER)]
     assert left_out(conn, old.field_no) == {Standing.OTHER_MODEL: 1}
     assert [one.version for one in declared(conn, "memory", "notes")] == ["3", "2"]
     assert [one.version for one in (a_field(conn), *declared(conn))] == ["2", "2", "3"]
@@ -245,7 +241,33 @@ def test_hostile_names_are_names(name: str) -> None:
     field = declare(conn, "memory", name, name, name, "1", 3)
     take(conn, field, ALL)
 
-    assert page(conn, field.field_no, 0, ALL, {"kind": name})[0] == [(number, ONE)]
-    assert page(conn, field.field_no, 0, ALL, {name: 1})[0] == []
+    assert page(conn, field.field_no, 0, ALL, {"kind": name}) == [(number, ONE)]
+    assert page(conn, field.field_no, 0, ALL, {name: 1}) == []
     assert among(conn, field.field_no, [number, 999], {"kind": name}) == [(number, ONE)]
     assert records(conn, [number]) == {number: (name, text)}
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.sampled_from([0.0, 1.0, 0.5, "", "x", "1", "\u2615", "x" * 200, "x" * 201, "x" * 300])
+)
+compared = st.dictionaries(st.sampled_from(["a", "b", "c.d", 'e"']), scalars, max_size=3)
+
+
+@given(st.lists(compared, max_size=6), compared)
+def test_conditions_mean_what_they_mean_to_find(
+    values: list[dict[str, Any]], where: dict[str, Any]
+) -> None:
+    """They are tested on a short copy of the fields; of long texts and lists there is none."""
+    conn = memory_conn()
+    notes, field = a_collection(conn), a_field(conn)
+    for n, fields in enumerate(values):
+        put(conn, notes, f"r{n}", with_vector(ONE, more=[1], **fields))
+    take(conn, field, ALL)
+
+    expected = [f.record_no for f in find(conn, "memory", "notes", where, None, None, False, ALL)]
+    assert [held.record_no for held in page(conn, field.field_no, 0, ALL, where)] == expected
+    numbers = list(range(1, len(values) + 1))
+    assert sorted(h.record_no for h in among(conn, field.field_no, numbers, where)) == expected

@@ -1,8 +1,8 @@
 """Nearness: how near two vectors are, exactly, with numpy.
 
 The score of two vectors is the cosine of the angle between them: 1 for one direction, 0 for a right
-angle, -1 for opposite ones. It does not depend on their lengths. Rows are made length 1 with
-doubles, so that numbers whose squares no float32 can hold are no exception.
+angle, -1 for opposite ones. It does not depend on their lengths, not even where float32 cannot hold
+their squares.
 
 numpy is an extra: it is imported when the first vector is searched.
 """
@@ -31,6 +31,10 @@ class MissingVectorsError(CoveyError):
         )
 
 
+SQUARE_MIN, SQUARE_MAX = 1e-20, 1e30
+"""Between these a sum of squares is exact enough in float32; beyond them doubles are used."""
+
+
 class Scored(NamedTuple):
     """A record and how near it is."""
 
@@ -50,10 +54,22 @@ def unit_rows(vectors: Sequence[bytes], dimension: int) -> "Rows":
     """Vectors as rows of length 1, of shape (vectors, dimension). None of them is all zeros."""
     import numpy as np
 
-    raw = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), dimension)
-    wide = raw.astype(np.float64)
-    wide /= np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
-    return wide.astype(np.float32)
+    raw = _rows(vectors, dimension)
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.einsum("ij,ij->i", raw, raw)
+    if len(raw) and not (squares.min() > SQUARE_MIN and squares.max() < SQUARE_MAX):
+        wide = raw.astype(np.float64)
+        wide /= np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
+        return wide.astype(np.float32)
+    units: Rows = raw / np.sqrt(squares)[:, None]
+    return units
+
+
+def _rows(vectors: Sequence[bytes], dimension: int) -> "Rows":
+    import numpy as np
+
+    rows: Rows = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), dimension)
+    return rows
 
 
 def score(
@@ -63,10 +79,19 @@ def score(
 
     `rows` are theirs, in order. All vectors have length 1.
     """
+    import numpy as np
+
     # A sum of rounded squares can be a little more than 1.
-    scores = (rows @ row).clip(-1.0, 1.0).tolist()
-    found = [Scored(*pair) for pair in zip(scores, numbers, strict=True) if pair[1] != but]
-    return best(found, count)
+    scores = (rows @ row).clip(-1.0, 1.0)
+    enough = count + 1
+    if len(scores) > enough:
+        # All that are as near as the last of them, or which of equal ones came first is chance.
+        least = np.partition(scores, -enough)[-enough]
+        kept = np.flatnonzero(scores >= least)
+    else:
+        kept = np.arange(len(scores))
+    found = [Scored(float(scores[at]), numbers[at]) for at in kept.tolist()]
+    return best([one for one in found if one.record_no != but], count)
 
 
 def best(scored: Sequence[Scored], count: int) -> list[Scored]:

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from ...storage import vector_rows
+from ...storage import vector_queries, vector_rows
 from ...storage.record_queries import Scalar
 from ...storage.store import Conn, Store
-from ...storage.vector_rows import Declared, Held, Taken, Waiting
+from ...storage.vector_queries import Held
+from ...storage.vector_rows import Declared, Taken, Waiting
 from ..blobs import Beside
 from .embedders import Embedders
 from .nearness import Scored, best, score, unit_rows
@@ -27,7 +28,9 @@ from .vector_index import OpenIndex, VectorIndex
 PAGE_CHANGES = 500
 """Changes of one transaction: parsing them takes a few hundredths of a second."""
 SLICE_ROWS = 1_000
-"""Vectors that are read, scored or put into the index at once."""
+"""Vectors that are read and put into the index at once."""
+COMPARED_AT_ONCE = 4_000
+"""Vectors that are read and compared at once: of 384 numbers, 6 MB."""
 EMBEDDED_AT_ONCE = 32
 CANDIDATES = (64, 1_024)
 """How many an index is asked for, at least, and again if too few of those pass the conditions."""
@@ -130,7 +133,7 @@ class VectorField:
     async def fill(self, open_index: OpenIndex, name: str, rows_min: int) -> None:
         """Fill the index until it is warm, if there are so many rows that it is worth having."""
         number = self.declared.field_no
-        rows = await self._store.read(lambda conn: vector_rows.count(conn, number))
+        rows = await self._store.read(lambda conn: vector_queries.count(conn, number))
         if rows < rows_min:
             return
         while not self.is_warm and not self.failure:
@@ -147,11 +150,11 @@ class VectorField:
             except Exception as error:
                 self.failure = type(error).__name__
                 return
-        held, reached = await self._page(self._filled_to, {})
+        held = await self._page(self._filled_to, {}, SLICE_ROWS)
         if not held:
             self.is_warm = await self._is_good()
         elif await self._try(lambda index: self._put(index, held)):
-            self._filled_to = reached
+            self._filled_to = held[-1].record_no
 
     async def _is_good(self) -> bool:
         """Whether the index finds what there is, as a sample says. One that does not is given up.
@@ -159,7 +162,7 @@ class VectorField:
         Vectors that are scattered evenly, as embeddings are not, are found badly by any graph.
         """
         number, count = self.declared.field_no, TRIAL_VECTORS
-        sample = await self._store.read(lambda conn: vector_rows.sample(conn, number, count))
+        sample = await self._store.read(lambda conn: vector_queries.sample(conn, number, count))
         rows = unit_rows([one.vector for one in sample], self.declared.dimension)
         trials = [Sought(row, TRIAL_FOUND, {}) for row in rows]
         exact = await self._all_scored(trials)
@@ -254,13 +257,14 @@ class VectorField:
         """What every row says to several searches under the same conditions."""
         found: list[list[Scored]] = [[] for _ in wanted]
         after = -1
-        while True:
-            held, reached = await self._page(after, wanted[0].where if wanted else {})
-            if reached == after:
-                return found
+        where = wanted[0].where if wanted else {}
+        while held := await self._page(after, where, COMPARED_AT_ONCE):
             for at, scored in enumerate(await self._scored(held, wanted)):
                 found[at] = best([*found[at], *scored], wanted[at].k)
-            after = reached
+            after = held[-1].record_no
+            if len(held) < COMPARED_AT_ONCE:
+                break
+        return found
 
     async def _scored(self, held: list[Held], wanted: list[Sought]) -> list[list[Scored]]:
         def job() -> list[list[Scored]]:
@@ -273,10 +277,12 @@ class VectorField:
 
     async def _among(self, numbers: list[int], where: dict[str, Scalar]) -> list[Held]:
         number = self.declared.field_no
-        return await self._store.read(lambda conn: vector_rows.among(conn, number, numbers, where))
+        return await self._store.read(
+            lambda conn: vector_queries.among(conn, number, numbers, where)
+        )
 
-    async def _page(self, after: int, where: dict[str, Scalar]) -> tuple[list[Held], int]:
+    async def _page(self, after: int, where: dict[str, Scalar], limit: int) -> list[Held]:
         number = self.declared.field_no
         return await self._store.read(
-            lambda conn: vector_rows.page(conn, number, after, SLICE_ROWS, where)
+            lambda conn: vector_queries.page(conn, number, after, limit, where)
         )

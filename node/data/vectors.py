@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ... import CoveyError
-from ...storage import record_rows, vector_rows
+from ...storage import record_rows, vector_queries, vector_rows
 from ...storage.errors import StorageError
 from ...storage.store import Conn
 from ...storage.vector_rows import Declared, Standing, judge
@@ -284,7 +284,7 @@ class Vectors:
             if record is None:
                 return None
             number = record.record_no
-            return number, vector_rows.one(conn, declared.field_no, number)
+            return number, vector_queries.one(conn, declared.field_no, number)
 
         place = f"{declared.collection}/{id}"
         found = await self._engine.database.read(job)
@@ -305,8 +305,8 @@ class Vectors:
         numbers = [one.record_no for one in scored]
         found, left_out = await self._engine.database.read(
             lambda conn: (
-                vector_rows.records(conn, numbers),
-                vector_rows.left_out(conn, declared.field_no),
+                vector_queries.records(conn, numbers),
+                vector_queries.left_out(conn, declared.field_no),
             )
         )
         hits = tuple(

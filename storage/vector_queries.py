@@ -1,0 +1,129 @@
+"""Vector queries: vectors of records that pass conditions, as functions inside a job.
+
+Conditions are tested on the short copy of the fields that stands beside each vector, and mean what
+they mean to `record_queries.find`. Vectors are float32, little-endian.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from .record_queries import Scalar, conditions
+from .store import Conn, Value
+from .vector_rows import TEXT_MAX, Standing
+
+
+class Held(NamedTuple):
+    """A vector and the record that it belongs to."""
+
+    record_no: int
+    vector: bytes
+
+
+def count(conn: Conn, field_no: int) -> int:
+    """How many records can be found by this field."""
+    total, without = conn.execute(
+        "SELECT (SELECT count(*) FROM vectors WHERE field_no = ?1),"
+        " (SELECT count(*) FROM vectors WHERE field_no = ?1 AND vector IS NULL)",
+        (field_no,),
+    ).fetchone()
+    return int(total - without)
+
+
+def left_out(conn: Conn, field_no: int) -> dict[Standing, int]:
+    """How many records cannot be found by this field, by the reason."""
+    rows = conn.execute(
+        "SELECT standing, count(*) FROM vectors WHERE field_no = ? AND vector IS NULL"
+        " GROUP BY standing ORDER BY standing",
+        (field_no,),
+    )
+    return {Standing(row[0]): row[1] for row in rows.fetchall()}
+
+
+def one(conn: Conn, field_no: int, record_no: int) -> tuple[Standing, bytes | None] | None:
+    """The row of a record, None if it has none."""
+    row = conn.execute(
+        "SELECT standing, vector FROM vectors WHERE field_no = ? AND record_no = ?",
+        (field_no, record_no),
+    ).fetchone()
+    return None if row is None else (Standing(row[0]), row[1])
+
+
+def page(
+    conn: Conn, field_no: int, after: int, limit: int, where: Mapping[str, Scalar] | None = None
+) -> list[Held]:
+    """The next vectors in the order of record numbers, of records whose fields equal `where`.
+
+    Fewer than `limit`: there are no more.
+    """
+    tests = _tests(where or {})
+    if tests is None:
+        return []
+    rows = conn.execute(
+        f"SELECT r.record_no, r.vector FROM {tests.source} WHERE r.field_no = ? AND r.record_no > ?"
+        f" AND r.vector NOTNULL{tests.text} ORDER BY r.record_no LIMIT ?",
+        [field_no, after, *tests.values, limit],
+    )
+    return [Held(*row) for row in rows.fetchall()]
+
+
+def among(
+    conn: Conn, field_no: int, numbers: Sequence[int], where: Mapping[str, Scalar] | None = None
+) -> list[Held]:
+    """The vectors of these records, of those that have one and whose fields equal `where`."""
+    tests = _tests(where or {})
+    if tests is None:
+        return []
+    rows = conn.execute(
+        f"SELECT r.record_no, r.vector FROM {tests.source} WHERE r.field_no = ?"
+        f" AND r.vector NOTNULL AND r.record_no IN (SELECT value FROM json_each(?)){tests.text}",
+        [field_no, json.dumps(list(numbers)), *tests.values],
+    )
+    return [Held(*row) for row in rows.fetchall()]
+
+
+class _Tests(NamedTuple):
+    """SQL of a source of rows `r` of vectors with the value to be tested, and tests of it."""
+
+    source: str
+    text: str
+    values: list[Value]
+
+
+_SHORT = "(SELECT field_no, record_no, vector, fields AS value FROM vectors) r"
+_WHOLE = (
+    "(SELECT v.field_no, v.record_no, v.vector, w.value FROM vectors v"
+    " CROSS JOIN records w ON w.record_no = v.record_no WHERE w.value NOTNULL) r"
+)
+
+
+def _tests(where: Mapping[str, Scalar]) -> _Tests | None:
+    """None if no record can pass."""
+    tested = conditions(where)
+    if tested is None:
+        return None
+    is_long = any(isinstance(value, str) and len(value) > TEXT_MAX for value in where.values())
+    return _Tests(_WHOLE if is_long else _SHORT, "".join(tested[0]), tested[1])
+
+
+def sample(conn: Conn, field_no: int, limit: int) -> list[Held]:
+    """Some vectors, at most `limit`, from everywhere between the oldest and the newest record."""
+    first, last = conn.execute(
+        "SELECT min(record_no), max(record_no) FROM vectors WHERE field_no = ?", (field_no,)
+    ).fetchone()
+    found: dict[int, Held] = {}
+    for step in range(limit if first is not None else 0):
+        after = first - 1 + (last - first) * step // limit
+        for held in page(conn, field_no, after, 1):
+            found[held.record_no] = held
+    return list(found.values())
+
+
+def records(conn: Conn, numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
+    """The id and the JSON of live records, by number."""
+    rows = conn.execute(
+        "SELECT record_no, id, value FROM records WHERE value NOTNULL"
+        " AND record_no IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(numbers)),),
+    )
+    return {row[0]: (row[1], row[2]) for row in rows.fetchall()}
