@@ -9,7 +9,11 @@ from covey.cli.main import COMMANDS
 from covey.sync.session_phases import diagram
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "CHANGELOG.md", *(f"docs/{page.name}" for page in ROOT.glob("docs/*.md")))
+PAGES = (
+    "README.md",
+    "CHANGELOG.md",
+    *(page.relative_to(ROOT).as_posix() for page in ROOT.glob("docs/**/*.md")),
+)
 README_LINES_MAX = 120
 
 
