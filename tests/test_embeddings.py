@@ -19,6 +19,7 @@ from covey.node.data.vector_index import VectorIndex
 from covey.node.data.vectors import Nearest, NotDeclaredError, NoVectorError
 from covey.node.service import Service
 from covey.simulations.mesh import Mesh
+from covey.storage.errors import StoreFullError
 from covey.sync.errors import BadValueError
 from covey.sync.values import Vector
 
@@ -102,7 +103,9 @@ async def test_conditions_hold_exactly_and_k_results_come_if_they_exist() -> Non
 
 
 class Forgetful:
-    """An index that proposes no more than three records, as if it had overlooked the others."""
+    """An index that proposes no more than ten records, as if it had overlooked the others."""
+
+    at_most = 10
 
     def __init__(self, name: str, dimension: int) -> None:
         self.held: dict[int, list[float]] = {}
@@ -119,7 +122,7 @@ class Forgetful:
         score = {
             n: sum(a * b for a, b in zip(held, row, strict=True)) for n, held in self.held.items()
         }
-        return sorted(score, key=lambda number: -score[number])[: min(count, 3)]
+        return sorted(score, key=lambda number: -score[number])[: min(count, self.at_most)]
 
     def close(self) -> None:
         self.closed = True
@@ -151,6 +154,124 @@ async def test_an_index_that_fails_costs_time_and_no_answer(method: str) -> None
 
         assert ids(found) == ["new", "northeast", "north"]
         assert "axolotl" not in found.index_failure
+
+
+async def test_an_index_that_overlooks_too_many_is_given_up() -> None:
+    """Vectors that are scattered evenly are found badly by any graph; nobody would notice."""
+
+    class Worse(Forgetful):
+        at_most = 3
+
+    async with World() as world:
+        device = await world.founder("laptop")
+        notes = device.collection()
+        for n in range(30):
+            await notes.put(of([math.cos(n / 30), math.sin(n / 30), 0.0]), id=f"r{n:02}")
+        await notes.vectors("embedding", **MODEL)
+        index_always(device, Worse)
+        await device.engine.vectors.settle()
+        found = await notes.nearest(EAST, k=3)
+
+        assert (found.is_exact, found.index_failure) == (True, "it overlooks too many")
+        assert ids(found) == ["r00", "r01", "r02"]
+
+
+async def test_equal_vectors_are_no_reason_to_give_an_index_up() -> None:
+    """Of a hundred equal records any ten are the nearest ten."""
+
+    class Newest(Forgetful):
+        def nearest(self, row: Any, count: int) -> list[int]:
+            return sorted(self.held, reverse=True)[:10]
+
+    async with World() as world:
+        device = await world.founder("laptop")
+        for n in range(30):
+            await device.collection().put(of(EAST), id=f"r{n:02}")
+        await device.collection().vectors("embedding", **MODEL)
+        index_always(device, Newest)
+        await device.engine.vectors.settle()
+
+        assert not (await device.collection().nearest(EAST, k=1)).is_exact
+
+
+async def test_whoever_stops_waiting_leaves_no_gap_in_the_index() -> None:
+    """The rows are changed, the index is not: it would overlook that record for ever."""
+    stopping = [True]
+
+    class Stopped(Forgetful):
+        def put(self, numbers: Sequence[int], rows: Any) -> None:
+            if len(numbers) == 1 and stopping:
+                stopping.pop()
+                raise asyncio.CancelledError
+            super().put(numbers, rows)
+
+    async with World() as world:
+        device = await with_three(world)
+        index_always(device, Stopped)
+        await device.engine.vectors.settle()
+        await device.collection().put(of([1.0, 0.01, 0.0]), id="new")
+        with pytest.raises(asyncio.CancelledError):
+            await device.collection().nearest(EAST, k=2)
+
+        assert ids(await device.collection().nearest(EAST, k=2)) == ["east", "new"]
+        await device.engine.vectors.settle()
+        found = await device.collection().nearest(EAST, k=2)
+        assert (ids(found), found.is_exact) == (["east", "new"], False)
+
+
+async def test_a_disk_that_is_full_costs_nothing_that_was_there() -> None:
+    """What cannot be written cannot be searched; once there is room it is."""
+    async with World() as world:
+        device = await with_three(world)
+        index_always(device)
+        await device.engine.vectors.settle()
+        await device.collection().put(of(EAST), id="new")
+        device.gate.fail = StoreFullError(Path("memory"))
+        with pytest.raises(StoreFullError):
+            await device.collection().nearest(EAST)
+        device.gate.fail = None
+
+        assert not (await device.collection().nearest(EAST, k=1)).is_exact
+        assert len(await device.collection().nearest(EAST)) == 4
+
+
+async def test_a_search_does_not_wait_for_the_index_to_be_filled() -> None:
+    """Fifty thousand vectors take a minute."""
+    async with World() as world:
+        device = await with_three(world)
+        index_always(device)
+        await device.engine.vectors.settle()
+        (field,) = device.engine.vectors._fields.values()
+        async with field._turn:
+            found = await asyncio.wait_for(device.collection().nearest(EAST), 10)
+
+        assert len(found) == 3
+
+
+async def test_what_is_forgotten_is_followed_no_more() -> None:
+    """An application that changed its model wants its memory back."""
+    opened: list[Forgetful] = []
+
+    def open_index(name: str, dimension: int) -> VectorIndex:
+        opened.append(Forgetful(name, dimension))
+        return opened[-1]
+
+    async with World() as world:
+        device = await with_three(world)
+        index_always(device, open_index)
+        (field,) = device.engine.vectors._fields.values()
+        await device.engine.vectors.settle()
+        names = ("memory", "facts", "embedding", "minilm", "2")
+
+        assert await device.engine.vectors.forget(*names)
+        await field.fill(open_index, "late", 0)
+        await device.engine.vectors.settle()
+        assert [index.closed for index in opened] == [True]
+        assert not await device.engine.vectors.forget(*names)
+        with pytest.raises(NotDeclaredError):
+            await device.collection().nearest(EAST)
+        await device.collection().vectors("embedding", **MODEL)
+        assert len(await device.collection().nearest(EAST)) == 3
 
 
 async def test_without_chromadb_every_search_is_exact() -> None:

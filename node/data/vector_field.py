@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ...storage import vector_queries, vector_rows
+from ...storage.errors import StorageError
 from ...storage.record_queries import Scalar
 from ...storage.store import Conn, Store
 from ...storage.vector_queries import Held
@@ -27,7 +28,7 @@ from .vector_index import OpenIndex, VectorIndex
 
 PAGE_CHANGES = 500
 """Changes of one transaction: parsing them takes a few hundredths of a second."""
-SLICE_ROWS = 1_000
+SLICE_ROWS = 250
 """Vectors that are read and put into the index at once."""
 COMPARED_AT_ONCE = 4_000
 """Vectors that are read and compared at once: of 384 numbers, 6 MB."""
@@ -67,20 +68,29 @@ class VectorField:
         self._index: VectorIndex | None = None
         self._filled_to = -1
         self._owes_index = False
+        self._is_closed = False
         self.is_warm = False
 
     # Keeping up --------------------------------------------------------------------------------
 
     async def catch_up(self) -> None:
         """Take every change of the records into rows and index. Raises StorageError."""
-        number = self.declared.field_no
+        # Asked before the turn is waited for: while the index is filled, searches go on.
+        if not (self._owes_index or await self._is_behind()):
+            return
         async with self._turn:
-            while await self._store.read(lambda conn: vector_rows.is_behind(conn, number)):
+            if self._owes_index:
+                await self._drop_index()
+            while await self._is_behind():
                 taken = await self._change(
                     lambda conn: vector_rows.take(conn, self.declared, PAGE_CHANGES)
                 )
                 if taken.is_end:
                     break
+
+    async def _is_behind(self) -> bool:
+        number = self.declared.field_no
+        return await self._store.read(lambda conn: vector_rows.is_behind(conn, number))
 
     async def embed(self, embedders: Embedders) -> None:
         """Make the embeddings that wait for this device's model, if there is a callback for it."""
@@ -114,7 +124,11 @@ class VectorField:
         if self._owes_index:
             await self._drop_index()
         self._owes_index = True
-        taken = await self._store.write(job)
+        try:
+            taken = await self._store.write(job)
+        except StorageError:
+            self._owes_index = False  # Nothing was written.
+            raise
         if self._index is not None and (taken.put or taken.gone):
             await self._try(lambda index: self._apply(index, taken))
         self._owes_index = False
@@ -136,7 +150,7 @@ class VectorField:
         rows = await self._store.read(lambda conn: vector_queries.count(conn, number))
         if rows < rows_min:
             return
-        while not self.is_warm and not self.failure:
+        while not (self.is_warm or self.failure or self._is_closed):
             async with self._turn:
                 if self._owes_index:
                     await self._drop_index()
@@ -206,6 +220,7 @@ class VectorField:
 
     async def close(self) -> None:
         """Let go of the index. The rows stay."""
+        self._is_closed = True
         async with self._turn:
             await self._drop_index()
 
@@ -222,7 +237,7 @@ class VectorField:
     async def _by_index(self, sought: Sought) -> list[Scored] | None:
         found: list[Scored] | None = None
         for candidates in CANDIDATES:
-            index, asked = self._index, max(candidates, 4 * (sought.k + 1))
+            index, asked = self._index, candidates * max(1, sought.k // TRIAL_FOUND)
             if index is None:
                 return None
             numbers = await self._proposed(index, sought, asked)
@@ -238,7 +253,8 @@ class VectorField:
         numbers = await self._asked(index, sought.row, count)
         if numbers is None:
             async with self._turn:
-                await self._drop_index()
+                if self._index is index:
+                    await self._drop_index()
         return numbers
 
     async def _asked(self, index: VectorIndex, row: Any, count: int) -> list[int] | None:
@@ -246,7 +262,8 @@ class VectorField:
             proposed: list[int] = await self._beside(lambda: index.nearest(row, count))
             return proposed
         except Exception as error:
-            self.failure = type(error).__name__
+            if self._index is index:  # Else it was closed while we asked.
+                self.failure = type(error).__name__
             return None
 
     async def _exactly(self, sought: Sought) -> list[Scored]:
