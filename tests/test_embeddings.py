@@ -20,6 +20,9 @@ from covey.node.data.vectors import Nearest, NotDeclaredError, NoVectorError
 from covey.node.service import Service
 from covey.simulations.mesh import Mesh
 from covey.storage.errors import StoreFullError
+from covey.storage.feed_rows import numbers_of
+from covey.storage.record_rows import remove_records
+from covey.storage.store import Conn
 from covey.sync.errors import BadValueError
 from covey.sync.values import Vector
 
@@ -669,15 +672,25 @@ steps = st.lists(
 
 
 @settings(max_examples=25, deadline=None)
-@given(steps, numbers.filter(any), st.integers(1, 5), st.booleans(), st.booleans())
+@given(
+    steps,
+    numbers.filter(any),
+    st.integers(1, 5),
+    st.booleans(),
+    st.booleans(),
+    st.sets(st.sampled_from("abcde")),
+)
 def test_after_any_history_the_search_equals_a_comparison_of_the_records(
     history: list[tuple[str, int, list[float], bool]],
     asked: list[float],
     k: int,
     warm: bool,
     filtered: bool,
+    removed: set[str],
 ) -> None:
-    """Puts, deletions and vectors that go away, in any order, with the index and without."""
+    """Puts, deletions and vectors that go away, in any order, with the index and without; and at
+    the end copies that are removed from this device, as a policy does it.
+    """
 
     async def run() -> None:
         async with World() as world:
@@ -699,6 +712,9 @@ def test_after_any_history_the_search_equals_a_comparison_of_the_records(
                     await notes.put({"flag": flag}, id=id, replace=True)
                 if at % 4 == 3:
                     await device.engine.vectors.settle()
+            await device.gate.write(lambda conn: remove_copies(conn, removed))
+            for id in removed:
+                model.pop(id, None)
             expected = sorted(
                 (
                     cosine(vector, asked)
@@ -718,6 +734,11 @@ def test_after_any_history_the_search_equals_a_comparison_of_the_records(
             assert sum(left.count for left in found.left_out) == zeros
 
     asyncio.run(run())
+
+
+def remove_copies(conn: Conn, ids: set[str]) -> None:
+    for coll_no in numbers_of(conn, "memory", "facts"):
+        remove_records(conn, coll_no, sorted(ids))
 
 
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:
