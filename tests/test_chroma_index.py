@@ -67,7 +67,37 @@ def test_indexes_of_one_process_are_apart_and_leave_nothing() -> None:
 
         assert one.nearest(rows([1, 0, 0])[0], 9) == [1]
         assert other.nearest(rows([1, 0, 0])[0], 9) == [2]
-    assert [c.name for c in one._client.list_collections()] == []
+        one_more = ChromaIndex("e" * 32, 3)
+        try:
+            names = sorted(collection.name for collection in one._client.list_collections())
+            assert names == ["b" * 32, "c" * 32, "e" * 32]
+        finally:
+            one_more.close()
+        assert other.nearest(rows([1, 0, 0])[0], 9) == [2]
+
+
+def test_beside_a_client_of_the_application_there_is_no_index(tmp_path: Path) -> None:
+    """The two would share one Chroma, with the telemetry that the application may want. One that we
+    have closed is in nobody's way.
+    """
+    program = (
+        "import chromadb\n"
+        "from covey.node.data.chroma_index import ChromaIndex\n"
+        "ChromaIndex('a' * 32, 3).close()\n"
+        "theirs = chromadb.EphemeralClient()\n"
+        "print(theirs.count_collections())\n"
+        "try:\n"
+        "    ChromaIndex('a' * 32, 3)\n"
+        "except ValueError:\n"
+        "    print('refused')\n"
+        "theirs.create_collection('notes', embedding_function=None)\n"
+        "print(theirs.count_collections())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "0\nrefused\n1\n"
 
 
 def test_it_finds_what_an_exact_search_finds() -> None:

@@ -5,8 +5,11 @@ the environment and from a file `.env` in the current folder: it could be told t
 disk or to talk to a server. It computes no embedding (its function would download a model), has
 telemetry and tracing off, and is given numbers and vectors alone.
 
-All clients of one process share one Chroma, so a collection has a random name and is deleted when
-it is closed. Source: SECURITY 2.4; measured with chromadb 1.5.9.
+All clients in memory of one process share one Chroma, whose settings must be equal. So a collection
+has a random name and is deleted when it is closed, the last one closes Chroma, and an application
+that has such a client of its own keeps us from opening one: a search is exact then.
+
+Source: SECURITY 2.4; measured with chromadb 1.5.9.
 """
 
 from collections.abc import Sequence
@@ -67,7 +70,10 @@ class ChromaIndex:
         return [int(id) for id in found["ids"][0]]
 
     def close(self) -> None:
-        self._client.delete_collection(self._name)
+        try:
+            self._client.delete_collection(self._name)
+        finally:
+            self._client.close()
 
 
 def _client() -> Any:
