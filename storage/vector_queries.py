@@ -56,15 +56,28 @@ def page(
 
     Fewer than `limit`: there are no more.
     """
-    tests = _tests(where or {})
+    if where:
+        return among(conn, field_no, _passing(conn, field_no, after, limit, where))
+    rows = conn.execute(
+        "SELECT record_no, vector FROM vectors WHERE field_no = ? AND record_no > ?"
+        " AND vector NOTNULL ORDER BY record_no LIMIT ?",
+        (field_no, after, limit),
+    )
+    return [Held(*row) for row in rows.fetchall()]
+
+
+def _passing(
+    conn: Conn, field_no: int, after: int, limit: int, where: Mapping[str, Scalar]
+) -> list[int]:
+    tests = _tests(where)
     if tests is None:
         return []
     rows = conn.execute(
-        f"SELECT r.record_no, r.vector FROM {tests.source} WHERE r.field_no = ? AND r.record_no > ?"
-        f" AND r.vector NOTNULL{tests.text} ORDER BY r.record_no LIMIT ?",
+        f"SELECT r.record_no FROM {tests.source} WHERE r.field_no = ? AND r.record_no > ?"
+        f" AND {_HAS_VECTOR}{tests.text} ORDER BY r.record_no LIMIT ?",
         [field_no, after, *tests.values, limit],
     )
-    return [Held(*row) for row in rows.fetchall()]
+    return [row[0] for row in rows.fetchall()]
 
 
 def among(
@@ -74,9 +87,12 @@ def among(
     tests = _tests(where or {})
     if tests is None:
         return []
+    # In the order of the numbers, as `page` has to be; the vectors lie in that order too.
     rows = conn.execute(
-        f"SELECT r.record_no, r.vector FROM {tests.source} WHERE r.field_no = ?"
-        f" AND r.vector NOTNULL AND r.record_no IN (SELECT value FROM json_each(?)){tests.text}",
+        f"SELECT r.record_no, v.vector FROM {tests.source} CROSS JOIN vectors v"
+        " ON v.field_no = r.field_no AND v.record_no = r.record_no WHERE r.field_no = ?"
+        f" AND r.record_no IN (SELECT value FROM json_each(?)) AND {_HAS_VECTOR}{tests.text}"
+        " ORDER BY r.record_no",
         [field_no, json.dumps(list(numbers)), *tests.values],
     )
     return [Held(*row) for row in rows.fetchall()]
@@ -90,9 +106,10 @@ class _Tests(NamedTuple):
     values: list[Value]
 
 
-_SHORT = "(SELECT field_no, record_no, vector, fields AS value FROM vectors) r"
+_HAS_VECTOR = f"r.standing IN ({int(Standing.WRITTEN)}, {int(Standing.MADE)})"
+_SHORT = "(SELECT field_no, record_no, standing, fields AS value FROM vectors) r"
 _WHOLE = (
-    "(SELECT v.field_no, v.record_no, v.vector, w.value FROM vectors v"
+    "(SELECT v.field_no, v.record_no, v.standing, w.value FROM vectors v"
     " CROSS JOIN records w ON w.record_no = v.record_no WHERE w.value NOTNULL) r"
 )
 

@@ -27,7 +27,7 @@ from covey.storage.vector_rows import (
     waiting,
 )
 
-from .store_rows import a_collection, memory_conn, put
+from .store_rows import Recorder, a_collection, memory_conn, put
 
 ALL = 100
 FIELD = Declared(1, "memory", "notes", "embedding", "minilm", "2", 3, 0)
@@ -271,3 +271,17 @@ def test_conditions_mean_what_they_mean_to_find(
     assert [held.record_no for held in page(conn, field.field_no, 0, ALL, where)] == expected
     numbers = list(range(1, len(values) + 1))
     assert sorted(h.record_no for h in among(conn, field.field_no, numbers, where)) == expected
+
+
+def test_conditions_are_tested_without_reading_vectors() -> None:
+    """The pages with the vectors are a hundred MB, which would have to be decrypted each time."""
+    conn = memory_conn()
+    notes, field = a_collection(conn), a_field(conn)
+    put(conn, notes, "a", with_vector(ONE, kind="x"))
+    take(conn, field, ALL)
+    watched = Recorder(conn)
+
+    page(watched, field.field_no, 0, ALL, {"kind": "y"})
+
+    first, *_ = watched.steps
+    assert "USING COVERING INDEX vectors_by_fields (field_no=? AND record_no>?)" in first
