@@ -131,6 +131,17 @@ class Forgetful:
         self.closed = True
 
 
+def recorded() -> tuple[list[Forgetful], Any]:
+    """What was opened, and what opens it."""
+    opened: list[Forgetful] = []
+
+    def open_index(name: str, dimension: int) -> VectorIndex:
+        opened.append(Forgetful(name, dimension))
+        return opened[-1]
+
+    return opened, open_index
+
+
 def scripted(*, fail_at: str) -> Any:
     """An index whose method of this name raises what quotes a content."""
 
@@ -253,12 +264,7 @@ async def test_a_search_does_not_wait_for_the_index_to_be_filled() -> None:
 
 async def test_what_is_forgotten_is_followed_no_more() -> None:
     """An application that changed its model wants its memory back."""
-    opened: list[Forgetful] = []
-
-    def open_index(name: str, dimension: int) -> VectorIndex:
-        opened.append(Forgetful(name, dimension))
-        return opened[-1]
-
+    opened, open_index = recorded()
     async with World() as world:
         device = await with_three(world)
         index_always(device, open_index)
@@ -785,12 +791,7 @@ async def test_the_service_answers_with_json_and_refuses_what_is_not() -> None:
 
 async def test_closing_lets_go_of_the_index() -> None:
     """All nodes of a process share one Chroma."""
-    opened: list[Forgetful] = []
-
-    def open_index(name: str, dimension: int) -> VectorIndex:
-        opened.append(Forgetful(name, dimension))
-        return opened[-1]
-
+    opened, open_index = recorded()
     async with World() as world:
         device = await with_three(world)
         index_always(device, open_index)
@@ -811,3 +812,23 @@ def test_the_module_of_vectors_loads_no_library(tmp_path: Path) -> None:
     )
 
     assert done.stdout == "[]\n"
+
+
+async def test_a_look_when_nothing_happened_reads_next_to_nothing() -> None:
+    """It is taken each second, also on a phone in a pocket."""
+    async with World() as world:
+        device = await with_three(world)
+        index_always(device)
+        await device.engine.vectors.settle()
+        reads: list[object] = []
+        read = device.gate.read
+
+        def counted(job: Any) -> Any:
+            reads.append(job)
+            return read(job)
+
+        device.gate.read = counted  # type: ignore[method-assign]
+        writes = device.gate.writes
+        await device.engine.vectors.settle()
+
+        assert (len(reads), device.gate.writes - writes) == (1, 0)

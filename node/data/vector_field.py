@@ -146,15 +146,20 @@ class VectorField:
 
     async def fill(self, open_index: OpenIndex, name: str, rows_min: int) -> None:
         """Fill the index until it is warm, if there are so many rows that it is worth having."""
+        if self._needs_no_filling():  # Asked each second, so before anything is counted.
+            return
         number = self.declared.field_no
         rows = await self._store.read(lambda conn: vector_queries.count(conn, number))
         if rows < rows_min:
             return
-        while not (self.is_warm or self.failure or self._is_closed):
+        while not self._needs_no_filling():
             async with self._turn:
                 if self._owes_index:
                     await self._drop_index()
                 await self._fill_slice(open_index, name)
+
+    def _needs_no_filling(self) -> bool:
+        return bool(self.is_warm or self.failure or self._is_closed)
 
     async def _fill_slice(self, open_index: OpenIndex, name: str) -> None:
         if self._index is None:
