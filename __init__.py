@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .node.api import Change, Collection, Database, Node, Transaction
+    from .node.data.embedding import embedding
     from .node.data.plugins import discover_schemas
     from .node.data.schema import register_schema, registered, unregister_schema
     from .node.data.steps import Migration
-    from .node.data.embedding import embedding
     from .node.main import open_node as open
     from .node.unlock import KeyFile, Keyring, Passphrase
     from .node.variants import Variant

@@ -6,16 +6,17 @@ from typing import Any
 
 import click
 
-from .data_commands import parse_conditions, refuse_constant
+from .data_commands import refuse_constant
 from .options import Settings, json_option, open_node, pass_settings
 from .output import emit, note, pretty, say, visible
+from .query_commands import parse_conditions
 
 
 @click.command()
 @click.argument("database", metavar="DB")
 @click.argument("collection")
 @click.argument("record_id", metavar="ID|-")
-@click.argument("conditions", nargs=-1, metavar="[FIELD=VALUE …]")
+@click.argument("conditions", nargs=-1, metavar="[CONDITION …]")
 @click.option("--field", metavar="F", help="Compare by this field, where several are declared.")
 @click.option(
     "--limit",

@@ -21,10 +21,10 @@ from typing import Any
 from ..sync.rules import Rule
 from ..sync.values import BlobRef, from_json
 from .conflict_methods import STANDING
+from .data.embedders import Embed
 from .data.importing import import_chat
 from .data.querying import Querying
 from .data.schema_methods import SchemaCalls
-from .data.embedders import Embed
 from .data.vector_api import CollectionVectors
 from .engine import Engine
 from .happenings import EventsLost, LaggingError, RecordChanged
@@ -49,8 +49,7 @@ class Change:
     record: dict[str, Any] | None
 
 
-class Collection(Querying):
-class Collection(CollectionVectors):
+class Collection(Querying, CollectionVectors):
     """The records of one collection of one database. Cheap to make; holds no state."""
 
     def __init__(self, engine: Engine, database: str, name: str) -> None:
@@ -303,6 +302,7 @@ class Node(SchemaCalls):
     ) -> dict[str, Any]:
         """Import the export of a chat service (chatgpt, claude); what became of it, in numbers."""
         return await import_chat(self.engine, path, database, format, collection)
+
     def register_embedder(self, model: str, version: str, callback: Embed) -> None:
         """Embed records whose embedding is of another model, for this device's searches alone.
 

@@ -5,11 +5,12 @@ they mean to `record_queries.find`. Vectors are float32, little-endian.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from .record_queries import Scalar, conditions
-from .store import Conn, Value
+from .conditions import Condition, Test, test_of
+from .fields import Sql, joined
+from .store import Conn
 from .vector_rows import TEXT_MAX, Standing
 
 
@@ -50,9 +51,9 @@ def one(conn: Conn, field_no: int, record_no: int) -> tuple[Standing, bytes | No
 
 
 def page(
-    conn: Conn, field_no: int, after: int, limit: int, where: Mapping[str, Scalar] | None = None
+    conn: Conn, field_no: int, after: int, limit: int, where: Sequence[Condition] = ()
 ) -> list[Held]:
-    """The next vectors in the order of record numbers, of records whose fields equal `where`.
+    """The next vectors in the order of record numbers, of records that pass the conditions.
 
     Fewer than `limit`: there are no more.
     """
@@ -67,33 +68,33 @@ def page(
 
 
 def _passing(
-    conn: Conn, field_no: int, after: int, limit: int, where: Mapping[str, Scalar]
+    conn: Conn, field_no: int, after: int, limit: int, where: Sequence[Condition]
 ) -> list[int]:
     tests = _tests(where)
     if tests is None:
         return []
     rows = conn.execute(
         f"SELECT r.record_no FROM {tests.source} WHERE r.field_no = ? AND r.record_no > ?"
-        f" AND {_HAS_VECTOR}{tests.text} ORDER BY r.record_no LIMIT ?",
-        [field_no, after, *tests.values, limit],
+        f" AND {_HAS_VECTOR}{tests.test.text} ORDER BY r.record_no LIMIT ?",
+        [field_no, after, *tests.test.values, limit],
     )
     return [row[0] for row in rows.fetchall()]
 
 
 def among(
-    conn: Conn, field_no: int, numbers: Sequence[int], where: Mapping[str, Scalar] | None = None
+    conn: Conn, field_no: int, numbers: Sequence[int], where: Sequence[Condition] = ()
 ) -> list[Held]:
-    """The vectors of these records, of those that have one and whose fields equal `where`."""
-    tests = _tests(where or {})
+    """The vectors of these records, of those that have one and pass the conditions."""
+    tests = _tests(where)
     if tests is None:
         return []
     # In the order of the numbers, as `page` has to be; the vectors lie in that order too.
     rows = conn.execute(
         f"SELECT r.record_no, v.vector FROM {tests.source} CROSS JOIN vectors v"
         " ON v.field_no = r.field_no AND v.record_no = r.record_no WHERE r.field_no = ?"
-        f" AND r.record_no IN (SELECT value FROM json_each(?)) AND {_HAS_VECTOR}{tests.text}"
+        f" AND r.record_no IN (SELECT value FROM json_each(?)) AND {_HAS_VECTOR}{tests.test.text}"
         " ORDER BY r.record_no",
-        [field_no, json.dumps(list(numbers)), *tests.values],
+        [field_no, json.dumps(list(numbers)), *tests.test.values],
     )
     return [Held(*row) for row in rows.fetchall()]
 
@@ -102,10 +103,11 @@ class _Tests(NamedTuple):
     """SQL of a source of rows `r` of vectors with the value to be tested, and tests of it."""
 
     source: str
-    text: str
-    values: list[Value]
+    test: Sql
 
 
+_EQUAL = {Test.EQUAL, Test.ONE_OF}
+_RANGES = {Test.LESS, Test.AT_MOST, Test.MORE, Test.AT_LEAST}
 _HAS_VECTOR = f"r.standing IN ({int(Standing.WRITTEN)}, {int(Standing.MADE)})"
 _SHORT = "(SELECT field_no, record_no, standing, fields AS value FROM vectors) r"
 _WHOLE = (
@@ -114,13 +116,27 @@ _WHOLE = (
 )
 
 
-def _tests(where: Mapping[str, Scalar]) -> _Tests | None:
+def _tests(where: Sequence[Condition]) -> _Tests | None:
     """None if no record can pass."""
-    tested = conditions(where)
-    if tested is None:
-        return None
-    is_long = any(isinstance(value, str) and len(value) > TEXT_MAX for value in where.values())
-    return _Tests(_WHOLE if is_long else _SHORT, "".join(tested[0]), tested[1])
+    found: list[Sql] = []
+    for condition in where:
+        test = test_of(condition)
+        if test is None:
+            return None
+        found.append(Sql(" AND ") + test)
+    return _Tests(_SHORT if all(map(_is_short, where)) else _WHOLE, joined(found, ""))
+
+
+def _is_short(condition: Condition) -> bool:
+    """Whether the short copy of the fields tells what the record would."""
+    if condition.field.startswith("/"):
+        return False
+    if condition.test in _EQUAL:
+        return all(
+            operand.kind != "bytes" and len(str(operand.value)) <= TEXT_MAX
+            for operand in condition.operands
+        )
+    return condition.test in _RANGES and condition.operands[0].kind in ("number", "time")
 
 
 def sample(conn: Conn, field_no: int, limit: int) -> list[Held]:

@@ -32,6 +32,8 @@ NUMBER_BYTES = 4
 TEXT_MAX = 200
 """Characters of a text that is kept beside a vector, to be compared with conditions."""
 
+_TAGS = ("$counter", "$text", "$time")
+
 
 class Standing(IntEnum):
     """Whether a record can be found by its vector, and if not, why. Kept as these numbers."""
@@ -214,14 +216,17 @@ def _take_one(
 
 
 def fields_text(record: dict[str, Any]) -> str:
-    """JSON of the root fields that a condition can equal, but for long texts."""
-    fields = {
-        name: value
-        for name, value in record.items()
-        if not isinstance(value, dict | list)
-        and not (isinstance(value, str) and len(value) > TEXT_MAX)
-    }
+    """JSON of the root fields that have one value, but for long texts."""
+    fields = {name: value for name, value in record.items() if _is_short(value)}
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def _is_short(value: Any) -> bool:
+    if isinstance(value, dict):
+        return len(value) == 1 and any(tag in value and _is_short(value[tag]) for tag in _TAGS)
+    if isinstance(value, str):
+        return len(value) <= TEXT_MAX
+    return not isinstance(value, list)
 
 
 def read_vector(record: dict[str, Any], field: Declared) -> tuple[Standing, bytes | None] | None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.storage.record_queries import find
+from covey.node.data.asking import conditions
 from covey.storage.record_rows import RecordUpdate, remove_records, update_records
 from covey.storage.store import Conn
 from covey.storage.vector_queries import among, count, left_out, one, page, records
@@ -27,7 +27,7 @@ from covey.storage.vector_rows import (
     waiting,
 )
 
-from .store_rows import Recorder, a_collection, memory_conn, put
+from .store_rows import Recorder, a_collection, find, memory_conn, put
 
 ALL = 100
 FIELD = Declared(1, "memory", "notes", "embedding", "minilm", "2", 3, 0)
@@ -241,9 +241,9 @@ def test_hostile_names_are_names(name: str) -> None:
     field = declare(conn, "memory", name, name, name, "1", 3)
     take(conn, field, ALL)
 
-    assert page(conn, field.field_no, 0, ALL, {"kind": name}) == [(number, ONE)]
-    assert page(conn, field.field_no, 0, ALL, {name: 1}) == []
-    assert among(conn, field.field_no, [number, 999], {"kind": name}) == [(number, ONE)]
+    assert page(conn, field.field_no, 0, ALL, conditions({"kind": name})) == [(number, ONE)]
+    assert page(conn, field.field_no, 0, ALL, conditions({name: 1})) == []
+    assert among(conn, field.field_no, [number, 999], conditions({"kind": name})) == [(number, ONE)]
     assert records(conn, [number]) == {number: (name, text)}
 
 
@@ -256,7 +256,18 @@ scalars = (
 compared = st.dictionaries(st.sampled_from(["a", "b", "c.d", 'e"']), scalars, max_size=3)
 
 
-@given(st.lists(compared, max_size=6), compared)
+tested = st.dictionaries(
+    st.sampled_from(["a", "b", "c.d", 'e"']),
+    scalars
+    | st.fixed_dictionaries({">=": st.sampled_from([0, 1.0, "x", "x" * 250])})
+    | st.fixed_dictionaries({"!=": scalars})
+    | st.fixed_dictionaries({"prefix": st.sampled_from(["x", "x" * 250])})
+    | st.fixed_dictionaries({"exists": st.booleans()}),
+    max_size=3,
+)
+
+
+@given(st.lists(compared, max_size=6), tested)
 def test_conditions_mean_what_they_mean_to_find(
     values: list[dict[str, Any]], where: dict[str, Any]
 ) -> None:
@@ -267,10 +278,11 @@ def test_conditions_mean_what_they_mean_to_find(
         put(conn, notes, f"r{n}", with_vector(ONE, more=[1], **fields))
     take(conn, field, ALL)
 
+    asked = conditions(where)
     expected = [f.record_no for f in find(conn, "memory", "notes", where, None, None, False, ALL)]
-    assert [held.record_no for held in page(conn, field.field_no, 0, ALL, where)] == expected
+    assert [held.record_no for held in page(conn, field.field_no, 0, ALL, asked)] == expected
     numbers = list(range(1, len(values) + 1))
-    assert sorted(h.record_no for h in among(conn, field.field_no, numbers, where)) == expected
+    assert sorted(h.record_no for h in among(conn, field.field_no, numbers, asked)) == expected
 
 
 def test_conditions_are_tested_without_reading_vectors() -> None:
@@ -281,7 +293,7 @@ def test_conditions_are_tested_without_reading_vectors() -> None:
     take(conn, field, ALL)
     watched = Recorder(conn)
 
-    page(watched, field.field_no, 0, ALL, {"kind": "y"})
+    page(watched, field.field_no, 0, ALL, conditions({"kind": "y"}))
 
     first, *_ = watched.steps
     assert "USING COVERING INDEX vectors_by_fields (field_no=? AND record_no>?)" in first

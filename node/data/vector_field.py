@@ -16,8 +16,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ...storage import vector_queries, vector_rows
+from ...storage.conditions import Condition
 from ...storage.errors import StorageError
-from ...storage.record_queries import Scalar
 from ...storage.store import Conn, Store
 from ...storage.vector_queries import Held
 from ...storage.vector_rows import Declared, Taken, Waiting
@@ -49,7 +49,7 @@ class Sought(NamedTuple):
 
     row: Any
     k: int
-    where: dict[str, Scalar]
+    where: tuple[Condition, ...]
     but: int | None = None
 
 
@@ -169,7 +169,7 @@ class VectorField:
             except Exception as error:
                 self.failure = type(error).__name__
                 return
-        held = await self._page(self._filled_to, {}, SLICE_ROWS)
+        held = await self._page(self._filled_to, (), SLICE_ROWS)
         if not held:
             self.is_warm = await self._is_good()
         elif await self._try(lambda index: self._put(index, held)):
@@ -183,7 +183,7 @@ class VectorField:
         number, count = self.declared.field_no, TRIAL_VECTORS
         sample = await self._store.read(lambda conn: vector_queries.sample(conn, number, count))
         rows = unit_rows([one.vector for one in sample], self.declared.dimension)
-        trials = [Sought(row, TRIAL_FOUND, {}) for row in rows]
+        trials = [Sought(row, TRIAL_FOUND, ()) for row in rows]
         exact = await self._all_scored(trials)
         found = 0
         for sought, nearest in zip(trials, exact, strict=True):
@@ -191,7 +191,7 @@ class VectorField:
             numbers = None if index is None else await self._asked(index, sought.row, CANDIDATES[0])
             if numbers is None:
                 return False
-            (ours,) = await self._scored(await self._among(numbers, {}), [sought])
+            (ours,) = await self._scored(await self._among(numbers, ()), [sought])
             # By the score and not the record: of equal vectors any will do.
             found += sum(one.score >= nearest[-1].score - ROUNDING for one in ours)
         if found >= TRIAL_RECALL * sum(map(len, exact)):
@@ -279,7 +279,7 @@ class VectorField:
         """What every row says to several searches under the same conditions."""
         found: list[list[Scored]] = [[] for _ in wanted]
         after = -1
-        where = wanted[0].where if wanted else {}
+        where = wanted[0].where if wanted else ()
         while held := await self._page(after, where, COMPARED_AT_ONCE):
             for at, scored in enumerate(await self._scored(held, wanted)):
                 found[at] = best([*found[at], *scored], wanted[at].k)
@@ -297,13 +297,13 @@ class VectorField:
         scored: list[list[Scored]] = await self._beside(job)
         return scored
 
-    async def _among(self, numbers: list[int], where: dict[str, Scalar]) -> list[Held]:
+    async def _among(self, numbers: list[int], where: tuple[Condition, ...]) -> list[Held]:
         number = self.declared.field_no
         return await self._store.read(
             lambda conn: vector_queries.among(conn, number, numbers, where)
         )
 
-    async def _page(self, after: int, where: dict[str, Scalar], limit: int) -> list[Held]:
+    async def _page(self, after: int, where: tuple[Condition, ...], limit: int) -> list[Held]:
         number = self.declared.field_no
         return await self._store.read(
             lambda conn: vector_queries.page(conn, number, after, limit, where)

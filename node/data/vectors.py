@@ -21,8 +21,8 @@ from ...sync.errors import BadValueError
 from ...sync.limits import NAME_BYTES_MAX
 from ...sync.values import Vector
 from ..ports import Cancel
-from ..reader import comparable
 from ..record_requests import check_name
+from .asking import conditions
 from .embedders import Embed, Embedders
 from .embedding import check_dimension, check_model
 from .nearness import Scored, require_numpy, unit_rows
@@ -241,7 +241,7 @@ class Vectors:
         """
         if type(k) is not int or not 0 < k <= FOUND_MAX:
             raise BadValueError(f"k: a number from 1 to {FOUND_MAX} was expected")
-        conditions = comparable(where or {})
+        passing = conditions(where or {})
         require_numpy()
         following = self._field(await self._declared(database, collection, field, model, version))
         await following.catch_up()
@@ -251,7 +251,7 @@ class Vectors:
         else:
             data = _asked_vector(declared, what)
         row = unit_rows([data], declared.dimension)[0]
-        scored, is_exact = await following.search(Sought(row, k, conditions, but))
+        scored, is_exact = await following.search(Sought(row, k, passing, but))
         return await self._answer(following, scored, is_exact)
 
     async def _declared(
