@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from .node.data.plugins import discover_schemas
     from .node.data.schema import register_schema, registered, unregister_schema
     from .node.data.steps import Migration
+    from .node.data.bus import Bus
+    from .node.data.codecs import Codec, DataclassCodec, RecordShapeError
+    from .node.data.memory_repository import MemoryDatabase, MemoryRepository
+    from .node.data.repositories import Changed, RecordRepository, Repository
+    from .node.data.unit_of_work import UnitOfWork
     from .node.main import open_node as open
     from .node.unlock import KeyFile, Keyring, Passphrase
     from .node.variants import Variant
@@ -23,19 +28,29 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BlobRef",
+    "Bus",
     "Change",
+    "Changed",
+    "Codec",
     "Collection",
     "Counter",
     "CoveyError",
     "Database",
+    "DataclassCodec",
     "Increment",
     "KeyFile",
     "Keyring",
     "Migration",
+    "MemoryDatabase",
+    "MemoryRepository",
     "Node",
     "Passphrase",
+    "RecordRepository",
+    "RecordShapeError",
+    "Repository",
     "Text",
     "Transaction",
+    "UnitOfWork",
     "Variant",
     "Vector",
     "discover_schemas",
@@ -57,6 +72,11 @@ _HOMES = {
     ),
     "Variant": (".node.variants", ""),
     "embedding": (".node.data.embedding", ""),
+    "Bus": (".node.data.bus", ""),
+    **dict.fromkeys(("Codec", "DataclassCodec", "RecordShapeError"), (".node.data.codecs", "")),
+    **dict.fromkeys(("MemoryDatabase", "MemoryRepository"), (".node.data.memory_repository", "")),
+    **dict.fromkeys(("Changed", "RecordRepository", "Repository"), (".node.data.repositories", "")),
+    "UnitOfWork": (".node.data.unit_of_work", ""),
     **dict.fromkeys(("BlobRef", "Counter", "Increment", "Text", "Vector"), (".sync.values", "")),
 }
 

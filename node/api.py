@@ -225,8 +225,21 @@ class Database:
         self._engine = engine
         self.name = name
 
+    def __eq__(self, other: object) -> bool:
+        """Two are equal if they are one database of one open node."""
+        if not isinstance(other, Database):
+            return NotImplemented
+        return self._engine is other._engine and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash((id(self._engine), self.name))
+
     def collection(self, name: str) -> Collection:
         return Collection(self._engine, self.name, name)
+
+    def new_id(self) -> str:
+        """An id for a new record, as `put` makes them: 20 characters that sort by time."""
+        return self._engine.writer.new_id()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
