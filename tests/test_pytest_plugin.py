@@ -1,5 +1,6 @@
 """The pytest plugin itself: how tests with a mesh are run, repeated, reported and left alone."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -381,9 +382,10 @@ def test_a_session_that_asks_for_no_mesh_loads_nothing_of_the_engine(tmp_path: P
     assert "[] True" in told.stdout
 
 
-def test_the_example_project_passes_its_own_tests(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["reading_list", "companion"])
+def test_the_example_project_passes_its_own_tests(name: str) -> None:
     """It is what people copy; it uses nothing but what is public, as anybody's project does."""
-    example = ROOT / "examples" / "reading_list"
+    example = ROOT / "examples" / name
 
     told = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--covey-seeds=1"],
@@ -395,4 +397,5 @@ def test_the_example_project_passes_its_own_tests(tmp_path: Path) -> None:
 
     assert told.returncode == 0, told.stdout + told.stderr
     sources = [path.read_text("utf-8") for path in sorted(example.rglob("*.py"))]
-    assert sources and not any("covey.simulations" in source for source in sources)
+    private = re.compile(r"covey\.(simulations|node|storage|sync|crypto|cli)\b")
+    assert sources and not any(map(private.search, sources))

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from ...sync.errors import BadValueError
 from ...sync.limits import COLLECTION_NAME_BYTES_MAX, RECORD_ID_BYTES_MAX
-from ...sync.values import Counter, Increment, from_json, to_json, to_plain
+from ...sync.values import from_json, to_json, to_plain
 from ..happenings import Board, EventsLost, LaggingError, RecordChanged
 from ..record_requests import DATABASE_NAME_BYTES_MAX, check_name
 from ..writer import CHANGES_PER_TRANSACTION_MAX
@@ -32,6 +32,7 @@ from .repositories import (
     id_text,
     new_save,
     read_change,
+    with_fields,
 )
 
 T = TypeVar("T")
@@ -201,16 +202,8 @@ class MemoryChanges(Generic[T]):
 
 def _merged(before: Fields | None, save: Save) -> Fields:
     """The record after a write, in JSON form. Raises BadValueError."""
-    standing = from_json(before or {})
-    fields = {}
     to_plain(dict(save.fields))  # Checks every limit.
-    for name, value in save.fields.items():
-        if isinstance(value, Increment):
-            counter = standing.get(name)
-            total = counter.total if isinstance(counter, Counter) else 0
-            value = Counter(total + value.by)
-        fields[name] = value
-    merged: Fields = to_json({**standing, **fields})
+    merged: Fields = to_json(with_fields(from_json(before or {}), save.fields))
     return merged
 
 

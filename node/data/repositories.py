@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from ...sync.values import from_json
+from ...sync.values import Counter, Increment, from_json
 from ..api import Collection, Database, Watch
 from .codecs import Codec, RecordShapeError
 
@@ -162,6 +162,17 @@ def id_text(id: Id) -> str:
     if type(id) is int:
         return str(id)
     raise RecordShapeError(f"an id is a text or a whole number, not {type(id).__name__}")
+
+
+def with_fields(standing: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a record after a write: an `Increment` adds to what stands there."""
+    fields = {**standing, **written}
+    for name, value in written.items():
+        if isinstance(value, Increment):
+            before = standing.get(name)
+            total = before.total if isinstance(before, Counter) else 0
+            fields[name] = Counter(total + value.by)
+    return fields
 
 
 def new_save(repository: Repository[Any], item: Any) -> Save:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ... import CoveyError
-from .repositories import Id, Remove, Repository, Save, Write, id_text, new_save
+from .repositories import Id, Remove, Repository, Save, Write, id_text, new_save, with_fields
 
 T = TypeVar("T")
 
@@ -83,7 +83,10 @@ class UnitOfWork:
         fields = None if item is None else repository.codec.encode(item)[1]
         for write in self._writes:
             if (write.collection, write.id) == (repository.name, id_text(id)):
-                fields = {**(fields or {}), **write.fields} if isinstance(write, Save) else None
+                if isinstance(write, Save):
+                    fields = with_fields(fields or {}, write.fields)
+                else:
+                    fields = None
         return None if fields is None else repository.codec.decode(id_text(id), fields)
 
     def _require(self, repository: Repository[Any]) -> None:

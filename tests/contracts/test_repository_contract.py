@@ -344,11 +344,14 @@ async def test_a_unit_is_written_whole_when_its_block_ends(kept: Kept) -> None:
         assert await work.get(kept.facts, fact) == Fact("tea", id=fact)
         assert await work.get(kept.visits, "v1") is None
         assert await work.patch(kept.facts, fact, cups=2)
+        assert await work.patch(kept.facts, fact, uses=covey.Increment(2))
+        seen = await work.get(kept.facts, fact)
+        assert seen is not None and seen.uses.total == 2
         assert not await work.patch(kept.visits, "v1", fact="x")
 
-    assert await kept.facts.get(fact) == Fact("tea", 2, id=fact)
+    assert await kept.facts.get(fact) == Fact("tea", 2, uses=covey.Counter(2), id=fact)
     assert await kept.visits.find() == [Visit(fact, id="v2")]
-    assert work.changed == [True, True, True, False, True]
+    assert work.changed == [True, True, True, False, True, True]
 
 
 async def test_a_unit_that_fails_leaves_everything_as_it_was(kept: Kept) -> None:

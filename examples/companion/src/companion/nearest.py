@@ -1,0 +1,72 @@
+"""Nearest: items whose texts mean what a given text means, by exact comparison.
+
+The filter is asked of the repository, so that only what passes is compared. An item whose vector is
+of another model, because it was written on a device that has another one, is embedded anew here and
+not written: two devices with two models would else replace each other's vectors for ever.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from heapq import nlargest
+from operator import mul
+from typing import Any, Generic, TypeVar
+
+import covey
+
+from .embedding import DIMENSION, Embedding, Vector
+
+T = TypeVar("T")
+
+COMPARED_MAX = 1_000_000
+
+
+@dataclass(frozen=True)
+class Near(Generic[T]):
+    item: T
+    likeness: float
+    """From -1 to 1."""
+
+
+@dataclass(frozen=True)
+class Nearby(Generic[T]):
+    """What was found, best first, and how many had to be embedded anew."""
+
+    found: list[Near[T]]
+    embedded_anew: int = 0
+
+
+async def nearest(
+    repository: "covey.Repository[T]",
+    vector: Vector,
+    embedding: Embedding,
+    *,
+    k: int = 5,
+    where: Mapping[str, Any] | None = None,
+) -> Nearby[T]:
+    """The `k` most alike of those whose fields equal `where`."""
+    items = await repository.find(where, limit=COMPARED_MAX, broken=[])
+    return compare(items, vector, embedding, k)
+
+
+def compare(items: Iterable[Any], vector: Vector, embedding: Embedding, k: int) -> Nearby[Any]:
+    """The `k` most alike of some items, which have `text`, `vector` and `model`. Equal ones by id.
+
+    `vector` is of `embedding`.
+    """
+    scored, foreign = [], []
+    for item in items:
+        theirs = None if item.vector is None else item.vector.floats()
+        if theirs is None or item.model != embedding.model or len(theirs) != DIMENSION:
+            foreign.append(item)
+        else:
+            scored.append(Near(item, _likeness(theirs, vector)))
+    anew = embedding.embed([item.text for item in foreign]) if foreign else []
+    scored += [
+        Near(item, _likeness(theirs, vector)) for item, theirs in zip(foreign, anew, strict=True)
+    ]
+    scored.sort(key=lambda near: near.item.id)
+    return Nearby(nlargest(k, scored, key=lambda near: near.likeness), len(foreign))
+
+
+def _likeness(one: Vector, other: Vector) -> float:
+    return sum(map(mul, one, other))
