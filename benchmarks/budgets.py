@@ -100,5 +100,13 @@ BUDGETS = {
     "crowd_peak": Budget("simulator, fifty devices: memory", "MiB", 400),
     "commuter_cpu": Budget("simulator, commuter of thirty days", "CPU s", 60, 20),
     "commuter_peak": Budget("simulator, commuter of thirty days: memory", "MiB", 200),
+    "companion_context": Budget("companion: last 20 messages", "ms", 100),
+    "companion_recent": Budget("companion: 50 recent messages", "ms", 150),
+    "companion_personas": Budget("companion: active personas", "ms", 100),
+    "companion_text": Budget("companion: full text over messages", "ms", 200),
+    "companion_recall": Budget("companion: by meaning, with field filters", "ms", 500),
+    "companion_walk": Budget("companion: links to depth 3", "ms", 2_000),
+    "companion_hot": Budget("companion: last 20 messages, kept", "ms", 100),
+    "companion_start": Budget("companion: cold start with encryption", "s", 2),
     "command": Budget("one command against a running node", "ms", 150, 80),
 }

@@ -14,6 +14,7 @@ from covey.simulations.scenarios import SCENARIOS
 from .blobs import measure_cuts, measure_stream
 from .budgets import Measure
 from .commands import measure_command
+from .companion import measure_companion
 from .disk import measure_disk
 from .folding import measure_fold
 from .homes import Home
@@ -301,6 +302,7 @@ WORKS: dict[str, Callable[[Stage], list[Measure]]] = {
     "blob_cuts": measure_cuts,
     "lifecycle": measure_lifecycle,
     "vectors": measure_vectors,
+    "companion": measure_companion,
     "fold": fold,
     "simulated": simulated,
     "crowd": crowd,

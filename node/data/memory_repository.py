@@ -3,9 +3,9 @@
     place = covey.MemoryDatabase("memory")
     facts = covey.MemoryRepository(place, "facts", covey.DataclassCodec(Fact))
 
-It refuses what a node refuses, finds what a node finds, and gives back copies in the form that a
-node gives. It has no other devices, no privacy levels and no disk. A test of two devices takes
-the fixture `mesh` (docs/simulation.md).
+It refuses what a node refuses (but for a unit of work of more than about a megabyte), finds what a
+node finds, and gives back copies in the form that a node gives. It has no other devices, no privacy
+levels and no disk. A test of two devices takes the fixture `mesh` (docs/simulation.md).
 """
 
 import json

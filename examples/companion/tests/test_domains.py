@@ -305,6 +305,13 @@ def test_documents_and_messages_are_searched_together_with_filters():
     assert places(messages=False) == []
 
 
+def test_a_document_that_does_not_fit_one_change_set_is_refused_in_words():
+    library = Library(Records.in_memory(), EMBEDDING)
+    with pytest.raises(ValueError, match=r"Long: .* chunks, 300 allowed: split it"):
+        run(library.add("Long", "word " * 40_000, NOW))
+    assert run(library.chunks.find()) == run(library.documents.find()) == []
+
+
 @pytest.mark.parametrize("words", [0, 1, CHUNK_WORDS, CHUNK_WORDS + 1, 500])
 def test_chunks_lose_no_word(words):
     text = " ".join(f"w{n}" for n in range(words))

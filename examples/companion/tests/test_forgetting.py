@@ -107,10 +107,12 @@ def test_what_was_of_use_or_important_is_kept_and_the_rest_goes_when_it_expires(
 
     done = consolidate([used, important, fresh, expired], NOW)
 
-    assert {one.text for one in done.episodic} == {used.text, important.text}
-    assert done.semantic == []
-    assert set(done.gone) == {used.id, important.id, expired.id}
-    assert all(one.expires_ms is None for one in done.episodic)
+    assert {(one.kind, one.memory.text, one.made_of) for one in done.kept} == {
+        ("episodic", used.text, (used.id,)),
+        ("episodic", important.text, (important.id,)),
+    }
+    assert done.gone == [expired.id]
+    assert all(one.memory.expires_ms is None for one in done.kept)
 
 
 def test_what_is_said_three_times_is_so():
@@ -118,9 +120,10 @@ def test_what_is_said_three_times_is_so():
 
     done = consolidate(said, NOW)
 
-    assert [one.id for one in done.semantic] == [memory_id("robin is vegetarian")]
-    assert done.semantic[0].importance == pytest.approx(1 - 0.6**3)
-    assert set(done.gone) == {one.id for one in said} and done.episodic == []
+    (kept,) = done.kept
+    assert (kept.kind, kept.memory.id) == ("semantic", memory_id("robin is vegetarian"))
+    assert kept.memory.importance == pytest.approx(1 - 0.6**3)
+    assert set(kept.made_of) == {one.id for one in said} and done.gone == []
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -134,8 +137,10 @@ def test_two_devices_that_consolidate_the_same_come_to_the_same(seed):
     shuffled = dice.sample(working, len(working))
     one, other = consolidate(working, NOW), consolidate(shuffled, NOW)
 
-    assert {m.id: m for m in one.episodic} == {m.id: m for m in other.episodic}
-    assert {m.id: m for m in one.semantic} == {m.id: m for m in other.semantic}
-    assert set(one.gone) == set(other.gone)
-    kept = {m.id for m in working} - set(one.gone)
-    assert all(not is_expired(m, NOW) for m in working if m.id in kept)
+    assert {each.memory.id: each for each in one.kept} == {
+        each.memory.id: each for each in other.kept
+    }
+    assert sorted(one.gone) == sorted(other.gone)
+    ended = [*one.gone, *(id for each in one.kept for id in each.made_of)]
+    assert len(ended) == len(set(ended))
+    assert all(not is_expired(m, NOW) for m in working if m.id not in ended)

@@ -9,6 +9,7 @@ Two devices that consolidate the same apart come to the same id, and so to one m
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import mul
 
 import covey
 
@@ -26,11 +27,19 @@ ALIKE = 0.95
 
 
 @dataclass(frozen=True)
-class Consolidation:
-    """What becomes of working memories: `made` are new ones, `gone` the ids of old ones."""
+class Kept:
+    """A memory that is kept for good, of which kind, and the ids of those that it is made of."""
 
-    episodic: list[Memory]
-    semantic: list[Memory]
+    kind: str
+    memory: Memory
+    made_of: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Consolidation:
+    """What becomes of working memories: some are kept, some are gone, and the others stay."""
+
+    kept: list[Kept]
     gone: list[str]
 
 
@@ -68,30 +77,33 @@ def together(importances: Sequence[float]) -> float:
 
 def groups(memories: Sequence[Memory]) -> list[list[Memory]]:
     """Those that say the same, together; oldest first. Only vectors of one model are compared."""
-    found: list[list[Memory]] = []
+    found: list[tuple[str, str, list[float], list[Memory]]] = []
     for memory in sorted(memories, key=lambda one: (one.made_ms, one.id)):
-        for group in found:
-            if _say_the_same(group[0], memory):
+        words = _plain(memory.text)
+        vector = [] if memory.vector is None else memory.vector.floats()
+        for its_words, model, its_vector, group in found:
+            if words == its_words or (model == memory.model and _alike(vector, its_vector)):
                 group.append(memory)
                 break
         else:
-            found.append([memory])
-    return found
+            found.append((words, memory.model, vector, [memory]))
+    return [group for _, _, _, group in found]
 
 
 def consolidate(working: Sequence[Memory], now_ms: int) -> Consolidation:
     """What to keep for good of working memory, and what to let go. Changes nothing itself."""
-    episodic, semantic, gone = [], [], []
+    kept, gone = [], []
     for group in groups(working):
         uses = sum(memory.uses.total for memory in group)
         importance = together([memory.importance for memory in group])
         said_again = len(group) >= SAID_AGAIN_MIN
         if said_again or uses >= USES_MIN or importance >= IMPORTANT:
-            (semantic if said_again else episodic).append(_one_of(group, importance, uses))
-            gone += [memory.id for memory in group]
+            kind = "semantic" if said_again else "episodic"
+            made_of = tuple(memory.id for memory in group)
+            kept.append(Kept(kind, _one_of(group, importance, uses), made_of))
         else:
             gone += [memory.id for memory in group if is_expired(memory, now_ms)]
-    return Consolidation(episodic, semantic, gone)
+    return Consolidation(kept, gone)
 
 
 def memory_id(text: str) -> str:
@@ -115,10 +127,5 @@ def _plain(text: str) -> str:
     return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
 
 
-def _say_the_same(one: Memory, other: Memory) -> bool:
-    if _plain(one.text) == _plain(other.text):
-        return True
-    if one.vector is None or other.vector is None or one.model != other.model:
-        return False
-    a, b = one.vector.floats(), other.vector.floats()
-    return len(a) == len(b) and sum(x * y for x, y in zip(a, b, strict=True)) >= ALIKE
+def _alike(one: Sequence[float], other: Sequence[float]) -> bool:
+    return bool(one) and len(one) == len(other) and sum(map(mul, one, other)) >= ALIKE

@@ -5,7 +5,7 @@ from typing import Any
 
 import covey
 
-from .cascade import WRITES_MAX, Cascade
+from .cascade import Cascade
 from .domains import Chunk, Document
 from .embedding import Embedding
 from .nearest import nearest
@@ -13,6 +13,8 @@ from .records import Records, place_of
 
 CHUNK_WORDS = 80
 OVERLAP_WORDS = 15
+CHUNKS_MAX = 300
+"""With their vectors about half of a change set, which holds about a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,12 @@ class Library:
     async def add(self, title: str, text: str, now_ms: int, language: str = "") -> str:
         """Keep a document with its chunks, which belong to it: all or nothing. Its id.
 
-        Raises ValueError for one that is too large for one change set.
+        Raises ValueError for one of too many chunks, CoveyError for one whose words are so long
+        that its chunks do not fit one change set; nothing was written then.
         """
         pieces = chunks_of(text)
-        if len(pieces) > WRITES_MAX:
-            raise ValueError(f"{title}: {len(pieces)} chunks, {WRITES_MAX} allowed: split it")
+        if len(pieces) > CHUNKS_MAX:
+            raise ValueError(f"{title}: {len(pieces)} chunks, {CHUNKS_MAX} allowed: split it")
         vectors = self._embedding.embed(pieces) if pieces else []
         async with covey.UnitOfWork(self.documents, self.chunks) as work:
             id = work.put(self.documents, Document(title, now_ms, language))

@@ -5,6 +5,7 @@ from typing import Any
 
 import covey
 
+from .cascade import WRITES_MAX
 from .domains import Memory, Skill
 from .embedding import Embedding
 from .forgetting import DAY_MS, WORKING_DAYS, consolidate, is_expired, memory_id, strength
@@ -86,21 +87,23 @@ class Memories:
     async def tidy(self, now_ms: int) -> tuple[int, int]:
         """Consolidate working memory and let go what expired: how many were kept, how many went.
 
-        One change set: no crash can lose a memory between the two.
+        What is kept and what it is made of are one change set, so no crash loses or doubles it.
         """
-        working = await self.of("working").find(limit=MEMORIES_MAX, broken=[])
-        done = consolidate(working, now_ms)
-        if done.gone:
-            async with covey.UnitOfWork(*(self.of(kind) for kind in KINDS)) as work:
-                for kind, made in (("episodic", done.episodic), ("semantic", done.semantic)):
-                    for memory in made:
-                        uses = covey.Increment(memory.uses.total)
-                        # It may be there already, and have been of use: that adds up.
-                        if not await work.patch(self.of(kind), memory.id, uses=uses):
-                            work.put(self.of(kind), memory)
-                for id in done.gone:
-                    work.delete(self.of("working"), id)
-        return len(done.episodic) + len(done.semantic), len(done.gone)
+        working = self.of("working")
+        done = consolidate(await working.find(limit=MEMORIES_MAX, broken=[]), now_ms)
+        for kept in done.kept:
+            target, uses = self.of(kept.kind), covey.Increment(kept.memory.uses.total)
+            async with covey.UnitOfWork(target, working) as work:
+                # It may be there already, and have been of use: that adds up.
+                if not await work.patch(target, kept.memory.id, uses=uses):
+                    work.put(target, kept.memory)
+                for id in kept.made_of:
+                    work.delete(working, id)
+        for start in range(0, len(done.gone), WRITES_MAX):
+            async with covey.UnitOfWork(working) as work:
+                for id in done.gone[start : start + WRITES_MAX]:
+                    work.delete(working, id)
+        return len(done.kept), sum(len(kept.made_of) for kept in done.kept) + len(done.gone)
 
     async def count(self) -> dict[str, int]:
         """How many there are of each kind."""
