@@ -203,4 +203,6 @@ async def test_what_is_forgotten_is_forgotten_everywhere(mesh):
     await mesh.settle()
 
     assert said == "Forgotten, on all devices: Robin drinks green tea"
+    (entry,) = await Records.of_node(laptop).of("system", "audit").find()
+    assert entry.what == "forgotten" and "Robin" not in str(entry)
     assert await companion_on(mesh, laptop).forget("Robin and tea") == "I remember nothing like it."

@@ -49,6 +49,7 @@ EXAMPLES = {
     domains.Account: ("p", "mail", "mara@example.org"),
     domains.Conversation: ("talk", NOW),
     domains.Message: ("c", "you", "hello", NOW, None, "", "companion", ("greeting",)),
+    domains.ReadMark: (NOW,),
     domains.Grave: (NOW,),
     domains.Memory: ("likes tea", NOW, 0.9),
     domains.Skill: ("make tea", NOW),

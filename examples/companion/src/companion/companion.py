@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import covey
 
 from .conversations import Conversations
-from .domains import Conversation, Message
+from .domains import AuditEntry, Conversation, Message
 from .embedding import Embedding
 from .library import Library
 from .memories import Memories, Recalled
@@ -100,13 +100,20 @@ class Companion:
         if not found:
             return "I remember nothing like it."
         await self.memories.forget(found[0].place)
+        await self._audit("forgotten", found[0].place)
         return f"Forgotten, on all devices: {_short(found[0].memory.text)}"
 
     async def forget_conversation(self) -> int:
         """Delete the conversation with its messages; what was remembered of it stays."""
-        count = await self.conversations.delete(await self._current(), self.now_ms())
+        conversation = await self._current()
+        count = await self.conversations.delete(conversation, self.now_ms())
+        await self._audit("deleted", place_of("conversation", "conversations", conversation))
         self._conversation = None
         return count
+
+    async def _audit(self, what: str, place: str) -> None:
+        """What was deleted, by its place alone."""
+        await self.records.of("system", "audit").put(AuditEntry(self.now_ms(), what, place))
 
     async def _current(self) -> str:
         """The newest conversation, which may be of another device, or a new one."""

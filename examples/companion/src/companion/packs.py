@@ -38,6 +38,7 @@ PACKS = (
         {
             "conversations": domains.Conversation,
             "messages": domains.Message,
+            "marks": domains.ReadMark,
             "graves": domains.Grave,
         },
         {"conversations": (("started_ms",),), "messages": (("conversation", "at_ms"),)},

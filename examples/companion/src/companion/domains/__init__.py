@@ -5,7 +5,7 @@ domain: its domain, collection and id.
 """
 
 from .cognition import Agent, Reasoning, Task, TaskState
-from .conversation import Conversation, Grave, Message
+from .conversation import Conversation, Grave, Message, ReadMark
 from .identity import Account, Person
 from .knowledge import Chunk, Document, Shelf
 from .memory import Memory, Skill
@@ -27,6 +27,7 @@ __all__ = [
     "Metric",
     "Person",
     "Persona",
+    "ReadMark",
     "Reasoning",
     "Setting",
     "Shelf",

@@ -31,6 +31,14 @@ class Message:
 
 
 @dataclass(frozen=True)
+class ReadMark:
+    """Up to when a conversation was read. Its id is that of the conversation."""
+
+    until_ms: int
+    id: str = ""
+
+
+@dataclass(frozen=True)
 class Grave:
     """Says that something was deleted with all that belongs to it. Its id is that of the deleted.
 
