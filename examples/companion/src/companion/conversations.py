@@ -14,6 +14,7 @@ from .cascade import Cascade
 from .domains import Conversation, Message
 from .embedding import Embedding
 from .hot import HotReads
+from .lookup import find
 from .records import Records
 
 CONTEXT_MESSAGES = 20
@@ -41,9 +42,8 @@ class MessageCare:
 
     async def recent(self, conversation: str, count: int) -> list[Message]:
         """The newest, in the order in which they were written."""
-        found = await self.repository.find(
-            {"conversation": conversation}, order="at_ms", descending=True, limit=count, broken=[]
-        )
+        where, newest = {"conversation": conversation}, {"order": "at_ms", "descending": True}
+        found = await find(self.repository, where, **newest, limit=count, broken=[])
         return found[::-1]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import covey
 
 from .embedding import DIMENSION, Embedding, Vector
+from .lookup import find
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ async def nearest(
     where: Mapping[str, Any] | None = None,
 ) -> Nearby[T]:
     """The `k` most alike of those whose fields equal `where`."""
-    items = await repository.find(where, limit=COMPARED_MAX, broken=[])
+    items = await find(repository, where, limit=COMPARED_MAX, broken=[])
     return compare(items, vector, embedding, k)
 
 
