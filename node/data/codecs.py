@@ -174,7 +174,8 @@ def _member(kind: type[Enum], value: Any) -> Any:
     for member in kind:
         if type(member.value) is type(value) and member.value == value:
             return member
-    raise _MisfitError(f"{value!r:.40} is none of {', '.join(str(m.value) for m in kind)}")
+    # Not what is there instead: errors are shown and logged, and records are private.
+    raise _MisfitError(f"it is none of {', '.join(str(member.value) for member in kind)}")
 
 
 def _union(readers: list[Read]) -> Read:
