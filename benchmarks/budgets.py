@@ -105,6 +105,7 @@ BUDGETS = {
     "companion_personas": Budget("companion: active personas", "ms", 100),
     "companion_text": Budget("companion: full text over messages", "ms", 200),
     "companion_recall": Budget("companion: by meaning, with field filters", "ms", 500),
+    "companion_question": Budget("companion: by meaning, over all memories", "ms", 500),
     "companion_walk": Budget("companion: links to depth 3", "ms", 2_000),
     "companion_hot": Budget("companion: last 20 messages, kept", "ms", 100),
     "companion_start": Budget("companion: cold start with encryption", "s", 2),

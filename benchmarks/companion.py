@@ -80,10 +80,10 @@ def items(count: int) -> Iterator[Item]:
     domains, random = example("domains"), Random(5)
     embedding = example("embedding").HashingEmbedding()
 
-    def said() -> tuple[str, Any, str]:
+    def said() -> tuple[str, dict[str, Any]]:
         text = " ".join(random.choices(WORDS, k=WORDS_SAID))
         (vector,) = embedding.embed([text])
-        return text, covey.Vector(vector), embedding.model
+        return text, {embedding.model: covey.Vector(vector)}
 
     for number in range(PERSONAS):
         active = number < PERSONAS_ACTIVE
@@ -94,18 +94,18 @@ def items(count: int) -> Iterator[Item]:
         at_ms = NOW_MS + number * 1_000_000
         yield "conversation", "conversations", domains.Conversation("talk", at_ms, id=talk)
         for each in range(CONVERSATION_MESSAGES):
-            text, vector, model = said()
+            text, vectors = said()
             author = ("you", "companion")[each % 2]
             message = domains.Message(
-                talk, author, text, at_ms + each, vector=vector, model=model, id=f"{talk}-{each}"
+                talk, author, text, at_ms + each, embedding=vectors, id=f"{talk}-{each}"
             )
             yield "conversation", "messages", message
     for number in range(count // 10 // DOCUMENT_CHUNKS + 1):
         document = f"d{number:06d}"
         yield "knowledge", "documents", domains.Document("book", NOW_MS, id=document)
         for each in range(DOCUMENT_CHUNKS):
-            text, vector, model = said()
-            chunk = domains.Chunk(document, each, text, vector, model, id=f"{document}-{each}")
+            text, vectors = said()
+            chunk = domains.Chunk(document, each, text, vectors, id=f"{document}-{each}")
             yield "knowledge", "chunks", chunk
     yield from _memories(domains, said, count // 10)
 
@@ -125,9 +125,9 @@ def _memories(domains: Any, said: Callable[[], Any], count: int) -> Iterator[Ite
     link, kinds = example("links").link, ("semantic", "episodic", "procedural", "working")
     for number in range(count // 2):
         kind = kinds[number % 4]
-        text, vector, model = said()
+        text, vectors = said()
         make = domains.Skill if kind == "procedural" else domains.Memory
-        memory = make(text, NOW_MS, vector=vector, model=model, id=str(number))
+        memory = make(text, NOW_MS, embedding=vectors, id=str(number))
         yield "memory", kind, memory
         for each in range(1, LINKS_EACH + 1):
             target = (number * LINKS_EACH + each) * 4 + number % 4
@@ -161,6 +161,7 @@ async def _ask(home: str, key_file: str, seed: int, rounds: int) -> dict[str, An
         embedding = example("embedding").HashingEmbedding()
         talks = example("conversations").Conversations(records, embedding)
         library = example("library").Library(records, embedding)
+        memories = example("memories").Memories(records, embedding)
         (newest,) = await talks.care.newest(1)
         await talks.context(newest.id)
         start_ms = (time.perf_counter() - began) * 1e3
@@ -181,8 +182,9 @@ async def _ask(home: str, key_file: str, seed: int, rounds: int) -> dict[str, An
             "context": lambda: talks.context(talk()),
             "recent": lambda: talks.context(talk(), 50),
             "personas": lambda: records.of("persona", "personas").find({"active": True}),
-            "text": lambda: talks.messages.repository.find(text=words(), limit=20),
+            "text": lambda: talks.messages.repository.find(text=random.choice(WORDS), limit=20),
             "recall": recall,
+            "question": lambda: memories.recall(words(), NOW_MS),
             "walk": lambda: records.traverse(f"memory/semantic/{random.randrange(30) * 4}", 3),
         }
         told = {name: [await _timed(work) for _ in range(rounds)] for name, work in works.items()}

@@ -266,7 +266,7 @@ def test_what_comes_up_again_is_kept_and_adds_to_what_is_there():
 class Other(HashingEmbedding):
     """Another model, on another device."""
 
-    model = "other/256"
+    model = "other@1"
 
     def embed(self, texts):
         return [vector[::-1] for vector in super().embed(texts)]

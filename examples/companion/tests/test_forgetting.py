@@ -31,8 +31,7 @@ def memory(text="tea", *, age_days=0, importance=0.4, uses=0, expires_days=7, id
         importance,
         uses=covey.Counter(uses),
         expires_ms=None if expires_days is None else made + int(expires_days * DAY_MS),
-        vector=covey.Vector(vector),
-        model=HashingEmbedding.model,
+        embedding={HashingEmbedding.model: covey.Vector(vector)},
         id=id or f"{text}-{age_days}",
     )
 
@@ -91,7 +90,8 @@ def test_what_is_said_again_is_more_important_and_never_above_1(importances, who
 def test_what_says_the_same_is_one_group_and_models_are_not_mixed():
     same = [memory("I like tea"), memory("i like  TEA!", age_days=1)]
     other = memory("The car is red")
-    foreign = replace(memory("Tea is what I like"), model="another", id="foreign")
+    (vector,) = memory("I like tea").embedding.values()
+    foreign = replace(memory("I do like tea"), embedding={"other@1": vector}, id="foreign")
 
     found = groups([*same, other, foreign])
 

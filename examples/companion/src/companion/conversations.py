@@ -38,7 +38,7 @@ class MessageCare:
 
     def embedded(self, message: Message) -> Message:
         (vector,) = self._embedding.embed([message.text])
-        return replace(message, vector=covey.Vector(vector), model=self._embedding.model)
+        return replace(message, embedding={self._embedding.model: covey.Vector(vector)})
 
     async def recent(self, conversation: str, count: int) -> list[Message]:
         """The newest, in the order in which they were written."""

@@ -27,7 +27,7 @@ COMMON = frozenset(_COMMON.split())
 
 class Embedding(Protocol):
     model: str
-    """Name, version and dimension."""
+    """Name and version, as `name@version`."""
     near: float
     """From which likeness on two texts have to do with each other."""
     is_of_meaning: bool
@@ -41,7 +41,7 @@ class Embedding(Protocol):
 class HashingEmbedding:
     """Words, and pieces of words, each at a place that its hash says. Needs nothing."""
 
-    model = f"hashing-1/{DIMENSION}"
+    model = "hashing@1"
     near = 0.25
     is_of_meaning = False
 
@@ -84,7 +84,7 @@ class WordLlamaEmbedding:
         self._model: Any = wordllama.WordLlama.load(
             cache_dir=Path(wordllama.__file__).parent, disable_download=True
         )
-        self.model = f"wordllama-l2-supercat/{DIMENSION}"
+        self.model = "wordllama-l2-supercat@1"
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:
         plain = [" ".join(word for word in _words(text) if word not in COMMON) for text in texts]

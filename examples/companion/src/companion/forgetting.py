@@ -7,7 +7,7 @@ Two devices that consolidate the same apart come to the same id, and so to one m
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import mul
 
@@ -77,17 +77,17 @@ def together(importances: Sequence[float]) -> float:
 
 def groups(memories: Sequence[Memory]) -> list[list[Memory]]:
     """Those that say the same, together; oldest first. Only vectors of one model are compared."""
-    found: list[tuple[str, str, list[float], list[Memory]]] = []
+    found: list[tuple[str, dict[str, list[float]], list[Memory]]] = []
     for memory in sorted(memories, key=lambda one: (one.made_ms, one.id)):
         words = _plain(memory.text)
-        vector = [] if memory.vector is None else memory.vector.floats()
-        for its_words, model, its_vector, group in found:
-            if words == its_words or (model == memory.model and _alike(vector, its_vector)):
+        vectors = {model: vector.floats() for model, vector in memory.embedding.items()}
+        for its_words, its_vectors, group in found:
+            if words == its_words or _alike(vectors, its_vectors):
                 group.append(memory)
                 break
         else:
-            found.append((words, memory.model, vector, [memory]))
-    return [group for _, _, _, group in found]
+            found.append((words, vectors, [memory]))
+    return [group for _, _, group in found]
 
 
 def consolidate(working: Sequence[Memory], now_ms: int) -> Consolidation:
@@ -127,5 +127,10 @@ def _plain(text: str) -> str:
     return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
 
 
-def _alike(one: Sequence[float], other: Sequence[float]) -> bool:
-    return bool(one) and len(one) == len(other) and sum(map(mul, one, other)) >= ALIKE
+def _alike(one: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[float]]) -> bool:
+    return any(
+        model in other
+        and len(vector) == len(other[model])
+        and sum(map(mul, vector, other[model])) >= ALIKE
+        for model, vector in one.items()
+    )

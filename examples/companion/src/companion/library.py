@@ -57,7 +57,7 @@ class Library:
         async with covey.UnitOfWork(self.documents, self.chunks) as work:
             id = work.put(self.documents, Document(title, now_ms, language))
             for number, (piece, vector) in enumerate(zip(pieces, vectors, strict=True)):
-                chunk = Chunk(id, number, piece, covey.Vector(vector), self._embedding.model)
+                chunk = Chunk(id, number, piece, {self._embedding.model: covey.Vector(vector)})
                 work.put(self.chunks, chunk)
         return id
 

@@ -113,4 +113,4 @@ class Memories:
 
     def _embedded(self, memory: Memory) -> Memory:
         (vector,) = self._embedding.embed([memory.text])
-        return replace(memory, vector=covey.Vector(vector), model=self._embedding.model)
+        return replace(memory, embedding={self._embedding.model: covey.Vector(vector)})

@@ -1,8 +1,8 @@
 """Nearest: items whose texts mean what a given text means, by exact comparison.
 
-The filter is asked of the repository, so that only what passes is compared. An item whose vector is
-of another model, because it was written on a device that has another one, is embedded anew here and
-not written: two devices with two models would else replace each other's vectors for ever.
+The filter is asked of the repository, so that only what passes is compared. An item without a
+vector of our model, because it was written on a device that has another one, is embedded anew here
+and not written: each device would else write what the other one has no use for.
 """
 
 from collections.abc import Iterable, Mapping
@@ -50,17 +50,18 @@ async def nearest(
 
 
 def compare(items: Iterable[Any], vector: Vector, embedding: Embedding, k: int) -> Nearby[Any]:
-    """The `k` most alike of some items, which have `text`, `vector` and `model`. Equal ones by id.
+    """The `k` most alike of some items, which have `text` and `embedding`. Equal ones by id.
 
     `vector` is of `embedding`.
     """
     scored, foreign = [], []
     for item in items:
-        theirs = None if item.vector is None else item.vector.floats()
-        if theirs is None or item.model != embedding.model or len(theirs) != DIMENSION:
-            foreign.append(item)
+        theirs = item.embedding.get(embedding.model)
+        numbers = [] if theirs is None else theirs.floats()
+        if len(numbers) == DIMENSION:
+            scored.append(Near(item, _likeness(numbers, vector)))
         else:
-            scored.append(Near(item, _likeness(theirs, vector)))
+            foreign.append(item)
     anew = embedding.embed([item.text for item in foreign]) if foreign else []
     scored += [
         Near(item, _likeness(theirs, vector)) for item, theirs in zip(foreign, anew, strict=True)

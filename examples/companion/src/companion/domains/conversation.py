@@ -1,6 +1,6 @@
 """Conversation: what was said, by whom, in answer to what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import covey
 
@@ -24,9 +24,8 @@ class Message:
     source: str = "companion"
     """The platform that it was written on."""
     tags: tuple[str, ...] = ()
-    vector: covey.Vector | None = None
-    model: str = ""
-    """Which embedding made the vector. Vectors of two models are never compared."""
+    embedding: dict[str, covey.Vector] = field(default_factory=dict)
+    """Model -> what it makes of the text. Vectors of two models are never compared."""
     id: str = ""
 
 

@@ -1,6 +1,6 @@
 """Knowledge: documents in chunks that are found by meaning, and collections of documents."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import covey
 
@@ -19,8 +19,7 @@ class Chunk:
     number: int
     """Its place in the document, from 0."""
     text: str
-    vector: covey.Vector | None = None
-    model: str = ""
+    embedding: dict[str, covey.Vector] = field(default_factory=dict)
     id: str = ""
 
 

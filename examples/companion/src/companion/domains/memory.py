@@ -17,8 +17,8 @@ class Memory:
     """How often it was recalled: devices that were apart add up."""
     expires_ms: int | None = None
     """For working memory: when it is forgotten, unless it was of use."""
-    vector: covey.Vector | None = None
-    model: str = ""
+    embedding: dict[str, covey.Vector] = field(default_factory=dict)
+    """Model -> what it makes of the text. Vectors of two models are never compared."""
     id: str = ""
 
 
