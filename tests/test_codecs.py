@@ -109,6 +109,24 @@ def test_kinds_of_numbers_are_not_mixed_but_that_a_float_may_be_whole(value: Any
         codec.decode("r", {"whole": value})
 
 
+async def test_fields_may_be_called_as_the_parameters_of_a_repository_are() -> None:
+    """A domain names its fields for itself."""
+
+    @dataclass(frozen=True)
+    class Commit:
+        repository: str = ""
+        self: str = ""
+        id: str = ""
+
+    commits = covey.MemoryRepository(covey.MemoryDatabase(), "c", covey.DataclassCodec(Commit))
+    await commits.put(Commit(id="1"))
+    assert await commits.patch(1, self="us")
+    async with covey.UnitOfWork(commits) as work:
+        assert await work.patch(commits, 1, repository="covey")
+
+    assert await commits.get(1) == Commit("covey", "us", "1")
+
+
 @pytest.mark.parametrize("fields", [{"text": 5}, {"colour": "my secret"}, {"rows": ["my secret"]}])
 def test_an_error_repeats_nothing_of_the_content(fields: dict[str, Any]) -> None:
     """Errors are shown and logged; records are private."""

@@ -90,7 +90,12 @@ class Bus:
             changes.close()
         # What has happened until now is still told; then each ends by itself.
         self._following = []
-        await group.__aexit__(kind, error, trace)
+        try:
+            await group.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as failed:
+            # An error of the block alone is that error, and needs no group around it.
+            if failed.exceptions != (error,):
+                raise
 
 
 async def _tell(changes: Changes[T], listener: Listener[T]) -> None:

@@ -96,14 +96,14 @@ class DataclassCodec(Generic[T]):
         for name, value in fields.items():
             if name not in self._fields:
                 raise RecordShapeError(f"{self.kind.__name__} has no field {name!r:.40}")
-            plain = _plain(value)
+            held = plain(value)
             try:
                 # What could not be read again must not be written.
-                if not isinstance(plain, Increment):
-                    self._readers[name](plain)
+                if not isinstance(held, Increment):
+                    self._readers[name](held)
             except _MisfitError as misfit:
                 raise RecordShapeError(f"{self.kind.__name__}.{name}: {misfit}") from None
-            written[name] = plain
+            written[name] = held
         return written
 
     def decode(self, id: str, fields: Mapping[str, Any]) -> T:
@@ -129,14 +129,14 @@ def _is_required(field: "dataclasses.Field[Any]") -> bool:
     return field.default is missing and field.default_factory is missing
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value of the domain as a record holds it."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     return value
 
 

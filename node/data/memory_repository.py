@@ -28,6 +28,7 @@ from .repositories import (
     Remove,
     Save,
     Write,
+    asked,
     decode_all,
     id_text,
     new_save,
@@ -134,7 +135,7 @@ class MemoryRepository(Generic[T]):
         await self._place.commit([save])
         return save.id
 
-    async def patch(self, id: Id, **fields: Any) -> bool:
+    async def patch(self, id: Id, /, **fields: Any) -> bool:
         written = self.codec.encode_some(fields)
         if id_text(id) not in self._place.records(self._name):
             return False
@@ -154,7 +155,7 @@ class MemoryRepository(Generic[T]):
         limit: int = FIND_LIMIT,
         broken: list[RecordShapeError] | None = None,
     ) -> list[T]:
-        wanted = _wanted(where or {})
+        wanted = _wanted(asked(where, limit))
         records = self._place.records(self._name)
         ids = sorted(
             id

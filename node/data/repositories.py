@@ -20,9 +20,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from ...sync.errors import BadValueError
 from ...sync.values import Counter, Increment, from_json
 from ..api import Collection, Database, Watch
-from .codecs import Codec, RecordShapeError
+from .codecs import Codec, RecordShapeError, plain
 
 T = TypeVar("T")
 
@@ -125,7 +126,7 @@ class Repository(Protocol[T]):
         """Write all fields of an item; its id, which is a new one if it had none."""
         ...
 
-    async def patch(self, id: Id, **fields: Any) -> bool:
+    async def patch(self, id: Id, /, **fields: Any) -> bool:
         """Write some fields only; what another device did to others stays. False if there is no
         such record."""
         ...
@@ -173,6 +174,13 @@ def with_fields(standing: Mapping[str, Any], written: Mapping[str, Any]) -> dict
             total = before.total if isinstance(before, Counter) else 0
             fields[name] = Counter(total + value.by)
     return fields
+
+
+def asked(where: Mapping[str, Any] | None, limit: int) -> dict[str, Any]:
+    """A filter as a record holds its values. Raises BadValueError for a limit that is none."""
+    if type(limit) is not int or limit < 0:
+        raise BadValueError(f"limit: a number from 0 on is needed, not {limit!r:.40}")
+    return {name: plain(value) for name, value in (where or {}).items()}
 
 
 def new_save(repository: Repository[Any], item: Any) -> Save:
@@ -248,7 +256,7 @@ class RecordRepository(Generic[T]):
         await self._place.commit([save])
         return save.id
 
-    async def patch(self, id: Id, **fields: Any) -> bool:
+    async def patch(self, id: Id, /, **fields: Any) -> bool:
         written = self.codec.encode_some(fields)
         if await self._collection.get(id_text(id)) is None:
             return False
@@ -268,8 +276,9 @@ class RecordRepository(Generic[T]):
         limit: int = FIND_LIMIT,
         broken: list[RecordShapeError] | None = None,
     ) -> list[T]:
+        wanted = asked(where, limit)
         found = await self._collection.find(
-            where, text=text, order=order, descending=descending, limit=limit
+            wanted, text=text, order=order, descending=descending, limit=limit
         )
         return decode_all(self.codec, ((one.id, from_json(one.value)) for one in found), broken)
 

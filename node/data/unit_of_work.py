@@ -62,7 +62,7 @@ class UnitOfWork:
         self._writes.append(save)
         return save.id
 
-    async def patch(self, repository: Repository[T], id: Id, **fields: Any) -> bool:
+    async def patch(self, repository: Repository[T], id: Id, /, **fields: Any) -> bool:
         """Write some fields when the block ends. False if there is no such record now."""
         self._require(repository)
         written = repository.codec.encode_some(fields)

@@ -452,6 +452,31 @@ async def test_a_listener_that_fails_is_not_passed_over(kept: Kept) -> None:
     assert raised.value.subgroup(LookupError) is not None
 
 
+async def test_an_error_in_the_block_of_a_bus_stays_what_it_is(kept: Kept) -> None:
+    """Who catches the errors of Covey around it must not have to look into groups."""
+
+    async def listen(_: covey.Changed[Fact]) -> None: ...
+
+    bus = covey.Bus()
+    bus.follow(kept.facts, listen)
+    with pytest.raises(covey.RecordShapeError):
+        async with bus:
+            await kept.facts.put(FULL)
+            await kept.facts.patch("full", cups="many")
+
+
+async def test_a_filter_has_the_values_of_the_domain_and_a_limit_is_a_number(kept: Kept) -> None:
+    """A limit of -1 is no limit in SQL, and all but the last in Python."""
+    await kept.facts.put(FULL)
+
+    assert await kept.facts.find({"mood": Mood.CROSS}) == [FULL]
+    assert await kept.facts.find({"mood": Mood.CALM}) == []
+    assert await kept.facts.find(limit=0) == []
+    for limit in (-1, 1.0, "5", True, None):
+        with pytest.raises(BadValueError, match="limit"):
+            await kept.facts.find(limit=limit)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("kind", [int, Mood, FULL])
 def test_only_a_dataclass_has_a_codec(kind: Any) -> None:
     """Anything else fails at its first record, far from where it was named."""
