@@ -3,6 +3,8 @@
 import asyncio
 import dataclasses
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +44,26 @@ def test_a_pack_names_fields_that_exist_and_classes_that_records_can_hold(pack):
         assert all(set(index) <= fields for index in indexes)
     for kind in collections_of(pack).values():
         covey.DataclassCodec(kind)
+
+
+def test_the_domain_knows_no_database():
+    """Of Covey it has the types that a field may have, and nothing that reads or writes."""
+    folder = Path(domains.__file__).parent
+    pure = [
+        *sorted(folder.glob("*.py")),
+        folder.parent / "forgetting.py",
+        folder.parent / "links.py",
+    ]
+    sources = [path.read_text("utf-8") for path in pure]
+    used = {name for source in sources for name in re.findall(r"\bcovey\.(\w+)", source)}
+    modules = {
+        m for source in sources for m in re.findall(r"^(?:from|import) ([\w.]+)", source, re.M)
+    }
+
+    assert used <= {"Vector", "Counter"}
+    assert {module for module in modules if not module.startswith(".")} <= {
+        *("collections.abc", "dataclasses", "enum", "hashlib", "operator", "typing", "covey")
+    }
 
 
 EXAMPLES = {
