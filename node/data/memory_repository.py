@@ -11,30 +11,18 @@ levels and no disk. A test of two devices takes the fixture `mesh` (docs/simulat
 import json
 import unicodedata
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from ...sync.errors import BadValueError
 from ...sync.limits import COLLECTION_NAME_BYTES_MAX, RECORD_ID_BYTES_MAX
 from ...sync.values import from_json, to_json, to_plain
+from ..api import Change
 from ..happenings import Board, EventsLost, LaggingError, RecordChanged
 from ..record_requests import DATABASE_NAME_BYTES_MAX, check_name
 from ..writer import CHANGES_PER_TRANSACTION_MAX
-from .codecs import Codec, RecordShapeError
-from .repositories import (
-    FIND_LIMIT,
-    Changed,
-    Id,
-    Place,
-    Remove,
-    Save,
-    Write,
-    asked,
-    decode_all,
-    id_text,
-    new_save,
-    read_change,
-    with_fields,
-)
+from .codecs import Codec
+from .places import Remove, Save, Write, with_fields
+from .repositories import PlacedRepository
 
 T = TypeVar("T")
 
@@ -52,7 +40,7 @@ class MemoryDatabase:
         self._arrived: dict[tuple[str, str], int] = {}
         """The number of the latest change of each record: a text finds the newest first."""
         self._changes = 0
-        self.board = Board()
+        self._board = Board()
 
     @property
     def database(self) -> str:
@@ -62,12 +50,38 @@ class MemoryDatabase:
         self._last_id += 1
         return f"{self._last_id:020d}"
 
-    def records(self, collection: str) -> Mapping[str, Fields]:
-        """The records that exist, by id, in the JSON form of `covey.sync.values`."""
-        return self._collections.get(collection, {})
+    async def read(self, collection: str, id: str) -> Fields | None:
+        found = self._collections.get(collection, {}).get(id)
+        return None if found is None else from_json(found)
 
-    def arrived(self, collection: str, id: str) -> int:
-        return self._arrived[collection, id]
+    async def search(
+        self,
+        collection: str,
+        where: Mapping[str, Any],
+        *,
+        text: str | None,
+        order: str | None,
+        descending: bool,
+        limit: int,
+    ) -> list[tuple[str, Fields]]:
+        wanted = _wanted(where)
+        records = self._collections.get(collection, {})
+        ids = sorted(
+            id
+            for id, fields in records.items()
+            if _equals(fields, wanted) and (text is None or _has_words(fields, text))
+        )
+        if order is not None:
+            # The sort is stable, also in reverse: equal ones stay in order of their ids.
+            ids.sort(key=lambda id: _rank(records[id].get(order)), reverse=descending)
+        elif text is not None:
+            ids.sort(key=lambda id: -self._arrived[collection, id])
+        elif descending:
+            ids.reverse()
+        return [(id, from_json(records[id])) for id in ids[:limit]]
+
+    def watch(self, collection: str) -> "MemoryWatch":
+        return MemoryWatch(self._board, collection)
 
     async def commit(self, writes: Sequence[Write]) -> list[bool]:
         """All is checked before anything is changed, so that an error leaves nothing behind."""
@@ -82,7 +96,7 @@ class MemoryDatabase:
             check_name("collection", write.collection, COLLECTION_NAME_BYTES_MAX)
             check_name("id", write.id, RECORD_ID_BYTES_MAX)
             key = (write.collection, write.id)
-            before = after[key] if key in after else self.records(key[0]).get(key[1])
+            before = after.get(key, self._collections.get(key[0], {}).get(key[1]))
             after[key] = None if isinstance(write, Remove) else _merged(before, write)
             changed.append(after[key] != before)
         for (collection, id), fields in after.items():
@@ -100,105 +114,36 @@ class MemoryDatabase:
         else:
             records[id] = fields
         value = None if fields is None else from_json(fields)
-        self.board.post(RecordChanged(self._database, collection, id, b"", value))
+        self._board.post(RecordChanged(self._database, collection, id, b"", value))
 
 
-class MemoryRepository(Generic[T]):
+class MemoryRepository(PlacedRepository[T]):
     """A `Repository` in memory. Two of one place and name have the same items."""
 
     def __init__(
         self, place: MemoryDatabase, name: str, codec: Codec[T], *, privacy: str | None = None
     ) -> None:
-        self.codec = codec
-        self._place = place
-        self._name = name
-        self._privacy = privacy
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def place(self) -> Place:
-        return self._place
-
-    @property
-    def privacy(self) -> str | None:
-        return self._privacy
-
-    async def get(self, id: Id) -> T | None:
-        found = self._place.records(self._name).get(id_text(id))
-        return None if found is None else self.codec.decode(id_text(id), from_json(found))
-
-    async def put(self, item: T) -> str:
-        save = new_save(self, item)
-        await self._place.commit([save])
-        return save.id
-
-    async def patch(self, id: Id, /, **fields: Any) -> bool:
-        written = self.codec.encode_some(fields)
-        if id_text(id) not in self._place.records(self._name):
-            return False
-        await self._place.commit([Save(self._name, id_text(id), written)])
-        return True
-
-    async def delete(self, id: Id) -> bool:
-        return (await self._place.commit([Remove(self._name, id_text(id))]))[0]
-
-    async def find(
-        self,
-        where: Mapping[str, Any] | None = None,
-        *,
-        text: str | None = None,
-        order: str | None = None,
-        descending: bool = False,
-        limit: int = FIND_LIMIT,
-        broken: list[RecordShapeError] | None = None,
-    ) -> list[T]:
-        wanted = _wanted(asked(where, limit))
-        records = self._place.records(self._name)
-        ids = sorted(
-            id
-            for id, fields in records.items()
-            if _equals(fields, wanted) and (text is None or _has_words(fields, text))
-        )
-        if order is not None:
-            # The sort is stable, also in reverse: equal ones stay in order of their ids.
-            ids.sort(key=lambda id: _rank(records[id].get(order)), reverse=descending)
-        elif text is not None:
-            ids.sort(key=lambda id: -self._place.arrived(self._name, id))
-        elif descending:
-            ids.reverse()
-        return decode_all(self.codec, ((id, from_json(records[id])) for id in ids[:limit]), broken)
-
-    def changes(self) -> "MemoryChanges[T]":
-        return MemoryChanges(self.codec, self._place, self._name)
+        super().__init__(place, name, codec, privacy)
 
 
-class MemoryChanges(Generic[T]):
-    """See `Changes`. Raises LaggingError as a `Watch` does."""
+class MemoryWatch:
+    """The changes of one collection. Raises LaggingError as a `Watch` does."""
 
-    def __init__(self, codec: Codec[T], place: MemoryDatabase, name: str) -> None:
-        self._codec = codec
-        self._name = name
-        self._subscription = place.board.subscribe(RecordChanged)
+    def __init__(self, board: Board, collection: str) -> None:
+        self._collection = collection
+        self._subscription = board.subscribe(RecordChanged)
 
-    async def __aiter__(self) -> AsyncIterator[Changed[T]]:
+    async def __aiter__(self) -> AsyncIterator[Change]:
         async for event in self._subscription:
             if isinstance(event, EventsLost):
                 raise LaggingError(event.count)
             assert isinstance(event, RecordChanged)
-            if event.collection == self._name:
-                yield read_change(self._codec, event.id, event.value, "")
+            if event.collection == self._collection:
+                op = "delete" if event.value is None else "put"
+                yield Change(op, event.database, event.collection, event.id, "", event.value)
 
     def close(self) -> None:
         self._subscription.close()
-
-    async def __aenter__(self) -> "MemoryChanges[T]":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
 
 
 def _merged(before: Fields | None, save: Save) -> Fields:

@@ -2,7 +2,7 @@
 
 Four layers (docs/data/repositories.md): the *domain* is dataclasses and functions of the
 application; it talks to a `Repository`, which is an interface; `RecordRepository` is the data
-access, over a collection; the collection is the adapter to the store. In tests `MemoryRepository`
+access, over a place (`places.py`), which is the adapter to the store. In tests `MemoryRepository`
 takes its place (`memory_repository.py`), and behaves the same: tests/contracts holds both to it.
 
     facts = covey.RecordRepository(node.database("memory"), "facts", covey.DataclassCodec(Fact))
@@ -16,41 +16,20 @@ work is written whole or not at all, but what it has read may have changed meanw
 another device, as everything in Covey. `patch` writes only what is new, so that it merges well.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from ...sync.errors import BadValueError
-from ...sync.values import Counter, Increment, from_json
-from ..api import Collection, Database, Watch
+from ..api import Database
 from .codecs import Codec, RecordShapeError, plain
+from .places import Place, RecordPlace, Remove, Save, Watching
 
 T = TypeVar("T")
 
 Id = str | int
 
 FIND_LIMIT = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Save:
-    """One write of a unit: `fields` replace those of the record; others stay."""
-
-    collection: str
-    id: str
-    fields: Mapping[str, Any]
-    privacy: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Remove:
-    """One deletion of a unit."""
-
-    collection: str
-    id: str
-
-
-Write = Save | Remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +44,6 @@ class Changed(Generic[T]):
     item: T | None
     origin: str
     problem: RecordShapeError | None = None
-
-
-class Place(Protocol):
-    """A database, as a unit of work sees it: what writes records as one. Equal if the same."""
-
-    @property
-    def database(self) -> str: ...
-
-    def new_id(self) -> str:
-        """An id that no record has."""
-        ...
-
-    async def commit(self, writes: Sequence[Write]) -> list[bool]:
-        """Write all of them or none; whether each changed anything. Durable when it returns."""
-        ...
 
 
 class Changes(Protocol[T]):
@@ -165,24 +129,6 @@ def id_text(id: Id) -> str:
     raise RecordShapeError(f"an id is a text or a whole number, not {type(id).__name__}")
 
 
-def with_fields(standing: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a record after a write: an `Increment` adds to what stands there."""
-    fields = {**standing, **written}
-    for name, value in written.items():
-        if isinstance(value, Increment):
-            before = standing.get(name)
-            total = before.total if isinstance(before, Counter) else 0
-            fields[name] = Counter(total + value.by)
-    return fields
-
-
-def asked(where: Mapping[str, Any] | None, limit: int) -> dict[str, Any]:
-    """A filter as a record holds its values. Raises BadValueError for a limit that is none."""
-    if type(limit) is not int or limit < 0:
-        raise BadValueError(f"limit: a number from 0 on is needed, not {limit!r:.40}")
-    return {name: plain(value) for name, value in (where or {}).items()}
-
-
 def new_save(repository: Repository[Any], item: Any) -> Save:
     """The write of a whole item, with an id in any case. Raises RecordShapeError."""
     id, fields = repository.codec.encode(item)
@@ -190,49 +136,18 @@ def new_save(repository: Repository[Any], item: Any) -> Save:
     return Save(repository.name, id, fields, repository.privacy)
 
 
-class RecordPlace:
-    """A database of a node."""
+class PlacedRepository(Generic[T]):
+    """A `Repository` over a collection of any place. Cheap to make; holds no state."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    @property
-    def database(self) -> str:
-        return self._database.name
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RecordPlace) and self._database == other._database
-
-    def __hash__(self) -> int:
-        return hash(self._database)
-
-    def new_id(self) -> str:
-        return self._database.new_id()
-
-    async def commit(self, writes: Sequence[Write]) -> list[bool]:
-        async with self._database.transaction() as transaction:
-            for write in writes:
-                if isinstance(write, Save):
-                    transaction.put(write.collection, write.fields, write.id, privacy=write.privacy)
-                else:
-                    transaction.delete(write.collection, write.id)
-        return [written.changed for written in transaction.results]
-
-
-class RecordRepository(Generic[T]):
-    """A `Repository` over one collection of a node. Cheap to make; holds no state."""
-
-    def __init__(
-        self, database: Database, name: str, codec: Codec[T], *, privacy: str | None = None
-    ) -> None:
+    def __init__(self, place: Place, name: str, codec: Codec[T], privacy: str | None) -> None:
         self.codec = codec
-        self._place = RecordPlace(database)
-        self._collection = database.collection(name)
+        self._place = place
+        self._name = name
         self._privacy = privacy
 
     @property
     def name(self) -> str:
-        return self._collection.name
+        return self._name
 
     @property
     def place(self) -> Place:
@@ -242,13 +157,8 @@ class RecordRepository(Generic[T]):
     def privacy(self) -> str | None:
         return self._privacy
 
-    @property
-    def collection(self) -> Collection:
-        """For what a repository does not do, such as blobs."""
-        return self._collection
-
     async def get(self, id: Id) -> T | None:
-        found = await self._collection.get(id_text(id))
+        found = await self._place.read(self._name, id_text(id))
         return None if found is None else self.codec.decode(id_text(id), found)
 
     async def put(self, item: T) -> str:
@@ -258,13 +168,13 @@ class RecordRepository(Generic[T]):
 
     async def patch(self, id: Id, /, **fields: Any) -> bool:
         written = self.codec.encode_some(fields)
-        if await self._collection.get(id_text(id)) is None:
+        if await self._place.read(self._name, id_text(id)) is None:
             return False
-        await self._place.commit([Save(self.name, id_text(id), written)])
+        await self._place.commit([Save(self._name, id_text(id), written)])
         return True
 
     async def delete(self, id: Id) -> bool:
-        return await self._collection.delete(id_text(id))
+        return (await self._place.commit([Remove(self._name, id_text(id))]))[0]
 
     async def find(
         self,
@@ -276,56 +186,61 @@ class RecordRepository(Generic[T]):
         limit: int = FIND_LIMIT,
         broken: list[RecordShapeError] | None = None,
     ) -> list[T]:
-        wanted = asked(where, limit)
-        found = await self._collection.find(
-            wanted, text=text, order=order, descending=descending, limit=limit
+        if type(limit) is not int or limit < 0:
+            raise BadValueError(f"limit: a number from 0 on is needed, not {limit!r:.40}")
+        wanted = {name: plain(value) for name, value in (where or {}).items()}
+        found = await self._place.search(
+            self._name, wanted, text=text, order=order, descending=descending, limit=limit
         )
-        return decode_all(self.codec, ((one.id, from_json(one.value)) for one in found), broken)
+        items = []
+        for id, fields in found:
+            try:
+                items.append(self.codec.decode(id, fields))
+            except RecordShapeError as error:
+                if broken is None:
+                    raise
+                broken.append(error)
+        return items
 
-    def changes(self) -> "RecordChanges[T]":
-        return RecordChanges(self.codec, self._collection.watch())
-
-
-def decode_all(
-    codec: Codec[T], records: Any, broken: list[RecordShapeError] | None = None
-) -> list[T]:
-    """Items of pairs of id and fields. Raises RecordShapeError, or appends it to `broken`."""
-    items = []
-    for id, fields in records:
-        try:
-            items.append(codec.decode(id, fields))
-        except RecordShapeError as error:
-            if broken is None:
-                raise
-            broken.append(error)
-    return items
+    def changes(self) -> "ItemChanges[T]":
+        return ItemChanges(self.codec, self._place.watch(self._name))
 
 
-def read_change(codec: Codec[T], id: str, fields: dict[str, Any] | None, origin: str) -> Changed[T]:
-    """A change as a listener gets it; a record that is no T is told, and ends nothing."""
-    if fields is None:
-        return Changed(id, None, origin)
-    try:
-        return Changed(id, codec.decode(id, fields), origin)
-    except RecordShapeError as error:
-        return Changed(id, None, origin, error)
+class RecordRepository(PlacedRepository[T]):
+    """A `Repository` over one collection of a node."""
+
+    def __init__(
+        self, database: Database, name: str, codec: Codec[T], *, privacy: str | None = None
+    ) -> None:
+        super().__init__(RecordPlace(database), name, codec, privacy)
+        self.collection = database.collection(name)
+        """For what a repository does not do, such as blobs."""
 
 
-class RecordChanges(Generic[T]):
+class ItemChanges(Generic[T]):
     """See `Changes`. Raises LaggingError as a `Watch` does."""
 
-    def __init__(self, codec: Codec[T], watch: Watch) -> None:
+    def __init__(self, codec: Codec[T], watching: Watching) -> None:
         self._codec = codec
-        self._watch = watch
+        self._watching = watching
 
     async def __aiter__(self) -> AsyncIterator[Changed[T]]:
-        async for change in self._watch:
-            yield read_change(self._codec, change.id, change.record, change.origin)
+        async for change in self._watching:
+            yield self._read(change.id, change.record, change.origin)
+
+    def _read(self, id: str, fields: Mapping[str, Any] | None, origin: str) -> Changed[T]:
+        """A record that is no T is told, and ends nothing."""
+        if fields is None:
+            return Changed(id, None, origin)
+        try:
+            return Changed(id, self._codec.decode(id, fields), origin)
+        except RecordShapeError as error:
+            return Changed(id, None, origin, error)
 
     def close(self) -> None:
-        self._watch.close()
+        self._watching.close()
 
-    async def __aenter__(self) -> "RecordChanges[T]":
+    async def __aenter__(self) -> "ItemChanges[T]":
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ... import CoveyError
-from .repositories import Id, Remove, Repository, Save, Write, id_text, new_save, with_fields
+from .places import Remove, Save, Write, with_fields
+from .repositories import Id, Repository, id_text, new_save
 
 T = TypeVar("T")
 
