@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .node.api import Change, Collection, Database, Node, Transaction
-    from .node.data.embedding import embedding
-    from .node.data.plugins import discover_schemas
-    from .node.data.schema import register_schema, registered, unregister_schema
-    from .node.data.steps import Migration
     from .node.data.bus import Bus
     from .node.data.codecs import Codec, DataclassCodec, RecordShapeError
+    from .node.data.embedding import embedding
     from .node.data.memory_repository import MemoryDatabase, MemoryRepository
+    from .node.data.plugins import discover_schemas
     from .node.data.repositories import Changed, RecordRepository, Repository
+    from .node.data.schema import register_schema, registered, unregister_schema
+    from .node.data.steps import Migration
     from .node.data.unit_of_work import UnitOfWork
     from .node.main import open_node as open
     from .node.unlock import KeyFile, Keyring, Passphrase
@@ -40,9 +40,9 @@ __all__ = [
     "Increment",
     "KeyFile",
     "Keyring",
-    "Migration",
     "MemoryDatabase",
     "MemoryRepository",
+    "Migration",
     "Node",
     "Passphrase",
     "RecordRepository",
