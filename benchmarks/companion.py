@@ -159,6 +159,7 @@ async def _ask(home: str, key_file: str, seed: int, rounds: int) -> dict[str, An
     async with covey.open(home, unlock=covey.KeyFile(key_file)) as node:
         records = example("records").Records.of_node(node)
         embedding = example("embedding").HashingEmbedding()
+        await records.declare(node, embedding)
         talks = example("conversations").Conversations(records, embedding)
         library = example("library").Library(records, embedding)
         memories = example("memories").Memories(records, embedding)

@@ -23,8 +23,14 @@ async def find(
     repository: "covey.Repository[T]", where: Mapping[str, Any] | None, **query: Any
 ) -> list[T]:
     """As `Repository.find`, and the same result, if there is an order or the limit is not met."""
-    words = [where[name] for name in NAMING if where and isinstance(where.get(name), str)]
-    if not words or not all(map(_IS_WORD.fullmatch, words)):
+    if where is None or not is_naming(where):
         return await repository.find(where, **query)
+    words = [where[name] for name in NAMING if name in where]
     found = await repository.find(where, text=" ".join(words), **query)
     return found if query.get("order") else sorted(found, key=lambda item: item.id)  # type: ignore[attr-defined]
+
+
+def is_naming(where: Mapping[str, Any] | None) -> bool:
+    """Whether a filter names another record, by an id that is a word of the index."""
+    words = [where[name] for name in NAMING if where and name in where]
+    return bool(words) and all(isinstance(w, str) and _IS_WORD.fullmatch(w) for w in words)

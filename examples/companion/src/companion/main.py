@@ -25,7 +25,10 @@ HELP = """/memories        how many there are
 
 async def run(home: str, key_file: str, *command: str) -> None:
     async with covey.open(home, unlock=covey.KeyFile(key_file), online=True) as node:
-        companion = Companion(Records.of_node(node), best_embedding(), _now_ms)
+        records, embedding = Records.of_node(node), best_embedding()
+        await records.install(node)
+        await records.declare(node, embedding)
+        companion = Companion(records, embedding, _now_ms)
         bus = covey.Bus()
         companion.join(bus)
         async with bus:

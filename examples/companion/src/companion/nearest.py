@@ -14,10 +14,11 @@ from typing import Any, Generic, TypeVar
 import covey
 
 from .embedding import DIMENSION, Embedding, Vector
-from .lookup import find
+from .lookup import find, is_naming
 
 T = TypeVar("T")
 
+FIELD = "embedding"
 COMPARED_MAX = 1_000_000
 
 
@@ -44,9 +45,38 @@ async def nearest(
     k: int = 5,
     where: Mapping[str, Any] | None = None,
 ) -> Nearby[T]:
-    """The `k` most alike of those whose fields equal `where`."""
+    """The `k` most alike of those whose fields equal `where`.
+
+    By Covey's index, where all are in it. What belongs to one conversation or document is so little
+    that it is compared here; so is all else without `covey[vectors]`, before `declare`, in memory,
+    and while something is still being embedded.
+    """
+    hits = None if is_naming(where) else await _by_index(repository, vector, embedding, k, where)
+    if hits is not None:
+        return hits
     items = await find(repository, where, limit=COMPARED_MAX, broken=[])
     return compare(items, vector, embedding, k)
+
+
+async def _by_index(
+    repository: Any, vector: Vector, embedding: Embedding, k: int, where: Any
+) -> Nearby[Any] | None:
+    """None where there is no index that has all of them."""
+    collection = getattr(repository, "collection", None)
+    if collection is None or not any(vector):
+        return None
+    name, _, version = embedding.model.partition("@")
+    try:
+        hits = await collection.nearest(
+            vector, field=FIELD, k=k, where=where, model=name, version=version
+        )
+        items = [(await repository.get(hit.id), hit.score) for hit in hits]
+    except covey.CoveyError:
+        # If it is the store that fails, or a record that is no item, comparing tells so.
+        return None
+    if hits.left_out:
+        return None
+    return Nearby([Near(item, score) for item, score in items if item is not None])
 
 
 def compare(items: Iterable[Any], vector: Vector, embedding: Embedding, k: int) -> Nearby[Any]:

@@ -4,8 +4,13 @@ A database is what policies are said of, and what one change set can span; so a 
 database. `conversations`, `personality` and `profile` have a policy of their own in Covey.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, get_args, get_origin, get_type_hints
+
+import covey
 
 from . import domains
 from .links import Link
@@ -88,6 +93,55 @@ PACKS = (
 
 LINKS = "links"
 LINK_INDEXES = (("source",), ("target",))
+
+
+PRIORITY = 50
+
+
+def schema_of(pack: Pack) -> dict[str, Any]:
+    """The pack as `Node.install` takes it: what a record has to have follows from its class."""
+    collections: dict[str, dict[str, Any]] = {}
+    for name, kind in collections_of(pack).items():
+        hints = get_type_hints(kind)
+        fields = {
+            each.name: _field(hints[each.name], each)
+            for each in dataclasses.fields(kind)
+            if each.name != "id"
+        }
+        indexes = LINK_INDEXES if name == LINKS else pack.indexes.get(name, ())
+        collections[name] = {"fields": fields}
+        if indexes:
+            collections[name]["indexes"] = [list(index) for index in indexes]
+    return {
+        "name": f"companion-{pack.domain}",
+        "kind": "companion",
+        "priority": PRIORITY,
+        "version": pack.version,
+        "database": pack.database,
+        "collections": collections,
+    }
+
+
+_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", dict: "object"}
+
+
+def _field(hint: Any, each: "dataclasses.Field[Any]") -> dict[str, Any]:
+    missing = dataclasses.MISSING
+    told: dict[str, Any] = {}
+    if each.default is missing and each.default_factory is missing:
+        told["required"] = True
+    options = get_args(hint)
+    if type(None) in options:
+        told["nullable"] = True
+        (hint,) = (option for option in options if option is not type(None))
+    kind = get_origin(hint) or hint
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return {**told, "type": "string", "enum": [member.value for member in kind]}
+    if kind is covey.Counter:
+        return {**told, "type": "counter"}
+    if kind is tuple:
+        return {**told, "type": "array", "items": _TYPES[get_args(hint)[0]]}
+    return {**told, "type": _TYPES[kind]}
 
 
 def collections_of(pack: Pack) -> dict[str, type]:

@@ -4,13 +4,17 @@ Over a node in use, over memory in tests of the domains: nothing above this modu
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import covey
 
+from .domains import Message
+from .embedding import DIMENSION, Embedding
 from .links import Link, Step, link, walk
-from .packs import LINKS, PACKS, collections_of
+from .nearest import FIELD
+from .packs import LINKS, PACKS, collections_of, schema_of
 
 T = TypeVar("T")
 
@@ -38,6 +42,32 @@ class Records:
                 node.database(database), name, covey.DataclassCodec(kind)
             )
         )
+
+    @staticmethod
+    async def install(node: covey.Node) -> None:
+        """Let the schemas of all domains hold on this device: at each start."""
+        for pack in PACKS:
+            await node.install(schema_of(pack))
+
+    async def declare(self, node: covey.Node, embedding: Embedding) -> None:
+        """Let Covey index what has an embedding, and embed here what another model has embedded."""
+        name, _, version = embedding.model.partition("@")
+
+        def embed(record: Mapping[str, Any], _field: str) -> Any:
+            return embedding.embed([str(record.get("text", ""))])[0]
+
+        node.register_embedder(name, version, embed)
+        for pack in PACKS:
+            for collection, kind in pack.collections.items():
+                # Messages are asked for by conversation. An index of all is large, and warms long.
+                if kind is not Message and FIELD in {
+                    each.name for each in dataclasses.fields(kind)
+                }:
+                    await (
+                        node.database(pack.database)
+                        .collection(collection)
+                        .vectors(FIELD, model=name, version=version, dimension=DIMENSION)
+                    )
 
     @classmethod
     def in_memory(cls) -> "Records":
