@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .node.main import open_node as open
     from .node.unlock import KeyFile, Keyring, Passphrase
     from .node.variants import Variant
+    from .storage.link_text import link_to
     from .sync.values import BlobRef, Counter, Increment, Text, Vector
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Vector",
     "discover_schemas",
     "embedding",
+    "link_to",
     "open",
     "register_schema",
     "registered",
@@ -77,6 +79,7 @@ _HOMES = {
     **dict.fromkeys(("MemoryDatabase", "MemoryRepository"), (".node.data.memory_repository", "")),
     **dict.fromkeys(("Changed", "RecordRepository", "Repository"), (".node.data.repositories", "")),
     "UnitOfWork": (".node.data.unit_of_work", ""),
+    "link_to": (".storage.link_text", ""),
     **dict.fromkeys(("BlobRef", "Counter", "Increment", "Text", "Vector"), (".sync.values", "")),
 }
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..storage.link_text import Target
 from ..sync.rules import Rule
 from ..sync.values import BlobRef, from_json
 from .conflict_methods import STANDING
@@ -26,6 +27,7 @@ from .data.importing import import_chat
 from .data.querying import Querying
 from .data.schema_methods import SchemaCalls
 from .data.vector_api import CollectionVectors
+from .data.linking import Walk
 from .engine import Engine
 from .happenings import EventsLost, LaggingError, RecordChanged
 from .inbox import Value as Settled
@@ -322,6 +324,22 @@ class Node(SchemaCalls):
         `callback(record, field)` gives the vector, or None; it runs in another thread.
         """
         self.engine.vectors.register(model, version, callback)
+    async def traverse(
+        self,
+        start: tuple[str, str, str],
+        *,
+        links: Sequence[str] | None = None,
+        depth: int = 3,
+        limit: int = 1_000,
+        back: bool = False,
+    ) -> Walk:
+        """What the links of a record (database, collection, id) lead to: `Linking.walk`.
+
+        `engine.linking` declares fields that hold ids. Raises BadValueError, StorageError.
+        """
+        return await self.engine.linking.walk(
+            Target(*start), links=links, depth=depth, limit=limit, back=back
+        )
 
     async def status(self) -> dict[str, Any]:
         """Proof of sync for each peer and database, as `covey status --json` prints it."""

@@ -38,6 +38,7 @@ from .data.lifecycle import Lifecycle
 from .data.queries import Queries
 from .data.schemas import Schemas
 from .data.vectors import Vectors
+from .data.linking import Linking
 from .demands import Demands
 from .directory import Directory
 from .forks import ForkKeeper
@@ -144,6 +145,7 @@ class Engine:
         self.queries = Queries(self)
         self.rejudging = Rejudging(self)
         self.lifecycle = Lifecycle(self)
+        self.linking = Linking(self)
         self.own_rules: dict[str, Rule] = {}
         self.schemas = Schemas(self)
         self.trust = Trust(self)

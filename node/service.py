@@ -22,6 +22,7 @@ from .data.query_methods import QueryMethods
 from .data.schema_methods import SchemaMethods
 from .data.storage_methods import StorageMethods
 from .data.vector_methods import VectorMethods
+from .data.link_methods import LinkMethods
 from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
 from .engine import Engine
@@ -86,6 +87,7 @@ class Service:
             **PersonalMethods(engine).table(),
             **SchemaMethods(engine).table(),
             **VectorMethods(engine).table(),
+            **LinkMethods(engine).table(),
         }
         self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
             "watch": self._watch,
