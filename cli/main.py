@@ -39,6 +39,7 @@ COMMANDS = {
     "watch": "data_commands",
     "links": "link_commands",
     "link": "link_commands",
+    "views": "view_commands",
     "blob": "blob_commands",
     "import": "transfer_commands",
     "export": "transfer_commands",

@@ -28,6 +28,7 @@ from .data.querying import Querying
 from .data.schema_methods import SchemaCalls
 from .data.vector_api import CollectionVectors
 from .data.linking import Walk
+from .data.views import Map, View
 from .engine import Engine
 from .happenings import EventsLost, LaggingError, RecordChanged
 from .inbox import Value as Settled
@@ -340,6 +341,16 @@ class Node(SchemaCalls):
         return await self.engine.linking.walk(
             Target(*start), links=links, depth=depth, limit=limit, back=back
         )
+
+    def register_view(
+        self, name: str, version: int, database: str, collection: str, map: Map
+    ) -> View:
+        """Keep (key, value) rows that `map(id, fields)` makes of the records of a collection.
+
+        It depends on nothing but its arguments. Another `version` makes all rows anew, when the
+        view is read next. Raises BadValueError.
+        """
+        return self.engine.views.register(name, version, database, collection, map)
 
     async def status(self) -> dict[str, Any]:
         """Proof of sync for each peer and database, as `covey status --json` prints it."""

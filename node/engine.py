@@ -39,6 +39,7 @@ from .data.queries import Queries
 from .data.schemas import Schemas
 from .data.vectors import Vectors
 from .data.linking import Linking
+from .data.views import Views
 from .demands import Demands
 from .directory import Directory
 from .forks import ForkKeeper
@@ -146,6 +147,7 @@ class Engine:
         self.rejudging = Rejudging(self)
         self.lifecycle = Lifecycle(self)
         self.linking = Linking(self)
+        self.views = Views(self)
         self.own_rules: dict[str, Rule] = {}
         self.schemas = Schemas(self)
         self.trust = Trust(self)

@@ -23,6 +23,7 @@ from .data.schema_methods import SchemaMethods
 from .data.storage_methods import StorageMethods
 from .data.vector_methods import VectorMethods
 from .data.link_methods import LinkMethods
+from .data.view_methods import ViewMethods
 from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
 from .engine import Engine
@@ -88,6 +89,7 @@ class Service:
             **SchemaMethods(engine).table(),
             **VectorMethods(engine).table(),
             **LinkMethods(engine).table(),
+            **ViewMethods(engine).table(),
         }
         self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
             "watch": self._watch,

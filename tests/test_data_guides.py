@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+# Loaded before, because a run inside of this process forgets what it has imported, and the next
+# guide would get other classes of the same names.
+import covey.node.data.message_views
+import covey.simulations.mesh  # noqa: F401
+
 pytest_plugins = ["pytester"]
 
 GUIDES = Path(__file__).resolve().parent.parent / "docs" / "data"

@@ -1,10 +1,13 @@
-"""`covey links` and `covey link`, by a home of which no node runs."""
+"""`covey links`, `covey link` and `covey views`, by a home of which no node runs."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import covey
 
 from .processes import Device, homes
 
@@ -64,3 +67,20 @@ def test_declared_fields_are_listed_and_taken_back(laptop: Device) -> None:
     assert laptop.run("link", "remove", "chat", "notes", "room") == {"declared": False}
     assert laptop.attempt("link", "remove", "chat", "notes", "room").returncode == 1
     assert [row["field"] for row in laptop.run("link", "list")["fields"]] == ["thread"]
+
+
+def test_views_are_listed_and_dropped(laptop: Device) -> None:
+    """What an application of another process left."""
+
+    async def keep_a_view() -> None:
+        async with covey.open(laptop.home, unlock=covey.KeyFile(laptop.key)) as node:
+            view = node.register_view("ids", 3, "chat", "messages", lambda id, _: [((id,), None)])
+            assert await view.count() == 1
+
+    asyncio.run(keep_a_view())
+
+    listed = laptop.attempt("views")
+    assert listed.stdout.splitlines()[1].split() == ["ids", "3", "chat/messages", "1", "0", "0"]
+    assert laptop.run("views", "drop", "ids") == {"name": "ids", "dropped": True}
+    assert laptop.attempt("views", "drop", "ids").returncode == 1
+    assert laptop.attempt("views").stderr == "no views\n"

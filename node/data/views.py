@@ -1,0 +1,306 @@
+"""Views: projections of the records of a collection that an application makes by a function.
+
+A view's function gets the id and the fields of a record and gives rows: a key, which is a tuple of
+values, and a value. It must depend on nothing else, so that the rows of a view are the same on
+every device that has the same records, in whatever order they came, and however often it is
+rebuilt. Rows are kept in the encrypted store and follow the feed of changes: before a view
+answers, it takes whatever changed until it was asked.
+
+The function runs beside the event loop and outside of any transaction, so a slow one delays its own
+view and neither writers nor sync. A record that it raises at is skipped; `skipped` lists those.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+
+from ... import CoveyError
+from ...storage import view_rows
+from ...storage.store import Conn
+from ...storage.value_order import END, key_of, row_of
+from ...storage.view_rows import Item, Made, Stored
+from ...sync.errors import BadValueError
+from ...sync.values import from_json, to_plain, value_text
+from ..record_requests import DATABASE_NAME_BYTES_MAX, check_name
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+T = TypeVar("T")
+
+Map = Callable[[str, dict[str, Any]], Iterable[tuple[Sequence[Any], Any]]]
+"""(id, fields) -> rows of (key, value)."""
+
+Reduction = Literal["count", "sum", "latest"]
+
+CHANGES_PER_STEP = 500
+ROWS_PER_RECORD_MAX = 1_000
+KEY_BYTES_MAX = 1_024
+VALUE_BYTES_MAX = 16_384
+LIMIT_MAX = 100_000
+NAME_BYTES_MAX = 256
+
+
+class ViewReplacedError(CoveyError):
+    """The view was registered anew or dropped: use what `register_view` gave last."""
+
+
+class ViewRow(NamedTuple):
+    """One row. Numbers in `key` read back in one form: 3.0 as 3."""
+
+    key: tuple[Any, ...]
+    value: Any
+    id: str
+    """The record that it was made of."""
+    place: view_rows.Row
+    """Where to go on after it."""
+
+
+class Skipped(NamedTuple):
+    """A record that the function raised at, or gave bad rows for; `error` is the kind of error."""
+
+    id: str
+    error: str
+
+
+class Rebuilt(NamedTuple):
+    """The digests of a view before and after it was made anew from the records."""
+
+    before: str
+    after: str
+
+
+class View:
+    """One view. Made by `Node.register_view`; every method takes in what changed first.
+
+    A `prefix` narrows to the rows whose keys begin with these values.
+    """
+
+    def __init__(
+        self, engine: "Engine", name: str, version: int, place: tuple[str, str], map: Map
+    ) -> None:
+        self._engine = engine
+        self.name = name
+        self.version = version
+        self.database, self.collection = place
+        self._map = map
+        self._lock = asyncio.Lock()
+        self.is_replaced = False
+
+    async def rows(
+        self,
+        prefix: Sequence[Any] = (),
+        *,
+        since: Sequence[Any] = (),
+        until: Sequence[Any] | None = None,
+        descending: bool = False,
+        limit: int = 100,
+        after: ViewRow | None = None,
+    ) -> list[ViewRow]:
+        """Rows in order of key and id, or turned round.
+
+        `since` (inclusive) and `until` (exclusive) are what follows the prefix in the keys. `after`
+        goes on after a row of an earlier page. Raises BadValueError, StorageError.
+        """
+        _check_limit(limit)
+        low, high = _range(prefix)
+        low, high = low + key_of(since), high if until is None else low + key_of(until)
+        start = None if after is None else after.place
+        found = await self._read(
+            lambda conn, view: view_rows.rows(
+                conn, view.view_no, low, high, start, descending, limit
+            )
+        )
+        return [_shown(row) for row in found]
+
+    async def count(self, prefix: Sequence[Any] = ()) -> int:
+        """How many rows."""
+        bounds = _range(prefix)
+        return await self._read(lambda conn, view: view_rows.count(conn, view.view_no, *bounds))
+
+    async def sum(self, prefix: Sequence[Any] = ()) -> int | float:
+        """The sum of the values that are numbers; the same on every device, also of fractions."""
+        bounds = _range(prefix)
+        return await self._read(lambda conn, view: view_rows.total(conn, view.view_no, *bounds))
+
+    async def latest(self, prefix: Sequence[Any] = ()) -> ViewRow | None:
+        """The row with the greatest key, None if there is none."""
+        bounds = _range(prefix)
+        row = await self._read(lambda conn, view: view_rows.latest(conn, view.view_no, *bounds))
+        return None if row is None else _shown(row)
+
+    async def groups(
+        self,
+        values: int,
+        reduce: Reduction = "count",
+        prefix: Sequence[Any] = (),
+        *,
+        after: Sequence[Any] | None = None,
+        limit: int = 1_000,
+    ) -> list[tuple[tuple[Any, ...], Any]]:
+        """For the first `values` values of the keys, each once and in order: how many rows, the sum
+        of their values, or the value of the latest. `after` is the last key of an earlier page.
+
+        Raises BadValueError, StorageError.
+        """
+        _check_limit(limit)
+        if reduce not in _REDUCTIONS:
+            raise BadValueError(f"{reduce!r:.40}: a group has its {', '.join(_REDUCTIONS)}")
+        if type(values) is not int or values < 1:
+            raise BadValueError("values: a number from 1 was expected")
+        low, high = _range(prefix)
+        if after is not None:
+            last = key_of(after)
+            low = max(low, last + (END if len(after) >= values else b"\0"))
+        reduction = _REDUCTIONS[reduce]
+
+        def job(conn: Conn, view: Stored) -> list[tuple[tuple[Any, ...], Any]]:
+            found = view_rows.groups(conn, view.view_no, low, high, values, limit)
+            return [
+                (row_of(begin), reduction(conn, view.view_no, begin, end)) for begin, end in found
+            ]
+
+        return await self._read(job)
+
+    async def skipped(self, limit: int = 100) -> list[Skipped]:
+        """Records of which nothing could be made, by id."""
+        _check_limit(limit)
+        found = await self._read(lambda conn, view: view_rows.skipped(conn, view.view_no, limit))
+        return [Skipped(place.id, reason) for place, reason in found]
+
+    async def digest(self) -> str:
+        """64 hexadecimal digits of all rows: equal on all devices that hold the same records."""
+        found = await self._read(lambda conn, view: view_rows.digest(conn, view.view_no))
+        return found.hex()
+
+    async def rebuild(self) -> Rebuilt:
+        """Forget all rows and make them anew from the records.
+
+        The digests differ if the function gives other rows than it did.
+        """
+        before = await self.digest()
+        async with self._lock:
+            view = await self._open()
+            await self._engine.database.write(lambda conn: view_rows.start_over(conn, view.view_no))
+        return Rebuilt(before, await self.digest())
+
+    async def _read(self, job: Callable[[Conn, Stored], T]) -> T:
+        """What a job reads of the rows, after everything until now was taken in."""
+        async with self._lock:
+            view = await self._open()
+            while await self._step():
+                pass
+            # Under the lock, or a rebuild might begin before the rows are read.
+            return await self._engine.database.read(lambda conn: job(conn, view))
+
+    async def _open(self) -> Stored:
+        if self.is_replaced:
+            raise ViewReplacedError(f"{self.name}: the view was registered anew, or dropped")
+        open_view = view_rows.open_view
+        args = (self.name, self.version, self.database, self.collection)
+        found = await self._engine.database.read(lambda conn: view_rows.find_view(conn, self.name))
+        if found is not None and found[1:5] == args:
+            return found
+        return await self._engine.database.write(lambda conn: open_view(conn, *args))
+
+    async def _step(self) -> bool:
+        """Take in the next changes; True if there may be more."""
+        database = self._engine.database
+        taken = await database.read(
+            lambda conn: view_rows.pending(conn, self.name, CHANGES_PER_STEP)
+        )
+        if taken is None:
+            return False
+        made = await self._engine.blobs.beside(lambda: [self._made(item) for item in taken.items])
+        await database.write(lambda conn: view_rows.apply(conn, self.name, taken, made))
+        return taken.more
+
+    def _made(self, item: Item) -> Made:
+        """The rows of a record. Whatever the function raises is an error of this record alone."""
+        rows: list[tuple[bytes, str]] = []
+        try:
+            for key, value in self._map(item.place.id, from_json(json.loads(item.value))):
+                rows.append(_row(key, value))
+                if len(rows) > ROWS_PER_RECORD_MAX:
+                    raise BadValueError("too many rows")
+        except Exception as error:
+            # The kind alone: a text may quote the record.
+            return Made(item, [], type(error).__name__)
+        return Made(item, rows, None)
+
+
+class Views:
+    """The views of one engine, by name."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._views: dict[str, View] = {}
+
+    def register(self, name: str, version: int, database: str, collection: str, map: Map) -> View:
+        """See `Node.register_view`."""
+        check_name("view", name, NAME_BYTES_MAX)
+        check_name("database", database, DATABASE_NAME_BYTES_MAX)
+        check_name("collection", collection, NAME_BYTES_MAX)
+        if type(version) is not int or not 0 <= version < 2**31:
+            raise BadValueError(f"{name}: a version is a number from 0 to {2**31 - 1:,}")
+        self._replace(name)
+        view = View(self._engine, name, version, (database, collection), map)
+        self._views[name] = view
+        return view
+
+    async def stored(self) -> list[tuple[Stored, int, int, int]]:
+        """All views that the store has, registered now or not: with the number of their rows, of
+        skipped records, and of changes that they have not taken.
+        """
+        return await self._engine.database.read(view_rows.stored_views)
+
+    async def drop(self, name: str) -> bool:
+        """Remove a view and its rows; False if there is none."""
+        self._replace(name)
+        return await self._engine.database.write(lambda conn: view_rows.drop(conn, name))
+
+    def _replace(self, name: str) -> None:
+        before = self._views.pop(name, None)
+        if before is not None:
+            before.is_replaced = True
+
+
+def _row(key: Any, value: Any) -> tuple[bytes, str]:
+    if not isinstance(key, tuple | list):
+        raise BadValueError("a key is a tuple of values")
+    to_plain({"value": value})  # What no record may hold, no view may.
+    found, text = key_of(key), value_text(value)
+    if not found or len(found) > KEY_BYTES_MAX or len(text.encode()) > VALUE_BYTES_MAX:
+        raise BadValueError(
+            f"a key has up to {KEY_BYTES_MAX} bytes and a value up to {VALUE_BYTES_MAX:,}"
+        )
+    return found, text
+
+
+def _latest(conn: Conn, view_no: int, low: bytes, high: bytes) -> Any:
+    row = view_rows.latest(conn, view_no, low, high)
+    return None if row is None else from_json(json.loads(row.value))
+
+
+_REDUCTIONS: dict[str, Callable[[Conn, int, bytes, bytes], Any]] = {
+    "count": view_rows.count,
+    "sum": view_rows.total,
+    "latest": _latest,
+}
+
+
+def _range(prefix: Sequence[Any]) -> tuple[bytes, bytes]:
+    if isinstance(prefix, str):
+        raise BadValueError("prefix: a tuple of values was expected, not one text")
+    low = key_of(prefix)
+    return low, low + END
+
+
+def _shown(row: view_rows.Row) -> ViewRow:
+    return ViewRow(row_of(row.key), from_json(json.loads(row.value)), row.id, row)
+
+
+def _check_limit(limit: int) -> None:
+    if type(limit) is not int or not 0 < limit <= LIMIT_MAX:
+        raise BadValueError(f"limit: a number from 1 to {LIMIT_MAX:,} was expected")
