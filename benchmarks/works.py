@@ -24,6 +24,7 @@ from .queries import measure_queries
 from .simulating import simulated_apart
 from .stage import Stage
 from .vectors import measure_vectors
+from .views import measure_views
 from .workload import RECORD_BYTES, queries
 
 KIB_PER_MIB = 1024
@@ -303,6 +304,7 @@ WORKS: dict[str, Callable[[Stage], list[Measure]]] = {
     "lifecycle": measure_lifecycle,
     "vectors": measure_vectors,
     "companion": measure_companion,
+    "views": measure_views,
     "fold": fold,
     "simulated": simulated,
     "crowd": crowd,

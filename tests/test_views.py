@@ -23,13 +23,14 @@ from covey.node.demand_methods import NotFoundError
 from covey.node.parameters import UsageError
 from covey.node.service import Service
 from covey.storage import view_rows
+from covey.storage.link_text import link_to
 from covey.storage.record_rows import RecordUpdate, remove_records, update_records
 from covey.storage.value_order import END, key_of
 from covey.storage.view_rows import VIEWS_MAX, Made
 from covey.sync.errors import BadValueError
 from covey.sync.values import Text, value_text
 
-from .memory_world import Device, World, carry, meet
+from .memory_world import Device, World, admit, carry, meet
 from .store_rows import a_collection, memory_conn, put
 
 Fields = dict[str, Any]
@@ -371,7 +372,7 @@ async def test_messages_are_seen_by_thread_by_author_and_unread() -> None:
 
         assert await views.unread.groups(1) == [((1,), 1)]
         assert [row.value for row in await views.threads.rows([1])] == [
-            {"author": "a", "text": "x" * 200},
+            {"author": "a", "text": "x" * 80},
             {"author": "me", "text": None},
         ]
         assert [row.value for row in await views.authors.rows(["a"])] == [2, 1]
@@ -398,6 +399,26 @@ async def test_the_service_lists_views_and_drops_them() -> None:
             await service.call("view_drop", {"name": 3})
         await service.call("view_drop", {"name": "threads"})
         assert await service.call("views", {}) == {"views": []}
+
+
+async def test_views_and_links_survive_a_change_of_mesh_with_records_of_their_own() -> None:
+    """Joining rebuilds the store: every record goes and comes again, under other numbers."""
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        phone = await world.founder("phone")
+        await talk(phone, 4)
+        await phone.collection().put({"to": link_to("facts", "t1"), "thread": 1, "at": 1}, id="l")
+        view = view_of(phone)
+        before = await view.digest()
+        start = ("memory", "facts", "t1")
+        assert len((await phone.node.traverse(start, back=True)).found) == 2
+
+        await admit(laptop, phone)
+        await meet(laptop, phone)
+
+        assert await view.digest() == before == await view_of(laptop).digest()
+        for device in (laptop, phone):
+            assert len((await device.node.traverse(start, back=True)).found) == 2
 
 
 class Following(RuleBasedStateMachine):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..engine import Engine
 
 VERSION = 1
-PREVIEW_CHARACTERS = 200
+PREVIEW_CHARACTERS = 80
 
 Rows = Iterator[tuple[tuple[Any, ...], Any]]
 
@@ -26,7 +26,7 @@ class MessageViews:
     """Three views of one collection of messages."""
 
     threads: View
-    """Key (thread, at): `{"author", "text"}`, the text cut off after 200 characters."""
+    """Key (thread, at): `{"author", "text"}`, the text cut off after 80 characters."""
     authors: View
     """Key (author, at): the thread."""
     unread: View
