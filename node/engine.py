@@ -35,10 +35,10 @@ from .channel import VERSIONS
 from .committer import Committer, Staged
 from .counters import Counters
 from .data.lifecycle import Lifecycle
+from .data.linking import Linking
 from .data.queries import Queries
 from .data.schemas import Schemas
 from .data.vectors import Vectors
-from .data.linking import Linking
 from .data.views import Views
 from .demands import Demands
 from .directory import Directory

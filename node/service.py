@@ -17,12 +17,12 @@ from ..sync.values import from_json, to_json
 from .blob_methods import BlobMethods
 from .conflict_methods import ConflictMethods
 from .data.importing import ChatImport
+from .data.link_methods import LinkMethods
 from .data.personal import Personal, PersonalMethods, about_of
 from .data.query_methods import QueryMethods
 from .data.schema_methods import SchemaMethods
 from .data.storage_methods import StorageMethods
 from .data.vector_methods import VectorMethods
-from .data.link_methods import LinkMethods
 from .data.view_methods import ViewMethods
 from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
