@@ -36,7 +36,6 @@ COMMANDS = {
     "watch": "query_commands",
     "index": "query_commands",
     "similar": "vector_commands",
-    "watch": "data_commands",
     "links": "link_commands",
     "link": "link_commands",
     "views": "view_commands",

@@ -24,10 +24,10 @@ from ..sync.values import BlobRef, from_json
 from .conflict_methods import STANDING
 from .data.embedders import Embed
 from .data.importing import import_chat
+from .data.linking import Walk
 from .data.querying import Querying
 from .data.schema_methods import SchemaCalls
 from .data.vector_api import CollectionVectors
-from .data.linking import Walk
 from .data.views import Map, View
 from .engine import Engine
 from .happenings import EventsLost, LaggingError, RecordChanged
@@ -325,6 +325,7 @@ class Node(SchemaCalls):
         `callback(record, field)` gives the vector, or None; it runs in another thread.
         """
         self.engine.vectors.register(model, version, callback)
+
     async def traverse(
         self,
         start: tuple[str, str, str],
