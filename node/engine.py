@@ -34,6 +34,7 @@ from .blobs import FEATURES, Beside, Blobs, here
 from .channel import VERSIONS
 from .committer import Committer, Staged
 from .counters import Counters
+from .data.declaring import Declaring
 from .data.lifecycle import Lifecycle
 from .data.linking import Linking
 from .data.queries import Queries
@@ -154,6 +155,7 @@ class Engine:
         self.policies = Policies(self)
         self.requests = Requests(self)
         self.vectors = Vectors(self)
+        self.declaring = Declaring(self)
 
     # Starting and stopping ---------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ text = { type = "string", required = true, max_length = 1000 }
 kind = { type = "string", enum = ["fact", "guess"], default = "fact" }
 at = { type = "time", min = 2020-01-01T00:00:00Z }
 tags = { type = "array", items = "string" }
-embedding = { type = "vector" }
+embedding = { type = "object" }
 about = "string"
 [collections.facts.rules]
 tags = "union"
@@ -154,7 +154,7 @@ def test_an_error_in_json_names_the_line_too() -> None:
         ({"collections": notes(a={"default": float("inf")})}, "no value that a record can hold"),
         ({"collections": {"facts": {"encrypted": ["a"]}}}, "no field 'a' in this"),
         ({"collections": {"facts": {"indexes": [[]]}}}, "0 entries, 1 to 8"),
-        ({"collections": {"facts": {"expires": "soon"}}}, "a time such as 90d"),
+        ({"collections": {"facts": {"expires": "soon"}}}, "days such as 90d"),
         ({"collections": {"facts": {"deletion": "union"}}}, "none of edit-wins"),
         ({"collections": notes(**{f"f{n}": "any" for n in range(1_001)})}, "1001 keys"),
         ({"migrations": [{"number": 2, "collection": "facts", "changes": []}]}, "it changes noth"),

@@ -61,7 +61,7 @@ INDEX_FIELDS_MAX = 8
 DIMENSION_MAX = 65_536
 TIERS = ("hot", "warm", "cold")
 
-_EXPIRES = re.compile(r"[1-9][0-9]{0,5}[mhd]")
+_DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class CollectionSchema:
     links: Mapping[str, str] = field(default_factory=dict)
     """Field to the collection whose ids it holds."""
     expires: str | None = None
-    """After how long a record may go: a number with `m`, `h` or `d`."""
+    """After how many days without a change a record goes, as `90d`; or the field with the time."""
     tier: str | None = None
 
 
@@ -130,8 +130,9 @@ def read_collection(data: Any, path: Path = ()) -> CollectionSchema:
             if name in sealed and part != "encrypted":
                 raise SchemaError(f"{echo(name)} is encrypted: nothing can read it", (*path, part))
     _check_encrypted(fields, sealed, said.get("rules", {}), path)
-    for name, vector in said.get("vectors", {}).items():
-        _check_vector(fields[name], vector, (*path, "vectors", name))
+    _check_expires(fields, sealed, said.get("expires"), path)
+    for name in said.get("vectors", {}):
+        _check_vector(fields[name], (*path, "vectors", name))
     for name in said.get("rules", {}):
         if name not in fields and said.get("additional") is False:
             raise SchemaError(f"no field {echo(name)} in this collection", (*path, "rules", name))
@@ -150,11 +151,20 @@ def _check_encrypted(
             raise SchemaError(why, (*path, "rules", name))
 
 
-def _check_vector(field: FieldSchema, vector: VectorSchema, path: Path) -> None:
-    if field.type != "vector":
-        raise SchemaError("the field is not of the type vector", path)
-    if field.dimension not in (None, vector.dimension):
-        raise SchemaError(f"the field has the dimension {field.dimension}", path)
+def _check_expires(
+    fields: Mapping[str, FieldSchema], sealed: Sequence[str], expires: str | None, path: Path
+) -> None:
+    if expires is None or days_of(expires) is not None:
+        return
+    if expires not in fields or fields[expires].type != "time" or expires in sealed:
+        why = "days such as 90d, or a field of the type time, were expected"
+        raise SchemaError(why, (*path, "expires"))
+
+
+def _check_vector(field: FieldSchema, path: Path) -> None:
+    # An embedding names its model: it is an object of vectors (`embedding.py`), not one alone.
+    if field.type not in ("object", "any"):
+        raise SchemaError("an embedding is of the type object: a vector by its model", path)
 
 
 def read_field(data: Any, path: Path, depth: int = 0) -> FieldSchema:
@@ -198,9 +208,15 @@ def _count(fields: Any) -> int:
     )
 
 
+def days_of(expires: str) -> int | None:
+    """The days of `90d`; None for the name of a field."""
+    match = _DAYS.fullmatch(expires)
+    return int(match[1]) if match else None
+
+
 def _expires(value: Any, path: Path) -> str:
-    if not isinstance(value, str) or not _EXPIRES.fullmatch(value):
-        raise SchemaError("a time such as 90d, 12h or 30m was expected", path)
+    if not isinstance(value, str):
+        raise SchemaError("days such as 90d, or a field with a time, were expected", path)
     return value
 
 
