@@ -30,6 +30,7 @@ ADAPTERS = {
     "node/capture.py": "writes what crosses the wire to a file when a person asks for it",
     "node/local_api.py": "serves the local API on a socket of the system",
     "node/local_socket.py": "makes the socket file, and asks the kernel who is at the other end",
+    "node/importers/archive.py": "reads exports of chat services, files outside any home",
     "node/interfaces.py": "asks the system for its network interfaces",
     "node/main.py": "binds everything to this machine, and is the only one to do so",
     "node/outside.py": "reads and makes the files that a person names, beside the loop",

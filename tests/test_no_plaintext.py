@@ -94,6 +94,9 @@ def test_what_was_written_is_readable_nowhere(devices: list[Device], tmp_path: P
         (laptop, ("put", database, collection, "y", "-"),
          json.dumps({"$" + CANARIES["rejected"]: 1})),
         (phone, ("sync", "--wait"), None),
+        (phone, ("index", "create", database, collection, CANARIES["field"]), None),
+        (phone, ("link", "add", database, collection, CANARIES["field"], collection), None),
+        (phone, ("storage", "tidy"), None),
         (phone, ("find", database, collection, "--text", SEARCHED), None),
         (phone, ("get", database, collection, CANARIES["id"], "--meta"), None),
         (phone, ("devices",), None),
@@ -125,7 +128,7 @@ def test_what_was_written_is_readable_nowhere(devices: list[Device], tmp_path: P
     hits += found_in("the log", said_by_log, but=frozenset(("device name", "database")))
 
     assert hits == []
-    assert said[5].returncode == 0 and CANARIES["value"] in said[5].stdout
+    assert said[8].returncode == 0 and CANARIES["value"] in said[8].stdout
     assert wire[0].stat().st_size > 1_000
     assert os.path.getsize(laptop.home / "store.db") > 1_000
 

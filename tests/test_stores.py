@@ -60,6 +60,34 @@ def test_files_beside_a_store_and_in_its_folder_are_its_own() -> None:
         assert stores.owner(HOME / name) is None, name
 
 
+async def test_every_file_of_a_home_belongs_to_a_registered_store(tmp_path: Path) -> None:
+    """What nobody registered, nobody has said to be encrypted; the search for canaries walks it."""
+    home, key = tmp_path / "home", covey.KeyFile(tmp_path / "key")
+    await create_home(home, "laptop", "laptop", key)
+    async with covey.open(home, unlock=key, online=True, mdns=False) as node:
+        facts = node.database("memory").collection("facts")
+        vectors = {"embedding": covey.embedding("mini", "1", [1.0, 0.0])}
+        await facts.put({"kind": "a", **vectors}, id="r")
+        await facts.index("kind")
+        await facts.vectors("embedding", model="mini", version="1", dimension=2)
+        assert [near.id for near in await facts.nearest([1.0, 0.0], k=1)] == ["r"]
+        (tmp_path / "note.txt").write_text("tea")
+        await facts.put_blob("r", "file", tmp_path / "note.txt")
+        stores = node.engine.stores
+        open_files = {path for path in home.rglob("*") if path.is_file()}
+    closed = {path for path in home.rglob("*") if path.is_file()}
+    strays = {path.name for path in open_files | closed if stores.owner(path) is None}
+
+    # They hold a process number, and nothing.
+    assert strays <= {"node.lock", "node.sock"}
+    assert len(open_files) > 5
+    assert {store.kind.value for store in stores.all()} == {
+        "sqlcipher",
+        "ciphertext-file",
+        "memory",
+    }
+
+
 async def test_the_node_does_not_start_with_a_store_that_would_write_plaintext(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

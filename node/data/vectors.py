@@ -16,6 +16,7 @@ from ... import CoveyError
 from ...storage import record_rows, vector_queries, vector_rows
 from ...storage.errors import StorageError
 from ...storage.store import Conn
+from ...storage.stores import StoreKind
 from ...storage.vector_rows import Declared, Standing, judge
 from ...sync.errors import BadValueError
 from ...sync.limits import NAME_BYTES_MAX
@@ -119,6 +120,7 @@ class Vectors:
 
     async def start(self) -> None:
         """Follow what was declared before. Raises StorageError."""
+        self._engine.stores.register("vectors", StoreKind.MEMORY)
         for declared in await self._engine.database.read(vector_rows.declared):
             self._field(declared)
 
