@@ -25,7 +25,7 @@ from ...storage.fields import BadFieldError, is_text, rank_of
 from ...sync.errors import BadValueError
 from ...sync.values import Counter, Text, to_json
 
-LIMIT_MAX = 100_000
+LIMIT_MAX = 10_000_000
 OFFSET_MAX = 10_000_000
 CONDITIONS_MAX = 64
 ONE_OF_MAX = 1_000

@@ -14,7 +14,6 @@ from .cascade import Cascade
 from .domains import Conversation, Message
 from .embedding import Embedding
 from .hot import HotReads
-from .lookup import find
 from .records import Records
 
 CONTEXT_MESSAGES = 20
@@ -43,7 +42,7 @@ class MessageCare:
     async def recent(self, conversation: str, count: int) -> list[Message]:
         """The newest, in the order in which they were written."""
         where, newest = {"conversation": conversation}, {"order": "at_ms", "descending": True}
-        found = await find(self.repository, where, **newest, limit=count, broken=[])
+        found = await self.repository.find(where, **newest, limit=count, broken=[])
         return found[::-1]
 
 

@@ -14,7 +14,6 @@ from typing import Any, Generic, TypeVar
 import covey
 
 from .embedding import DIMENSION, Embedding, Vector
-from .lookup import find, is_naming
 
 T = TypeVar("T")
 
@@ -47,14 +46,13 @@ async def nearest(
 ) -> Nearby[T]:
     """The `k` most alike of those whose fields equal `where`.
 
-    By Covey's index, where all are in it. What belongs to one conversation or document is so little
-    that it is compared here; so is all else without `covey[vectors]`, before `declare`, in memory,
-    and while something is still being embedded.
+    By Covey's index, where all are in it. Without `covey[vectors]`, before `declare`, in memory, and
+    while something is still being embedded, they are compared here.
     """
-    hits = None if is_naming(where) else await _by_index(repository, vector, embedding, k, where)
+    hits = await _by_index(repository, vector, embedding, k, where)
     if hits is not None:
         return hits
-    items = await find(repository, where, limit=COMPARED_MAX, broken=[])
+    items = await repository.find(where, limit=COMPARED_MAX, broken=[])
     return compare(items, vector, embedding, k)
 
 
