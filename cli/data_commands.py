@@ -96,6 +96,7 @@ def put(
 )
 @click.option("--unseal", is_flag=True, help="Open fields that their schema says are encrypted.")
 @json_option
+@click.option("--at", metavar="TIME", help="As it was then, such as 2026-01-31T12:00:00Z.")
 @pass_settings
 def get(
     settings: Settings,
@@ -106,6 +107,7 @@ def get(
     timeout_s: float,
     whole: bool,
     unseal: bool,
+    at: str | None,
 ) -> None:
     """Show one record. Exit code 1 if there is none.
 
@@ -122,6 +124,9 @@ def get(
         "unseal": unseal,
     }
     with open_node(settings) as node:
+        if at is not None:
+            record = node.call("get_at", {**params, "at": at})
+            return emit(record) if settings.json else say(pretty(record))
         record = node.call("get", params)
     found = record.get("_meta", {})
     if not found.get("here", True):

@@ -11,7 +11,14 @@ from typing import Any
 import click
 
 from .data_commands import refuse_constant
-from .options import Settings, json_option, limit_option, open_node, pass_settings
+from .options import (
+    Settings,
+    json_option,
+    limit_option,
+    open_node,
+    pass_settings,
+    record_arguments,
+)
 from .output import emit, note, pretty, say, table, visible
 from .record_lines import change_line, show_records
 
@@ -94,6 +101,27 @@ def watch(
         with closing(node.stream(stream, params)) as changes:
             for change in changes:
                 emit(change) if settings.json else say(line(change))
+
+
+@click.command()
+@record_arguments
+@limit_option
+@json_option
+@pass_settings
+def history(settings: Settings, database: str, collection: str, record_id: str, limit: int) -> None:
+    """Show the versions of a record, the newest first: when, by which device, and what it was.
+
+    What was written apart stands under the time at which it was written.
+    """
+    params = {"database": database, "collection": collection, "id": record_id, "limit": limit}
+    with open_node(settings) as node:
+        result = node.call("history", params)
+    if settings.json:
+        return emit(result)
+    for one in result["versions"]:
+        record = one["record"]
+        shown = "deleted" if record is None else pretty(record, indent=None)
+        say(f"{one['time']}  {visible(one['device'][:9])}  {shown}")
 
 
 @click.group(invoke_without_command=True)

@@ -47,6 +47,7 @@ _CONFLICT_CALLS = {"conflicts", "conflict_show", "conflict_resolve", "conflict_r
 _RULE_CALLS = {"conflict_undo", "rules", "rule_set"}
 _SETTING_CALLS = {"settings", "settings_set"}
 _VECTOR_CALLS = {"similar", "vectors", "vectors_declare", "vectors_forget"}
+_PAST_CALLS = {"get_at", "history"}
 _QUERY_CALLS = {"find_explain", "indexes", "index_create", "index_drop", "index_advise"}
 _SCHEMA_CALLS = {"schemas", "schema_show", "schema_install", "schema_remove", "schema_check"}
 _MIGRATION_CALLS = {"schema_migrate", "schema_history"}
@@ -55,7 +56,7 @@ CALLS = frozenset().union(
     *(_DEVICE_CALLS, _TRUST_CALLS, _KEY_CALLS, _DATABASE_CALLS, _RECORD_CALLS),
     *(_NODE_CALLS, _LOG_CALLS, _CONFLICT_CALLS, _RULE_CALLS, _POLICY_CALLS, _BLOB_CALLS),
     *(_SETTING_CALLS, _VECTOR_CALLS, _QUERY_CALLS, _SCHEMA_CALLS, _STORAGE_CALLS),
-    _MIGRATION_CALLS,
+    *(_MIGRATION_CALLS, _PAST_CALLS),
 )
 STREAMS = frozenset(
     {"watch", "live", "export", "log", "events", "pair", "join", "blob_read", "import_chat"}

@@ -111,7 +111,7 @@ def _gather(value: Any, parts: list[str]) -> None:
         for item in value:
             _gather(item, parts)
     elif isinstance(value, Text):
-        parts.append(str(value))
+        parts.append(value.content)
 
 
 def references(value: Any, place: str = "") -> Iterator[Reference]:

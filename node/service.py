@@ -18,6 +18,7 @@ from .blob_methods import BlobMethods
 from .conflict_methods import ConflictMethods
 from .data.importing import ChatImport
 from .data.link_methods import LinkMethods
+from .data.past_methods import PastMethods
 from .data.personal import Personal, PersonalMethods, about_of
 from .data.query_methods import QueryMethods
 from .data.schema_methods import SchemaMethods
@@ -83,6 +84,7 @@ class Service:
             **self._demand.table(),
             **self._conflicts.table(),
             **self._queries.table(),
+            **PastMethods(engine).table(),
             **PolicyMethods(engine).table(),
             **StorageMethods(engine).table(),
             **PersonalMethods(engine).table(),

@@ -232,6 +232,14 @@ def decode_state(
     )
 
 
+def changes_of(state: RecordState) -> list[Change]:
+    """Every change of a record, decoded, each after what it rests on.
+
+    Raises: GateError(ENGINE) if the document has to be opened for it, and cannot be.
+    """
+    return [decode_chunk(chunk) for chunk in _change_chunks(state, _kept_open(state))]
+
+
 def registers_of(state: RecordState) -> Registers:
     """What the changes of a record say, place by place. Not to be changed.
 

@@ -1,12 +1,14 @@
 """Querying: what a `covey.Collection` can be asked, as the half of it that reads by conditions."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ...storage.finding import Way
 from ..reader import Found
 from .asking import Query
 from .live import Live
+from .past import Past, Version
 from .queries import Records
 
 if TYPE_CHECKING:
@@ -57,6 +59,17 @@ class Querying:
         """
         query = Query(where or {}, text, order, descending, limit, 0, after)
         return await self._engine.queries.page(self.database, self.name, query)
+
+    async def as_of(self, id: str, time: datetime) -> dict[str, Any] | None:
+        """The record's fields at a time, by what was written until then; None if it was not there.
+
+        Raises BadValueError for a time without a zone, StorageError.
+        """
+        return await Past(self._engine).at(self.database, self.name, id, time)
+
+    async def history(self, id: str) -> list[Version]:
+        """Every version of the record, the newest first: when, by which device, and the fields."""
+        return await Past(self._engine).history(self.database, self.name, id)
 
     def live(
         self,

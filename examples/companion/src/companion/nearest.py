@@ -46,8 +46,8 @@ async def nearest(
 ) -> Nearby[T]:
     """The `k` most alike of those whose fields equal `where`.
 
-    By Covey's index, where all are in it. Without `covey[vectors]`, before `declare`, in memory, and
-    while something is still being embedded, they are compared here.
+    By Covey's index, where all are in it. Without `covey[vectors]`, before `declare`, in memory,
+    and while something is still being embedded, they are compared here.
     """
     hits = await _by_index(repository, vector, embedding, k, where)
     if hits is not None:

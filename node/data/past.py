@@ -1,0 +1,102 @@
+"""Past: a record as it was at a time, and every version that it had.
+
+The state at a time is that of the changes written until then, by the clocks of their writers, and
+resolved by the rules of today: what somebody wrote apart is in it although it came here later.
+What a device never got, or removed with its copy of a database, it cannot tell.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ...sync.errors import BadValueError, GateError
+from ...sync.record_state import RecordState
+from ...sync.values import milliseconds_of, timestamp_of
+from ...sync.versions import changes_made, state_until, states, until
+from ..projection import Key
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+VERSIONS_MAX = 10_000
+"""As many of the newest versions of one record are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A record after one of its changes: when, by the device of which shown id, and the fields.
+
+    `record` is None where it was deleted. Changes that were made apart are versions one after
+    the other in order of their times, each with what was written until then.
+    """
+
+    time: datetime
+    device: str
+    record: dict[str, Any] | None
+
+
+class Past:
+    """Reads the past of the records of one engine."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+
+    async def at(
+        self, database: str, collection: str, id: str, time: datetime
+    ) -> dict[str, Any] | None:
+        """The fields of a record at a time; None if it was not there, or deleted.
+
+        Raises BadValueError for a time without a zone, StorageError.
+        """
+        if time.utcoffset() is None:
+            raise BadValueError("at: a time needs a time zone")
+        hlc = until(milliseconds_of(time))
+        async for key, state in self._states(database, collection, id):
+            try:
+                then = state_until(changes_made(state), hlc)
+                value = None if then is None else self._shown(key, then)
+            except GateError as error:
+                raise _unreadable(key, error) from None
+            if value is not None:
+                return value
+        return None
+
+    async def history(self, database: str, collection: str, id: str) -> list[Version]:
+        """Every version of a record, the newest first, at most `VERSIONS_MAX`. Raises StorageError.
+
+        Of a record that was moved these are the versions at each of its privacy levels.
+        """
+        found: list[tuple[int, Version]] = []
+        async for key, state in self._states(database, collection, id):
+            try:
+                for one, then in states(changes_made(state)):
+                    author = self._engine.ledger.author_of(one.actor)
+                    device = "" if author is None else self._engine.shown_id(author)
+                    when = timestamp_of(one.hlc >> 16)
+                    found.append((one.hlc, Version(when, device, self._shown(key, then))))
+            except GateError as error:
+                raise _unreadable(key, error) from None
+        found.sort(key=lambda version: version[0], reverse=True)
+        return [version for _, version in found[:VERSIONS_MAX]]
+
+    def _shown(self, key: Key, state: RecordState) -> dict[str, Any] | None:
+        resolution = self._engine.shelf.judge.resolution(key, state)
+        return state.value if resolution is None else resolution.value
+
+    async def _states(
+        self, database: str, collection: str, id: str
+    ) -> AsyncIterator[tuple[Key, RecordState]]:
+        """Where the record is or was, in the order in which it is seen."""
+        engine = self._engine
+        scopes = [scope.number for scope in engine.ledger.scopes_of(database)]
+        with await engine.shelf.load(scopes, [(collection, id)]):
+            for scope in scopes:
+                key = (scope, collection, id)
+                state = engine.shelf.state(key)
+                if state is not None:
+                    yield key, state
+
+
+def _unreadable(key: Key, error: GateError) -> BadValueError:
+    return BadValueError(f"{key[1]}/{key[2]}: its past cannot be read: {error}")
