@@ -34,6 +34,7 @@ COMMANDS = {
     "ls": "data_commands",
     "find": "query_commands",
     "watch": "query_commands",
+    "search": "query_commands",
     "history": "query_commands",
     "index": "query_commands",
     "similar": "vector_commands",

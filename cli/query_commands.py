@@ -104,6 +104,32 @@ def watch(
 
 
 @click.command()
+@click.argument("database", metavar="DB")
+@click.argument("words", metavar="QUERY …", nargs=-1, required=True)
+@click.option("--collection", metavar="C", help="In this collection alone.")
+@limit_option
+@json_option
+@pass_settings
+def search(
+    settings: Settings, database: str, words: tuple[str, ...], collection: str | None, limit: int
+) -> None:
+    """Search all of a database by words, the best first. Words must all occur, in any order.
+
+    `"quoted words"` must occur in that order; the last word may be a beginning.
+    """
+    params = {"database": database, "text": " ".join(words), "limit": limit}
+    with open_node(settings) as node:
+        result = node.call("search", {**params, "collection": collection})
+    if settings.json:
+        return emit(result)
+    for hit in result["records"]:
+        say(f"{visible(hit['collection'])}/{visible(hit['id'])}")
+        say(f"  {visible(_marked(hit['snippet'], hit['marks']))}")
+    if not result["records"]:
+        note("no records")
+
+
+@click.command()
 @record_arguments
 @limit_option
 @json_option
@@ -242,6 +268,13 @@ def _show_way(settings: Settings, way: dict[str, Any]) -> None:
             late = way["late"]
             why = f"; an index is {late} or more changes behind, and catches up" if late else ""
             say(f"by walking the collection{why}")
+
+
+def _marked(text: str, marks: list[list[int]]) -> str:
+    """The text with brackets around its hits."""
+    for start, end in sorted(marks, reverse=True):
+        text = f"{text[:start]}[{text[start:end]}]{text[end:]}"
+    return text
 
 
 def _names(one: dict[str, Any]) -> str:

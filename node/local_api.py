@@ -47,8 +47,9 @@ _CONFLICT_CALLS = {"conflicts", "conflict_show", "conflict_resolve", "conflict_r
 _RULE_CALLS = {"conflict_undo", "rules", "rule_set"}
 _SETTING_CALLS = {"settings", "settings_set"}
 _VECTOR_CALLS = {"similar", "vectors", "vectors_declare", "vectors_forget"}
+_LINK_CALLS = {"links", "link_declare", "link_undeclare", "link_fields", "views", "view_drop"}
 _PAST_CALLS = {"get_at", "history"}
-_QUERY_CALLS = {"find_explain", "indexes", "index_create", "index_drop", "index_advise"}
+_QUERY_CALLS = {"search", "find_explain", "indexes", "index_create", "index_drop", "index_advise"}
 _SCHEMA_CALLS = {"schemas", "schema_show", "schema_install", "schema_remove", "schema_check"}
 _MIGRATION_CALLS = {"schema_migrate", "schema_history"}
 _STORAGE_CALLS = {"storage", "storage_keep", "storage_tidy", "erase", "erasures"}
@@ -56,7 +57,7 @@ CALLS = frozenset().union(
     *(_DEVICE_CALLS, _TRUST_CALLS, _KEY_CALLS, _DATABASE_CALLS, _RECORD_CALLS),
     *(_NODE_CALLS, _LOG_CALLS, _CONFLICT_CALLS, _RULE_CALLS, _POLICY_CALLS, _BLOB_CALLS),
     *(_SETTING_CALLS, _VECTOR_CALLS, _QUERY_CALLS, _SCHEMA_CALLS, _STORAGE_CALLS),
-    *(_MIGRATION_CALLS, _PAST_CALLS),
+    *(_MIGRATION_CALLS, _PAST_CALLS, _LINK_CALLS),
 )
 STREAMS = frozenset(
     {"watch", "live", "export", "log", "events", "pair", "join", "blob_read", "import_chat"}

@@ -15,6 +15,7 @@ all occur, in any order; "quoted words" must occur in that order; the last word 
 import json
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from .bulk import execute_rows
 from .store import Conn
@@ -27,6 +28,17 @@ TEXT_CHARACTERS_MAX = 1024
 
 _PARTS = re.compile(r'"([^"]*)"?|([^\s"]+)')
 _TOKEN_CHARACTER = re.compile(r"\w")
+
+
+class Typed(NamedTuple):
+    """A word or a phrase. `begins`: a word that begins with it is one too."""
+
+    text: str
+    begins: bool
+
+    @property
+    def expression(self) -> str:
+        return f'"{self.text}"' + ("*" if self.begins else "")
 
 
 def add_texts(conn: Conn, rows: Sequence[tuple[int, str]]) -> None:
@@ -105,16 +117,29 @@ def match_expression(text: str) -> str | None:
 
     Only the first 32 words and 1,024 characters count.
     """
+    parts = typed_parts(text)
+    return " ".join(part.expression for part in parts) if parts else None
+
+
+def typed_parts(text: str) -> list[Typed]:
+    """The words and phrases that a person typed, of which all must occur; as `match_expression`."""
     typed = text[:TEXT_CHARACTERS_MAX].replace("\0", " ").encode("utf-8", "replace").decode()
-    parts = []
-    for phrase, word in _PARTS.findall(typed):
-        part = phrase or word
-        if _TOKEN_CHARACTER.search(part):
-            parts.append(f'"{part}"' + ("*" if word else ""))
-    if not parts:
-        return None
-    *before, last = parts[:WORDS_MAX]
-    return " ".join([part.rstrip("*") for part in before] + [last])
+    found = [
+        (phrase or word, bool(word))
+        for phrase, word in _PARTS.findall(typed)
+        if _TOKEN_CHARACTER.search(phrase or word)
+    ][:WORDS_MAX]
+    last = len(found) - 1
+    return [Typed(part, is_word and at == last) for at, (part, is_word) in enumerate(found)]
+
+
+def occurrences(conn: Conn, part: Typed, at_most: int) -> int:
+    """In how many records of the index a part occurs, counted up to `at_most`."""
+    (count,) = conn.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM record_text WHERE record_text MATCH ? LIMIT ?)",
+        (part.expression, at_most),
+    ).fetchone()
+    return int(count)
 
 
 def _insert(conn: Conn, rows: Sequence[tuple[int, str]]) -> None:

@@ -233,11 +233,9 @@ def decode_state(
 
 
 def changes_of(state: RecordState) -> list[Change]:
-    """Every change of a record, decoded, each after what it rests on.
-
-    Raises: GateError(ENGINE) if the document has to be opened for it, and cannot be.
-    """
-    return [decode_chunk(chunk) for chunk in _change_chunks(state, _kept_open(state))]
+    """Every change of a record, decoded, each after what it rests on. Raises as `registers_of`."""
+    state.live = live = _open(state)
+    return [decode_chunk(chunk) for chunk in _change_chunks(state, live)]
 
 
 def registers_of(state: RecordState) -> Registers:
@@ -245,7 +243,7 @@ def registers_of(state: RecordState) -> Registers:
 
     Raises: GateError(ENGINE) if the document has to be opened for it, and cannot be.
     """
-    live = _kept_open(state)
+    state.live = live = _open(state)
     if live.registers is None:
         last = live.last
         known = None if last is None else last.chunk
@@ -255,11 +253,6 @@ def registers_of(state: RecordState) -> Registers:
         )
         live.last = None
     return live.registers
-
-
-def _kept_open(state: RecordState) -> Live:
-    state.live = live = _open(state)
-    return live
 
 
 def _change_chunks(state: RecordState, live: Live) -> Sequence[bytes]:

@@ -167,7 +167,7 @@ def _order(query: Query) -> tuple[tuple[str, bool], ...]:
         raise BadValueError(f"order: {len(fields)} fields, {ORDER_FIELDS_MAX} allowed")
     found = []
     for field in fields:
-        if type(field) is not str or not field.removeprefix("-"):
+        if type(field) is not str:
             raise BadValueError("order: a field was expected, with `-` before it to descend")
         down, name = field.startswith("-"), field.removeprefix("-")
         try:

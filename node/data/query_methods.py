@@ -8,6 +8,7 @@ from ..parameters import Json, UsageError, limit, text
 from ..reader import Found
 from .asking import Query
 from .live import Live
+from .searching import search
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -23,6 +24,7 @@ class QueryMethods:
         return {
             "find": self.find,
             "find_explain": self.explain,
+            "search": self.search,
             "indexes": self.indexes,
             "index_create": self.create,
             "index_drop": self.drop,
@@ -41,6 +43,26 @@ class QueryMethods:
         walks = "words" if way.text else "index" if way.fields else "collection"
         index = list(way.fields) or None
         return {"index": index, "walks": walks, "ordered": way.ordered, "late": way.late}
+
+    async def search(self, params: Json) -> Json:
+        """`{"records": [{"collection", "id", "score", "snippet", "marks"}]}`, the best first."""
+        database, words = text(params, "database"), text(params, "text")
+        collection = None if params.get("collection") is None else text(params, "collection")
+        hits = await search(
+            self._engine, database, words, collection=collection, limit=limit(params)
+        )
+        return {
+            "records": [
+                {
+                    "collection": hit.record.collection,
+                    "id": hit.record.id,
+                    "score": round(hit.score, 3),
+                    "snippet": hit.snippet.text,
+                    "marks": [list(mark) for mark in hit.snippet.marks],
+                }
+                for hit in hits
+            ]
+        }
 
     async def indexes(self, _: Json) -> Json:
         """`{"indexes", "cache"}`; `behind` is how many changes an index has still to take."""

@@ -10,6 +10,7 @@ from .asking import Query
 from .live import Live
 from .past import Past, Version
 from .queries import Records
+from .searching import Hit, search
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -59,6 +60,13 @@ class Querying:
         """
         query = Query(where or {}, text, order, descending, limit, 0, after)
         return await self._engine.queries.page(self.database, self.name, query)
+
+    async def search(self, text: str, *, limit: int = 20) -> list[Hit]:
+        """Records with the words of `text`, the best first, each with the piece that shows why.
+
+        Raises BadValueError, StorageError.
+        """
+        return await search(self._engine, self.database, text, collection=self.name, limit=limit)
 
     async def as_of(self, id: str, time: datetime) -> dict[str, Any] | None:
         """The record's fields at a time, by what was written until then; None if it was not there.

@@ -1,0 +1,64 @@
+"""Searching: records of a database by their words, the best first, with the piece that shows why.
+
+Of what matches, the newest `CANDIDATES_MAX` are ranked (`ranking.py`): the work is bounded however
+common a word is. Reading and ranking are one job of the store and hold up no one else.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...storage import finding, text_rows
+from ...storage.record_queries import parts_of
+from ...storage.store import Conn
+from ...sync.errors import BadValueError
+from ...sync.values import from_json
+from ..projection import search_text
+from ..reader import Found, found_of
+from .asking import LIMIT_MAX
+from .ranking import COUNTED_MAX, Snippet, score, wanted
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+CANDIDATES_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A record, how well it answers (only good for comparing), and a piece of its text."""
+
+    record: Found
+    score: float
+    snippet: Snippet
+
+
+async def search(
+    engine: "Engine", database: str, text: str, *, collection: str | None = None, limit: int = 20
+) -> list[Hit]:
+    """Records with all the words and "phrases" of `text`; the last word may be a beginning.
+
+    Of equal ones the newer comes first. Raises BadValueError, StorageError.
+    """
+    if type(text) is not str:
+        raise BadValueError("text: words were expected")
+    if type(limit) is not int or not 0 <= limit <= LIMIT_MAX:
+        raise BadValueError(f"limit: a number from 0 to {LIMIT_MAX} was expected")
+    return await engine.database.read(lambda conn: _search(conn, database, text, collection, limit))
+
+
+def _search(conn: Conn, database: str, text: str, collection: str | None, limit: int) -> list[Hit]:
+    query = finding.Query(text=text, limit=CANDIDATES_MAX)
+    names = dict.fromkeys(part.name for part in parts_of(conn, database, collection))
+    rows = [row for name in names for row in finding.find(conn, database, name, query).records]
+    rows.sort(key=lambda row: row.record_no, reverse=True)
+    parts = [
+        wanted(part, text_rows.occurrences(conn, part, COUNTED_MAX))
+        for part in text_rows.typed_parts(text)
+    ]
+    hits = []
+    for row in rows[:CANDIDATES_MAX]:
+        points, snippet = score(search_text(from_json(json.loads(row.value))), parts)
+        hits.append(Hit(found_of(row), points, snippet))
+    hits.sort(key=lambda hit: -hit.score)
+    return hits[:limit]
