@@ -130,10 +130,8 @@ HEAVY_MODULES = {
         *(
             "chromadb",
             "dbus_fast",
-            "duckdb",
             "numpy",
             "psutil",
-            "rocksdict",
             "shamir_mnemonic",
             "PIL",
         ),
