@@ -33,7 +33,7 @@ def erase(
     yes: bool,
     timeout_s: float,
 ) -> None:
-    """Delete everything about somebody on all devices, with a receipt.
+    """Delete all about somebody on all devices. There is a receipt.
 
     Waits until the devices that can be reached have proved it, at most so long. What it does not
     reach is said: earlier versions stay sealed in the history.

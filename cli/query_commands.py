@@ -135,7 +135,7 @@ def search(
 @json_option
 @pass_settings
 def history(settings: Settings, database: str, collection: str, record_id: str, limit: int) -> None:
-    """Show the versions of a record, the newest first: when, by which device, and what it was.
+    """Show the versions of a record. The newest first: when, by which device, and what it was.
 
     What was written apart stands under the time at which it was written.
     """

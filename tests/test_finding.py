@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.node.data.asking import Query, cursor_of, prepared
+from covey.node.data.asking import Query, cursor_of, prepared, root_field
 from covey.storage import finding, index_rows
 from covey.storage.record_rows import RecordUpdate, remove_records, update_records
 from covey.storage.store import Conn
@@ -391,6 +391,18 @@ def test_a_number_that_no_record_can_hold_finds_nothing(number: float) -> None:
     conn = filled(3)
     assert ids(conn, where={"n": number}) == []
     assert len(ids(conn, where={"n": {"!=": number}})) == 3
+
+
+@pytest.mark.parametrize("name", ["/", "-", "/a/b", "-n", "~1", "/~", "a", ""])
+def test_a_root_field_of_any_name_can_be_asked_for_and_ordered_by(name: str) -> None:
+    """A slash begins a path and a dash turns an order round: some names need another spelling."""
+    conn = memory_conn()
+    notes = a_collection(conn)
+    put(conn, notes, "two", value_text({name: 2}))
+    put(conn, notes, "one", value_text({name: 1}))
+
+    assert ids(conn, where={root_field(name): 1}) == ["one"]
+    assert ids(conn, order=root_field(name)) == ["one", "two"]
 
 
 def test_json_written_by_a_person_asks_the_same() -> None:

@@ -93,6 +93,13 @@ def conditions(where: Mapping[str, Any]) -> tuple[Condition, ...]:
     return tuple(found)
 
 
+def root_field(name: str) -> str:
+    """How a query names a root field, whatever its name begins with."""
+    if not name.startswith(("/", "-")):
+        return name
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
 def cursor_of(made: finding.Query, last: tuple[Any, ...] | None) -> str | None:
     """The cursor of a page, None if nothing is after it."""
     if last is None:

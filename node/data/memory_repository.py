@@ -64,7 +64,7 @@ class MemoryDatabase:
         descending: bool,
         limit: int,
     ) -> list[tuple[str, Fields]]:
-        wanted = _wanted(where)
+        wanted = dict(where)
         records = self._collections.get(collection, {})
         ids = sorted(
             id
@@ -151,16 +151,6 @@ def _merged(before: Fields | None, save: Save) -> Fields:
     to_plain(dict(save.fields))  # Checks every limit.
     merged: Fields = to_json(with_fields(from_json(before or {}), save.fields))
     return merged
-
-
-def _wanted(where: Mapping[str, Any]) -> Fields:
-    wanted = {}
-    for field, value in where.items():
-        plain = to_json(value)
-        if isinstance(plain, dict | list):
-            raise BadValueError(f"{field}: only texts, numbers, true, false and null compare")
-        wanted[field] = plain
-    return wanted
 
 
 def _equals(fields: Fields, wanted: Fields) -> bool:

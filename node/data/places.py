@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ...sync.values import Counter, Increment, from_json
 from ..api import Change, Database
+from .asking import root_field
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,10 @@ class RecordPlace:
     async def search(
         self, collection: str, where: Mapping[str, Any], **query: Any
     ) -> list[tuple[str, dict[str, Any]]]:
-        found = await self._database.collection(collection).find(where, **query)
+        asked = {root_field(name): value for name, value in where.items()}
+        if query.get("order") is not None:
+            query["order"] = root_field(query["order"])
+        found = await self._database.collection(collection).find(asked, **query)
         return [(one.id, from_json(one.value)) for one in found]
 
     def watch(self, collection: str) -> Watching:

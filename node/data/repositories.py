@@ -188,7 +188,7 @@ class PlacedRepository(Generic[T]):
     ) -> list[T]:
         if type(limit) is not int or limit < 0:
             raise BadValueError(f"limit: a number from 0 on is needed, not {limit!r:.40}")
-        wanted = {name: plain(value) for name, value in (where or {}).items()}
+        wanted = {name: _equal(name, plain(value)) for name, value in (where or {}).items()}
         found = await self._place.search(
             self._name, wanted, text=text, order=order, descending=descending, limit=limit
         )
@@ -204,6 +204,13 @@ class PlacedRepository(Generic[T]):
 
     def changes(self) -> "ItemChanges[T]":
         return ItemChanges(self.codec, self._place.watch(self._name))
+
+
+def _equal(name: str, value: Any) -> Any:
+    """A value that a field may be asked to equal. Raises BadValueError."""
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise BadValueError(f"{name:.80}: only texts, numbers, true, false and null compare")
+    return value
 
 
 class RecordRepository(PlacedRepository[T]):

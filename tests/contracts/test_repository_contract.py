@@ -264,7 +264,17 @@ async def test_a_record_that_is_no_item_is_told_and_can_be_left_out(
 async def test_hostile_names_are_names(kept: Kept) -> None:
     """Nothing that a person typed becomes a query."""
     await kept.facts.put(FULL)
-    for name in ("'; DROP TABLE records; --", '"', "$.text", "a\\", "text' OR '1'='1", ""):
+    for name in (
+        "'; DROP TABLE records; --",
+        '"',
+        "$.text",
+        "a\\",
+        "text' OR '1'='1",
+        "",
+        "/a/b",
+        "-text",
+        "~",
+    ):
         assert await kept.facts.find({name: "x"}) == []
         assert await kept.facts.find(text=name, order=name) in ([], [FULL])
 
