@@ -63,3 +63,14 @@ def changes(conn: Conn, after: int, collections: Sequence[int], limit: int) -> P
         (after, limit, json.dumps(list(collections))),
     ).fetchall()
     return Page([Mark(*row) for row in rows], rows[-1][0] if rows else after)
+
+
+def changed_since(conn: Conn, seen: int, collections: Sequence[int]) -> bool:
+    """Whether a record of these collections, or one that is gone, has changed after a number."""
+    marks = ",".join("?" * len(collections))
+    row = conn.execute(
+        "SELECT 1 FROM record_marks m LEFT JOIN records r ON r.record_no = m.record_no"
+        f" WHERE m.change_no > ? AND (r.coll_no IS NULL OR r.coll_no IN ({marks})) LIMIT 1",
+        (seen, *collections),
+    ).fetchone()
+    return row is not None

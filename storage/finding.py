@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from .conditions import Bounds, Condition, bounds_of, test_of
 from .fields import LOWEST, Sql, is_text, joined, numbers_in, rank_of
-from .index_rows import Walk, indexes_of, pending, plan
+from .index_rows import Index, Walk, indexes_of, pending, plan
 from .record_queries import COLUMNS, Found, Part, found_row, parts_of
 from .store import Conn, Value
 from .text_rows import match_expression, stage_pending
@@ -58,6 +58,14 @@ class Way(NamedTuple):
     late: int
 
 
+class Answer(NamedTuple):
+    """A page, how it was reached, and the indexes that its collection has."""
+
+    page: Page
+    way: Way
+    indexes: Sequence[Index]
+
+
 class BadCursorError(ValueError):
     """A page does not go on where another query stopped."""
 
@@ -68,14 +76,31 @@ class _Plan(NamedTuple):
     keys: list[tuple[Sql, bool]]
     walk: Walk | None
     late: int
+    indexes: list[Index]
 
 
 def find(conn: Conn, database: str, collection: str, query: Query) -> Page:
-    """Raises: BadFieldError, BadCursorError."""
+    """The page alone. Raises: BadFieldError, BadCursorError."""
+    return answer(conn, database, collection, query).page
+
+
+def answer(conn: Conn, database: str, collection: str, query: Query) -> Answer:
+    """A page, with what is known by then of how it was reached. Raises as `find`."""
     made = _plan(conn, database, collection, query)
-    if made is None or query.limit <= 0:
-        return Page([], None)
+    if made is None:
+        return Answer(Page([], None), _way(query, None), ())
+    return Answer(_page(conn, query, made), _way(query, made), made.indexes)
+
+
+def explain(conn: Conn, database: str, collection: str, query: Query) -> Way:
+    """How `find` would go about it. Raises: BadFieldError."""
+    return _way(query, _plan(conn, database, collection, query))
+
+
+def _page(conn: Conn, query: Query, made: _Plan) -> Page:
     keys = made.keys
+    if query.limit <= 0:
+        return Page([], None)
     by = _by_fields if query.text is None else _by_text
     source = by(conn, query, made)
     if source is None:
@@ -91,9 +116,7 @@ def find(conn: Conn, database: str, collection: str, query: Query) -> Page:
     return Page(records, tuple(rows[-1][:width]) if more else None)
 
 
-def explain(conn: Conn, database: str, collection: str, query: Query) -> Way:
-    """How `find` would go about it. Raises: BadFieldError."""
-    made = _plan(conn, database, collection, query)
+def _way(query: Query, made: _Plan | None) -> Way:
     if made is None:
         return Way((), False, False, 0)
     if query.text is not None:
@@ -114,16 +137,17 @@ def _plan(conn: Conn, database: str, collection: str, query: Query) -> _Plan | N
     passing += [test for test in tests if test is not None]
     if query.after is not None:
         passing.append(_beyond(keys, query.after))
-    walk = late = None
+    indexes = indexes_of(conn, database, collection)
+    walk, late = None, 0
     if query.text is None:
         bounds, is_whole = _bounds(query.where)
         order = [(field, down) for field, down in query.order if is_text(field)]
-        walk = plan(indexes_of(conn, database, collection), bounds, order, is_whole)
+        walk = plan(indexes, bounds, order, is_whole)
         if walk is not None:
             late = pending(conn, walk.of, PENDING_CHANGES_MAX + 1)
             if late > PENDING_CHANGES_MAX:
                 walk = None
-    return _Plan(parts, joined(passing, " AND "), keys, walk, late or 0)
+    return _Plan(parts, joined(passing, " AND "), keys, walk, late, indexes)
 
 
 def _keys(query: Query) -> list[tuple[Sql, bool]]:

@@ -3,7 +3,7 @@
 An index belongs to one collection of one database on this device, in whatever scopes it is, and
 has one to `FIELDS_MAX` fields. Its table has a row a record with what the fields are ordered by
 (`fields.rank_of`), and follows the feed of changes: `catch_up` takes the next changes, all of it in
-SQL. What it has not taken yet, a query looks at one by one (`record_queries.py`), so an answer is
+SQL. What it has not taken yet, a query looks at one by one (`finding.py`), so an answer is
 right however far behind an index is. Names of tables are made of numbers alone.
 """
 
@@ -110,14 +110,12 @@ def catch_up(conn: Conn, index_no: int, changes_max: int) -> int:
     if upto is None:
         return 0
     span = (index.reached, upto)
-    if index.reached:
+    if index.reached:  # Until then there are no rows.
         conn.execute(
             f"DELETE FROM {index.table} WHERE record_no IN"
             " (SELECT record_no FROM record_marks WHERE change_no > ? AND change_no <= ?)",
             span,
         )
-    else:
-        conn.execute(f"DELETE FROM {index.table}")
     numbers = numbers_of(conn, index.database, index.collection)
     if numbers:
         ranks = joined([rank_of(field) for field in index.fields], ", ")

@@ -67,12 +67,7 @@ def prepared(query: Query) -> finding.Query:
         query.limit,
         query.offset,
     )
-    return made if query.after is None else replace_after(made, query.after)
-
-
-def replace_after(made: finding.Query, cursor: str) -> finding.Query:
-    """The same query, going on where a page stopped. Raises: BadValueError."""
-    return made._replace(after=_place(made, cursor))
+    return made if query.after is None else made._replace(after=_place(made, query.after))
 
 
 def conditions(where: Mapping[str, Any]) -> tuple[Condition, ...]:
@@ -110,14 +105,10 @@ def cursor_of(made: finding.Query, last: tuple[Any, ...] | None) -> str | None:
 
 def shape_of(made: finding.Query) -> str:
     """The fields of a query, how they are tested and ordered, and no value. For people."""
-    parts = [f"{c.field}{_sign(c.test)}" for c in sorted(made.where, key=lambda c: c.field)]
+    parts = [f"{c.field} {c.test.value}" for c in sorted(made.where, key=lambda c: c.field)]
     order = [f"{'-' if down else ''}{field}" for field, down in made.order]
     text = ["words"] if made.text is not None else []
     return ", ".join([*parts, *text]) + (f" by {', '.join(order)}" if order else "")
-
-
-def _sign(test: Test) -> str:
-    return f" {test.value}"
 
 
 def _condition(field: str, name: Any, wanted: Any) -> Condition:

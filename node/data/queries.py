@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING
 from ...storage import finding, index_rows, shape_rows
 from ...storage.conditions import Test
 from ...storage.errors import StorageError
-from ...storage.feed_rows import last_change, numbers_of
+from ...storage.feed_rows import changed_since, last_change, numbers_of
 from ...storage.fields import BadFieldError
-from ...storage.finding import Page, Way
+from ...storage.finding import Answer, Page, Way
 from ...storage.index_rows import FIELDS_MAX, INDEXES_MAX, Index
 from ...storage.shape_rows import Shape
 from ...storage.store import Conn
 from ...sync.errors import BadValueError
+from ...sync.limits import NAME_BYTES_MAX
 from ..reader import Found, found_of
 from ..record_requests import check_name
 from .asking import Query, cursor_of, prepared, shape_of
-from .result_cache import Kept, ResultCache, changed_since
+from .result_cache import Kept, ResultCache
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -35,8 +36,6 @@ SLICE_CHANGES = 2_000
 
 ADVISED_WALKS_MIN = 3
 """An index is proposed for a query that walked its collection so often."""
-
-FIELD_BYTES_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +95,20 @@ class Queries:
         key = (database, collection, made)
         kept = self.cache.look(key)
 
-        def job(conn: Conn) -> tuple[Page | None, Way | None, int, list[Index]]:
+        def job(conn: Conn) -> tuple[Answer | None, int]:
             seen = last_change(conn)
             if kept is not None and _is_true(conn, database, collection, kept):
-                return None, None, seen, []
-            way = finding.explain(conn, database, collection, made)
-            page = finding.find(conn, database, collection, made)
-            mine = index_rows.indexes_of(conn, database, collection)
-            return page, way, seen, [index for index in mine if index.reached < seen]
+                return None, seen
+            return finding.answer(conn, database, collection, made), seen
 
-        page, way, seen, late = await self._engine.database.read(job)
-        if page is None:
+        answer, seen = await self._engine.database.read(job)
+        if answer is None:
             assert kept is not None
             self.cache.hit(key, kept, seen)
             return kept.page, None, []
-        self.cache.keep(key, page, seen)
-        return page, way, late
+        self.cache.keep(key, answer.page, seen)
+        late = [index for index in answer.indexes if index.reached < seen]
+        return answer.page, answer.way, late
 
     # Indexes -----------------------------------------------------------------------------------
 
@@ -170,11 +167,12 @@ class Queries:
         there = {(index.database, index.collection, index.fields) for index in indexes}
         found = []
         for shape in shapes:
-            fields = tuple(json.loads(shape.shape)["index"])
+            said = json.loads(shape.shape)
+            fields = tuple(said["index"])
             place = (shape.database, shape.collection, fields)
             if shape.walked >= ADVISED_WALKS_MIN and fields and place not in there:
                 there.add(place)
-                found.append(Advice(*place, shape.walked, json.loads(shape.shape)["asked"]))
+                found.append(Advice(*place, shape.walked, said["asked"]))
         return found
 
     def _catch_up(self, index: Index) -> None:
@@ -232,13 +230,13 @@ def _wanted(made: finding.Query) -> list[str]:
 
 
 def _checked(database: str, collection: str, fields: Sequence[str]) -> tuple[str, ...]:
-    check_name("database", database, FIELD_BYTES_MAX)
-    check_name("collection", collection, FIELD_BYTES_MAX)
+    check_name("database", database, NAME_BYTES_MAX)
+    check_name("collection", collection, NAME_BYTES_MAX)
     names = tuple(fields)
     if not 1 <= len(names) <= FIELDS_MAX or len(set(names)) < len(names):
         raise BadValueError(f"an index has 1 to {FIELDS_MAX} different fields")
     for name in names:
-        check_name("a field", name, FIELD_BYTES_MAX)
+        check_name("a field", name, NAME_BYTES_MAX)
     return names
 
 

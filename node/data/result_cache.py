@@ -6,11 +6,9 @@ wrote ends it just as a put here does. In memory, bounded in bytes; what was use
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...storage.finding import Page, Query
-from ...storage.store import Conn
 
 CACHE_BYTES_MAX = 8 << 20
 RECORD_BYTES = 300
@@ -63,14 +61,3 @@ class ResultCache:
         kept = self._kept.pop(key, None)
         if kept is not None:
             self._size -= kept.size
-
-
-def changed_since(conn: Conn, seen: int, collections: Sequence[int]) -> bool:
-    """Whether a record of these collections, or one that is gone, has changed after a number."""
-    marks = ",".join("?" * len(collections))
-    row = conn.execute(
-        "SELECT 1 FROM record_marks m LEFT JOIN records r ON r.record_no = m.record_no"
-        f" WHERE m.change_no > ? AND (r.coll_no IS NULL OR r.coll_no IN ({marks})) LIMIT 1",
-        (seen, *collections),
-    ).fetchone()
-    return row is not None
