@@ -10,13 +10,15 @@ within the limits of `covey.sync.limits`, or in a `FaultError`.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
-from .archive import Member
+from .archive import Archive, Member
+from .json_items import read_items
 
 TEXT_BYTES_MAX = 700_000
 """Of one message or attached text: with the fields around it, it fits a record."""
@@ -67,6 +69,34 @@ class Conversation:
 
 class FaultError(Exception):
     """A part of an export is not what it must be. Its text says why; never leaves this package."""
+
+
+class Reading(Protocol):
+    """One conversation of an export while it is read."""
+
+    def whole(self) -> Conversation:
+        """Raises FaultError if it is no conversation at all."""
+
+
+def conversations(
+    path: str | Path, reading: Callable[[Archive, str, Any], Reading]
+) -> Iterator[Conversation | Broken]:
+    """Every conversation of an export, in the order of its files; `reading` knows its service.
+
+    It gets the archive, where the conversation stands, and what stands there. Raises
+    ExportFileError.
+    """
+    with Archive(path) as archive:
+        for name, stream in archive.conversations():
+            for item in read_items(stream):
+                where = f"{name}: conversation {item.number}"
+                if item.fault is not None:
+                    yield Broken(where, item.fault)
+                    continue
+                try:
+                    yield reading(archive, where, item.value).whole()
+                except FaultError as fault:
+                    yield Broken(where, str(fault))
 
 
 def record_id(platform: str, *parts: str) -> str:

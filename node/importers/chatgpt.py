@@ -29,6 +29,7 @@ from .chat import (
     as_list,
     as_map,
     bounded,
+    conversations,
     count_of,
     finished,
     label_of,
@@ -37,7 +38,6 @@ from .chat import (
     seconds_to_ms,
     text_of,
 )
-from .json_items import read_items
 
 PLATFORM = "chatgpt"
 
@@ -46,17 +46,7 @@ _POINTER = re.compile(r"(?:file-service|sediment)://(file[-_][A-Za-z0-9]+)")
 
 def read_chatgpt(path: str | Path) -> Iterator[Conversation | Broken]:
     """The conversations of an export, in the order of its files. Raises ExportFileError."""
-    with Archive(path) as archive:
-        for name, stream in archive.conversations():
-            for item in read_items(stream):
-                where = f"{name}: conversation {item.number}"
-                if item.fault is not None:
-                    yield Broken(where, item.fault)
-                    continue
-                try:
-                    yield _Reading(archive, where, item.value).whole()
-                except FaultError as fault:
-                    yield Broken(where, str(fault))
+    return conversations(path, _Reading)
 
 
 class _Reading:

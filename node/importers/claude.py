@@ -25,6 +25,7 @@ from .chat import (
     as_list,
     as_map,
     bounded,
+    conversations,
     count_of,
     finished,
     iso_to_ms,
@@ -33,7 +34,6 @@ from .chat import (
     required_id,
     text_of,
 )
-from .json_items import read_items
 
 PLATFORM = "claude"
 ROLES = {"human": "user", "assistant": "assistant"}
@@ -42,26 +42,16 @@ ROLES = {"human": "user", "assistant": "assistant"}
 
 def read_claude(path: str | Path) -> Iterator[Conversation | Broken]:
     """The conversations of an export, in the order of its files. Raises ExportFileError."""
-    with Archive(path) as archive:
-        for name, stream in archive.conversations():
-            for item in read_items(stream):
-                where = f"{name}: conversation {item.number}"
-                if item.fault is not None:
-                    yield Broken(where, item.fault)
-                    continue
-                try:
-                    yield _Reading(archive, where, as_map(item.value)).whole()
-                except FaultError as fault:
-                    yield Broken(where, str(fault))
+    return conversations(path, _Reading)
 
 
 class _Reading:
     """One conversation being read."""
 
-    def __init__(self, archive: Archive, where: str, source: Value) -> None:
+    def __init__(self, archive: Archive, where: str, source: Any) -> None:
         self._archive = archive
         self._where = where
-        self._source = source
+        self._source = as_map(source)
         self._faults: list[Broken] = []
         self._attachments: list[Attachment] = []
 
