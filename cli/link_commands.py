@@ -8,14 +8,12 @@ from typing import Any
 
 import click
 
-from .options import Settings, json_option, open_node, pass_settings
+from .options import Settings, json_option, open_node, pass_settings, record_arguments
 from .output import emit, note, pretty, say, table, visible
 
 
 @click.command()
-@click.argument("database", metavar="DB")
-@click.argument("collection")
-@click.argument("record_id", metavar="ID")
+@record_arguments
 @click.option(
     "--depth",
     type=click.IntRange(1, 64),

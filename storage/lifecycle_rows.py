@@ -83,15 +83,6 @@ def drop_rule(conn: Conn, database: str, collection: str) -> bool:
     return done.rowcount > 0
 
 
-def collections_of(conn: Conn) -> dict[int, tuple[str, str]]:
-    """Number of each collection in each scope -> (database, collection)."""
-    rows = conn.execute(
-        "SELECT c.coll_no, s.database, c.name FROM collections c"
-        " JOIN scopes s ON s.scope_no = c.scope_no"
-    )
-    return {number: (database, name) for number, database, name in rows.fetchall()}
-
-
 def living(conn: Conn, coll_nos: Sequence[int], after: int, limit: int) -> list[Living]:
     """The next live records of these collections after a number, in the order of the table."""
     rows = conn.execute(

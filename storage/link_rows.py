@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from ..sync.errors import BadValueError
 from .feed_rows import changes
+from .fields import is_text
 from .link_text import Declared, Link, Target, links_in
-from .record_rows import get
+from .record_rows import get, places_of
 from .store import Conn
 
 FIELDS_MAX = 1_000
@@ -52,7 +53,7 @@ def declare(conn: Conn, field: LinkField) -> bool:
     for one in (database, collection, name, *to):
         if not 0 < len(one.encode("utf-8", "surrogatepass")) <= NAME_BYTES_MAX:
             raise BadValueError(f"a name has 1 to {NAME_BYTES_MAX:,} bytes")
-        if any("\ud800" <= c <= "\udfff" for c in one):
+        if not is_text(one):
             raise BadValueError("a name with half a surrogate pair names nothing")
     known = declared(conn)
     if field in known:
@@ -98,13 +99,7 @@ def catch_up(conn: Conn, limit: int) -> bool:
     """Take the next changes of the feed into the rows; True if there may be more than `limit`."""
     row = conn.execute("SELECT reached FROM link_progress").fetchone()
     reached = 0 if row is None else row[0]
-    places = {
-        coll_no: (database, collection)
-        for coll_no, database, collection in conn.execute(
-            "SELECT c.coll_no, s.database, c.name FROM collections c"
-            " CROSS JOIN scopes s ON s.scope_no = c.scope_no"
-        ).fetchall()
-    }
+    places = places_of(conn)
     page = changes(conn, reached, list(places), limit)
     if not page.marks:
         return False

@@ -55,6 +55,12 @@ class Packed(NamedTuple):
     before: int
     after: int
 
+    def plus(self, other: "Packed") -> "Packed":
+        """What both did."""
+        return Packed(
+            self.records + other.records, self.before + other.before, self.after + other.after
+        )
+
 
 def ages(conn: Conn, after: int, limit: int) -> list[Age]:
     """The next records after a number in the order of the table, deleted ones too."""

@@ -94,6 +94,15 @@ def collections(conn: Conn) -> list[Collection]:
     return [Collection(*row) for row in rows.fetchall()]
 
 
+def places_of(conn: Conn) -> dict[int, tuple[str, str]]:
+    """Number of each collection in each scope -> (database, collection)."""
+    rows = conn.execute(
+        "SELECT c.coll_no, s.database, c.name FROM collections c"
+        " CROSS JOIN scopes s ON s.scope_no = c.scope_no"
+    )
+    return {number: (database, name) for number, database, name in rows.fetchall()}
+
+
 def existing(conn: Conn, coll_no: int, ids: Sequence[str]) -> dict[str, Record]:
     """The records of one collection that have these ids, deleted ones included."""
     if len(ids) == 1:

@@ -15,7 +15,8 @@ from math import fsum
 from typing import Any, NamedTuple
 
 from ..sync.errors import BadValueError
-from .feed_rows import changes, last_change, numbers_of
+from .feed_rows import changes, last_change
+from .record_queries import parts_of
 from .store import Conn
 from .value_order import END, beginning
 
@@ -154,17 +155,9 @@ def pending(conn: Conn, name: str, limit: int) -> Pending | None:
     stored = find_view(conn, name)
     if stored is None or stored.reached >= last_change(conn):
         return None
-    numbers = numbers_of(conn, stored.database, stored.collection)
-    scopes = {
-        coll_no: (privacy, bucket)
-        for coll_no, privacy, bucket in conn.execute(
-            "SELECT c.coll_no, s.privacy, s.bucket FROM collections c"
-            " CROSS JOIN scopes s ON s.scope_no = c.scope_no"
-            " WHERE c.coll_no IN (SELECT value FROM json_each(?))",
-            (json.dumps(numbers),),
-        ).fetchall()
-    }
-    page = changes(conn, stored.reached, numbers, limit)
+    parts = parts_of(conn, stored.database, stored.collection)
+    scopes = {part.coll_no: (part.privacy, part.bucket) for part in parts}
+    page = changes(conn, stored.reached, list(scopes), limit)
     items = [
         Item(mark.record_no, Place(mark.id, *scopes[mark.coll_no]), mark.value)
         for mark in page.marks

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import CoveyError
-from ...storage import lifecycle_rows, pack_rows
+from ...storage import lifecycle_rows, pack_rows, record_rows
 from ...storage.errors import StorageError
 from ...storage.lifecycle_rows import Living, RuleRow
 from ...storage.pack_rows import Age, Packed, Tier
@@ -107,7 +107,7 @@ class Lifecycle:
     async def sweep(self, *, dry_run: bool = False) -> Swept:
         """Delete what has reached its time and pack what is old. `dry_run` only counts."""
         rules = {rule[:2]: rule for rule in await self.rules()}
-        names = await self._engine.database.read(lifecycle_rows.collections_of)
+        names = await self._engine.database.read(record_rows.places_of)
         of = {number: rules[name] for number, name in names.items() if name in rules}
         expired, refused = await self._expire(of, dry_run)
         packed = await self._pack(of, dry_run)
@@ -191,7 +191,7 @@ class Lifecycle:
                 made = Packed(len(found), sum(age.plain for age in found), 0)
                 if not dry_run:
                     made = await self._pack_all(tier, coll_no, [age.record_no for age in found])
-                done = Packed(*(a + b for a, b in zip(done, made, strict=True)))
+                done = done.plus(made)
         if not dry_run:
             await self._engine.database.write(pack_rows.drop_idle_dictionaries)
         return done
@@ -212,8 +212,7 @@ class Lifecycle:
             def job(conn: Conn, part: Sequence[int] = part) -> Packed:
                 return pack_rows.pack(conn, tier, coll_no, part)
 
-            made = await self._engine.database.write(job)
-            done = Packed(*(a + b for a, b in zip(done, made, strict=True)))
+            done = done.plus(await self._engine.database.write(job))
         return done
 
 

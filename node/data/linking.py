@@ -6,12 +6,12 @@ reported too: it may be deleted, not yet synced, or never have been.
 """
 
 import json
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...storage import link_rows
+from ...storage.fields import is_text
 from ...storage.link_rows import Back, LinkField
 from ...storage.link_text import Declared, Link, Target
 from ...sync.errors import BadValueError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 DEPTH_MAX = 64
 RECORDS_MAX = 100_000
-_HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 CHANGES_PER_JOB = 500
 TARGETS_PER_JOB = 500
 
@@ -161,7 +160,7 @@ class _Seen(NamedTuple):
 
 def _check(start: Target, links: Collection[str] | None, depth: int, limit: int) -> None:
     for name in start:
-        if not isinstance(name, str) or _HALF_PAIR.search(name):
+        if not isinstance(name, str) or not is_text(name):
             raise BadValueError("a record is named by three texts: database, collection and id")
     if isinstance(links, str):
         raise BadValueError("links: a list of types was expected, not one text")

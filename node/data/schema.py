@@ -7,7 +7,7 @@
         migrations = [covey.Migration(2, "facts", changes=[{"rename": "body", "to": "text"}])]
 
 A registered schema is found by `registered`, in order of priority; it means something for a node
-once that node has installed it (`schemas.py`). The same can stand in a file (`schema_files.py`).
+once that node has installed it (`schemas.py`). The same can stand in a file (`schema_file.py`).
 Whatever is made from one is a function of its data and of the steps, and checksummed.
 """
 

@@ -162,8 +162,6 @@ class Schemas:
 
         await self._engine.database.write(job)
         del self.installed[name]
-        for collection in schema.collections:
-            self.fitting.schemas.pop((schema.database, collection), None)
         self._engine.tell("schema_removed", _told(schema))
         return {"name": name, "deleted": deleted, "rules": rules}
 
@@ -199,8 +197,7 @@ class Schemas:
 
     async def row(self, name: str) -> Json:
         """A schema as `covey schema list` shows it."""
-        schema, row = self.named(name), await self._row(name)
-        assert row is not None, "what is installed has a row"
+        schema, row = self.named(name), await self.stored(name)
         devices = await self.look(name)
         return {
             **{key: schema.data[key] for key in ("name", "kind", "priority", "version")},

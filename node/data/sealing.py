@@ -120,9 +120,8 @@ class Sealing:
     def _seal(self, place: tuple[str, str], value: Any, before: Any) -> Any:
         id = field_key_id(value)
         if value is None or (id is not None and id not in self._former):
-            return (
-                value  # Sealed already: a step of a migration, or whoever reads a record, moved it.
-            )
+            # Sealed already: a step of a migration, or whoever reads a record, moved it.
+            return value
         if id is not None:
             opened = self._open(place, value)
             value = value if opened is None else opened[0]
