@@ -166,18 +166,24 @@ async def test_a_device_that_may_not_have_the_record_does_not_get_the_blob(
         assert link.closed_for is None
 
 
+async def shared_in_two_databases(opened: Nodes) -> tuple[Device, Device, BlobRef]:
+    """A laptop and a phone that both hold a blob, to which records of two databases refer."""
+    laptop, phone = await opened.mesh("laptop", "phone")
+    done = await put(laptop)
+    await laptop.node.database("album").collection("facts").put({"photo": done.ref}, id="cat")
+    await meet(laptop, phone)
+    await until(lambda: len(phone.engine.ledger.databases()) == 2)
+    await has(phone)
+    return laptop, phone, done.ref
+
+
 @pytest.mark.parametrize("away", ["first", "second"])
 async def test_a_blob_of_two_scopes_is_given_in_whichever_may_be_had(
     tmp_path: Path, away: str
 ) -> None:
     """A picture in an album that waits for a better network is in a message as well."""
     async with nodes(tmp_path) as opened:
-        laptop, phone = await opened.mesh("laptop", "phone")
-        done = await put(laptop)
-        await laptop.node.database("album").collection("facts").put({"photo": done.ref}, id="cat")
-        await meet(laptop, phone)
-        await until(lambda: len(phone.engine.ledger.databases()) == 2)
-        await has(phone)
+        laptop, phone, _ = await shared_in_two_databases(opened)
         ledger = laptop.engine.ledger
         tags = sorted(scope.tag for scope in ledger.scopes() if scope.database and scope.privacy)
         scope = ledger.scope(tags[away == "second"])
@@ -194,19 +200,14 @@ async def test_who_was_asked_in_two_scopes_tells_when_it_may_be_had_in_the_first
 ) -> None:
     """Whoever asked in every scope asks no more, and waits to be told."""
     async with nodes(tmp_path) as opened:
-        laptop, phone = await opened.mesh("laptop", "phone")
-        done = await put(laptop)
-        await laptop.node.database("album").collection("facts").put({"photo": done.ref}, id="cat")
-        await meet(laptop, phone)
-        await until(lambda: len(phone.engine.ledger.databases()) == 2)
-        await has(phone)
+        laptop, phone, ref = await shared_in_two_databases(opened)
         held = laptop.engine.scheduling.held
         held |= dict.fromkeys(("album", "memory"), Hold("unmetered", "it costs", "wifi"))
         await phone.engine.blobs.care._delete(await row(phone), evicted=False)
         phone.engine.blobs.fetching.start_over()
         (peer,) = laptop.engine.blobs.serving._peers.values()
-        await until(lambda: len(peer.asked.get(done.ref.id, ())) == 2)
-        first = laptop.engine.ledger.scope(peer.asked[done.ref.id][-1])
+        await until(lambda: len(peer.asked.get(ref.id, ())) == 2)
+        first = laptop.engine.ledger.scope(peer.asked[ref.id][-1])
         assert first is not None
         del held[first.database]
         laptop.engine.blobs.held_changed()
