@@ -23,7 +23,6 @@ from ..sync.rules import Rule
 from ..sync.values import BlobRef, from_json
 from .conflict_methods import STANDING
 from .data.embedders import Embed
-from .data.importing import import_chat
 from .data.linking import Walk
 from .data.querying import Querying
 from .data.schema_methods import SchemaCalls
@@ -317,6 +316,9 @@ class Node(SchemaCalls):
         self, path: str | Path, database: str, *, format: str, collection: str = "messages"
     ) -> dict[str, Any]:
         """Import the export of a chat service (chatgpt, claude); what became of it, in numbers."""
+        # Imported late: whoever opens a node to read or write need not pay for the formats.
+        from .data.importing import import_chat
+
         return await import_chat(self.engine, path, database, format, collection)
 
     def register_embedder(self, model: str, version: str, callback: Embed) -> None:

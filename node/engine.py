@@ -123,18 +123,23 @@ class Engine:
         self.features: tuple[str, ...] = FEATURES
         """What else to offer, ascending."""
         self.back_up: Callable[[Path, bool], Awaitable[dict[str, Any]]] | None = None  # backup.py
-        self.stores = Stores(place)
-        self.board = Board()
-        self.notes = Notes(database, clock)
-        self.audit = Audit(database, self.notes, self.board, clock)
-        self.blobs = Blobs(self, files, beside)
-        self.board.blobs_noticed = self.blobs.noticed
-        self.summaries = Summaries(self)
-        self.switchboard = Switchboard(self)
         self._window: PairingWindow | None = None
         self._tasks: dict[asyncio.Task[Any], None] = {}
         """In the order of their start: a set would end them in the order of their addresses."""
         self.closing = False
+        self.own_rules: dict[str, Rule] = {}
+        self._make_parts(files, beside)
+
+    def _make_parts(self, files: Files, beside: Beside) -> None:
+        """Make what lives as long as the engine; `_wire` makes what holds the store's content."""
+        self.stores = Stores(self.place)
+        self.board = Board()
+        self.notes = Notes(self.database, self.clock)
+        self.audit = Audit(self.database, self.notes, self.board, self.clock)
+        self.blobs = Blobs(self, files, beside)
+        self.board.blobs_noticed = self.blobs.noticed
+        self.summaries = Summaries(self)
+        self.switchboard = Switchboard(self)
         self.turns = Turns()
         self.patience = Patience(self)
         self.scheduling = Scheduling(self)
@@ -149,7 +154,6 @@ class Engine:
         self.lifecycle = Lifecycle(self)
         self.linking = Linking(self)
         self.views = Views(self)
-        self.own_rules: dict[str, Rule] = {}
         self.schemas = Schemas(self)
         self.trust = Trust(self)
         self.policies = Policies(self)

@@ -16,7 +16,6 @@ from ..storage.stores import StoreKind
 from ..sync.values import from_json, to_json
 from .blob_methods import BlobMethods
 from .conflict_methods import ConflictMethods
-from .data.importing import ChatImport
 from .data.link_methods import LinkMethods
 from .data.past_methods import PastMethods
 from .data.personal import Personal, PersonalMethods, about_of
@@ -102,7 +101,7 @@ class Service:
             "join": self._join,
             "blob_read": self._blobs.read,
             "live": self._queries.live,
-            "import_chat": ChatImport(engine).run,
+            "import_chat": self._import_chat,
         }
 
     async def call(self, method: str, params: Json) -> Any:
@@ -324,6 +323,12 @@ class Service:
         finally:
             for database, count in counts.items():
                 self._engine.audit.tally("exported", {"database": database, "records": count})
+
+    def _import_chat(self, params: Json) -> AsyncIterator[Json]:
+        # Imported late: each command that opens a home by itself would pay for the formats.
+        from .data.importing import ChatImport
+
+        return ChatImport(self._engine).run(params)
 
     async def _log(self, params: Json) -> AsyncIterator[Json]:
         subscription = self._engine.board.subscribe(NodeEvent)
