@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.node.data import lifecycle
+from covey.node.data import deleting, lifecycle
 from covey.node.data.lifecycle import EVERY_MS, due_ms, time_ms
 from covey.node.parameters import DAY_MS
 from covey.storage.lifecycle_rows import RuleRow
@@ -241,8 +241,9 @@ async def test_a_sweep_comes_every_hour_by_itself() -> None:
 
 async def test_many_records_are_walked_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store of a million records must not be read at once, and no page may be missed."""
-    for name, size in (("WALK_RECORDS", 7), ("PACK_RECORDS", 3), ("DELETE_RECORDS", 2)):
+    for name, size in (("WALK_RECORDS", 7), ("PACK_RECORDS", 3)):
         monkeypatch.setattr(lifecycle, name, size)
+    monkeypatch.setattr(deleting, "DELETE_RECORDS", 2)
     async with World() as world:
         device = await world.founder("laptop")
         facts = device.collection()

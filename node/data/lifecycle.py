@@ -21,7 +21,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ... import CoveyError
 from ...storage import lifecycle_rows, pack_rows, record_rows
 from ...storage.errors import StorageError
 from ...storage.lifecycle_rows import Living, RuleRow
@@ -32,6 +31,7 @@ from ...sync.limits import COLLECTION_NAME_BYTES_MAX, NAME_BYTES_MAX, TIMESTAMP_
 from ..parameters import DAY_MS
 from ..projection import Key
 from ..record_requests import DATABASE_NAME_BYTES_MAX, Delete, check_name
+from .deleting import delete_all
 
 if TYPE_CHECKING:
     from ...sync.record_state import RecordState
@@ -45,7 +45,6 @@ EVERY_MS = 3_600_000
 WALK_RECORDS = 2_000
 PACK_RECORDS = 200
 """In one transaction: writers wait for it."""
-DELETE_RECORDS = 500
 
 
 class Swept(NamedTuple):
@@ -150,7 +149,6 @@ class Lifecycle:
     async def _delete(self, rule: RuleRow, ids: Sequence[str]) -> tuple[int, int]:
         """Delete those of them that are due; how many were, and how many this device may not."""
         database, collection = rule.database, rule.collection
-        done, refused = 0, 0
 
         def still(key: Key, state: "RecordState") -> bool:
             # Stamps of all changes, not of the one that came last: that differs between devices.
@@ -160,16 +158,9 @@ class Lifecycle:
             at = None if value is None else due_ms(value, hlc, rule)
             return at is not None and at <= self._engine.clock.wall_ms()
 
-        for start in range(0, len(ids), DELETE_RECORDS):
-            part = [Delete(collection, id, still) for id in ids[start : start + DELETE_RECORDS]]
-            try:
-                results = await self._engine.writer.write(database, part)
-            except StorageError:
-                raise
-            except CoveyError:
-                refused += len(part)  # A guest may hold what it may not write; who may deletes it.
-                continue
-            done += sum(result.changed for result in results)
+        deletes = [Delete(collection, id, still) for id in ids]
+        results, refused = await delete_all(self._engine, database, deletes)
+        done = sum(written.changed for _, written in results)
         if done:
             self._engine.audit.tally("aged", {"database": database, "records": done})
         return done, refused

@@ -17,23 +17,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ... import CoveyError
 from ...crypto.identity import shown_id
 from ...storage import erasure_rows
 from ...storage.erasure_rows import Erasure
-from ...storage.errors import StorageError
 from ...storage.store import Conn
 from ..parameters import Json, UsageError, text
 from ..reader import Found
 from ..record_requests import Delete
 from ..times import iso_time
+from .deleting import delete_all
 
 if TYPE_CHECKING:
     from ..engine import Engine
 
 ROUNDS_MAX = 16
 WAYS_MAX = 16
-DELETE_RECORDS = 500
 ERASURES_SHOWN_MAX = 100
 REMAINS = (
     "earlier versions stay sealed in the history of every device until that is forgotten, and in"
@@ -94,7 +92,9 @@ class Personal:
         )
         if dry_run or not names:
             return {"records": len(names), "blobs": blobs, "refused": 0, "receipt": None}
-        erased, refused = await self._delete(database, names)
+        deletes = [Delete(*name) for name in names]
+        done, refused = await delete_all(self._engine, database, deletes)
+        erased = [(delete.collection, delete.id) for delete, _ in done]
         done_ms = self._engine.clock.wall_ms()
         digest = digest_of(erased)
         number = await self._engine.database.write(
@@ -106,36 +106,26 @@ class Personal:
         receipt = next(each for each in await self.receipts() if each["number"] == number)
         return {"records": len(erased), "blobs": blobs, "refused": refused, "receipt": receipt}
 
-    async def _delete(self, database: str, names: Sequence[Name]) -> tuple[list[Name], int]:
-        """What was deleted, and how many this device may not delete."""
-        erased: list[Name] = []
-        refused = 0
-        for start in range(0, len(names), DELETE_RECORDS):
-            part = names[start : start + DELETE_RECORDS]
-            try:
-                await self._engine.writer.write(database, [Delete(*name) for name in part])
-                erased += part
-            except StorageError:
-                raise
-            except CoveyError:
-                refused += len(part)
-        return erased, refused
-
     async def receipts(self) -> list[Json]:
         """The latest erasures, and which devices have proved them by now."""
-        found = await self._engine.database.read(
-            lambda conn: erasure_rows.erasures(conn, ERASURES_SHOWN_MAX)
-        )
-        if found:
-            await self._note_proofs(found)
-            found = await self._engine.database.read(
-                lambda conn: erasure_rows.erasures(conn, ERASURES_SHOWN_MAX)
-            )
+        found = await self._erasures()
+        if not found:
+            return []
         standing = await self._standing()
+        if await self._note_proofs(found, standing):
+            found = await self._erasures()
         return [self._receipt(each, standing) for each in found]
 
-    async def _note_proofs(self, found: Sequence[Erasure]) -> None:
-        standing, now_ms = await self._standing(), self._engine.clock.wall_ms()
+    async def _erasures(self) -> list[Erasure]:
+        return await self._engine.database.read(
+            lambda conn: erasure_rows.erasures(conn, ERASURES_SHOWN_MAX)
+        )
+
+    async def _note_proofs(
+        self, found: Sequence[Erasure], standing: Mapping[bytes, Mapping[str, str]]
+    ) -> bool:
+        """Keep which devices have proved them now; False if nothing is new."""
+        now_ms = self._engine.clock.wall_ms()
         proofs = [
             (each.erasure_no, device)
             for each in found
@@ -149,6 +139,7 @@ class Personal:
 
         if proofs:
             await self._engine.database.write(job)
+        return bool(proofs)
 
     async def _standing(self) -> Mapping[bytes, Mapping[str, str]]:
         """Device -> database -> how we stand with it. *synced* is a proof over all that we hold."""
