@@ -112,8 +112,11 @@ def get(
     """Show one record. Exit code 1 if there is none.
 
     A record that is not on this device is asked for from those that are connected, shown as one
-    of them has it, and not kept: `covey fetch` brings a database here.
+    of them has it, and not kept: `covey fetch` brings a database here. With --at nobody is asked.
     """
+    if at is not None and (meta or whole):
+        told = "`covey history` tells who wrote, and what stayed behind is not kept as it was"
+        raise click.UsageError(f"--meta and --whole do not go with --at: {told}")
     params = {
         "database": database,
         "collection": collection,

@@ -147,7 +147,7 @@ def history(settings: Settings, database: str, collection: str, record_id: str, 
     for one in result["versions"]:
         record = one["record"]
         shown = "deleted" if record is None else pretty(record, indent=None)
-        say(f"{one['time']}  {visible(one['device'][:9])}  {shown}")
+        say(f"{one['time'] or 'time not kept':<24}  {visible(one['device'][:9])}  {shown}")
 
 
 @click.group(invoke_without_command=True)

@@ -1,14 +1,19 @@
 """Versions: a record as it was, from the changes that it still has.
 
-A record keeps all of its changes with the time (HLC) of the entry that each came in. A time is
-later than that of everything its writer knew, so the changes up to a time rest on nothing after it:
-they are a whole record, resolved like any other. What was written apart and arrived later is in it
-under the time at which it was written, not at which it arrived.
+A record keeps all of its changes with the time (HLC) of the entry that each came in. A change
+counts from its own time on, and not before all that it rests on. By a right clock that is its own
+time; but a clock that is far ahead moves no other (hlc.py), so the time of a change can lie before
+that of what its writer knew. So what counted at a time is always a whole record, resolved like any
+other. What was written apart and arrived later is in it under the time at which it was written, not
+at which it arrived.
+
+A change without a time (an older store kept none) was there as soon as something that rests on it.
+Where that does not tell, `state_until` says so and does not guess.
 
 Pure: no clock, no store. Spec: docs/protocol.md, section 3.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from . import crdt
@@ -16,14 +21,23 @@ from .change import Change
 from .record_state import RecordState
 
 LAST_COUNTER = 0xFFFF
+UNKNOWN = 0
+"""The time of a change of which none was kept."""
+
+
+class UnknownPastError(Exception):
+    """Whether a change counted at that time cannot be told."""
 
 
 class Made(NamedTuple):
-    """One change: when (HLC) and by which instance it was made."""
+    """One change: from when on it counts (HLC), and by which instance it was made."""
 
     hlc: int
+    """Not before what it rests on."""
     actor: bytes
     change: Change
+    said: int
+    """When it was made, as its writer's clock said; `UNKNOWN` if that is not known."""
 
 
 def until(time_ms: int) -> int:
@@ -32,32 +46,47 @@ def until(time_ms: int) -> int:
 
 
 def changes_made(state: RecordState) -> list[Made]:
-    """The changes of a record in order of their times; one without a known time has 0.
+    """The changes of a record in the order in which they count, each after what it rests on.
 
-    Raises: GateError(ENGINE) if its document cannot be opened.
+    The same whatever the order of arrival. Raises: GateError(ENGINE) if its document cannot be
+    opened.
     """
-    made = []
+    found: dict[bytes, tuple[int, Made]] = {}  # By hash, with how many rest on one another.
     for change in crdt.changes_of(state):
         times = state.stamps.get(change.actor, ())
-        hlc = times[change.seq - 1] if change.seq <= len(times) else 0
-        made.append(Made(hlc, change.actor, change))
-    return sorted(made, key=lambda one: (one.hlc, one.actor, one.change.seq))
+        said = times[change.seq - 1] if change.seq <= len(times) else UNKNOWN
+        before = [found[dep] for dep in change.deps]
+        depth = max((depth for depth, _ in before), default=0) + 1
+        hlc = max((made.hlc for _, made in before), default=UNKNOWN)
+        found[change.hash] = depth, Made(max(hlc, said), change.actor, change, said)
+    order = sorted(found.values(), key=lambda one: (one[1].hlc, one[0], one[1].change.hash))
+    return [made for _, made in order]
 
 
-def states(made: Sequence[Made]) -> Iterator[tuple[Made, RecordState]]:
-    """Each change, and the record after it and those before it.
-
-    Raises: GateError if the times contradict what the changes rest on.
-    """
+def states(made: Iterable[Made]) -> Iterator[tuple[Made, RecordState]]:
+    """Each change, and the record after it and those before it. Raises: GateError as `apply`."""
     state: RecordState | None = None
     for one in made:
-        state = crdt.apply(state, one.actor, one.change, one.change.seq, one.hlc)
+        state = crdt.apply(state, one.actor, one.change, one.change.seq, one.said)
         yield one, state
 
 
 def state_until(made: Sequence[Made], hlc: int) -> RecordState | None:
-    """The record after its changes up to a time, None if there was none yet. Raises as `states`."""
+    """The record after its changes up to a time, None if there was none yet.
+
+    Raises: UnknownPastError, and as `states`.
+    """
+    by_hash = {one.change.hash: one for one in made}
+    counted = {one.change.hash: None for one in made if one.said != UNKNOWN and one.hlc <= hlc}
+    waiting = list(counted)
+    while waiting:
+        for dep in by_hash[waiting.pop()].change.deps:
+            if dep not in counted:
+                counted[dep] = None
+                waiting.append(dep)
+    if any(one.hlc <= hlc and one.change.hash not in counted for one in made):
+        raise UnknownPastError
     last: RecordState | None = None
-    for _, state in states([one for one in made if one.hlc <= hlc]):
+    for _, state in states(one for one in made if one.change.hash in counted):
         last = state
     return last

@@ -1,7 +1,9 @@
 """The past of a record: what a reader saw then is what is told of then, on every device."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -9,10 +11,16 @@ from hypothesis import strategies as st
 
 from covey.node.data.past import Past
 from covey.node.projection import search_text
-from covey.sync.errors import BadValueError
+from covey.node.service import Service
+from covey.sync import crdt
+from covey.sync.errors import BadValueError, GateError
+from covey.sync.record_state import RecordState
 from covey.sync.values import Text, timestamp_of
+from covey.sync.versions import UNKNOWN, UnknownPastError, changes_made, state_until, states
 
 from .memory_world import Device, World, carry
+from .record_worlds import ACTORS
+from .schema_world import schema
 
 ACTS = st.lists(
     st.tuples(
@@ -66,7 +74,9 @@ async def test_a_record_at_a_time_is_what_its_only_writer_saw_then(acts: list[An
         assert versions == await phone.collection().history("r")
         if versions:
             assert versions[0].record == await facts.get("r")
-        assert [v.time for v in versions] == sorted((v.time for v in versions), reverse=True)
+        assert [v.time for v in versions] == sorted(
+            (v.time for v in versions if v.time), reverse=True
+        )
 
 
 async def test_what_was_written_apart_is_in_the_past_from_when_it_was_written() -> None:
@@ -118,3 +128,104 @@ async def test_a_time_without_a_zone_is_no_time() -> None:
 def test_a_text_that_merges_is_found_by_its_words_and_by_nothing_else() -> None:
     """A search for "content" found every record that had one."""
     assert search_text({"a": Text("black tea")}) == "black tea"
+
+
+def two(first_hlc: int, second_hlc: int) -> RecordState:
+    """A record of two devices, of which the second knew what the first wrote."""
+    first = crdt.create(ACTORS[0], {"n": 1}, entry_seq=1, hlc=first_hlc)
+    second = crdt.edit(first.state, ACTORS[1], {"n": 2}, entry_seq=1, replace=False, hlc=second_hlc)
+    assert second is not None
+    return second.state
+
+
+def value_at(state: RecordState, hlc: int) -> dict[str, Any] | None:
+    then = state_until(changes_made(state), hlc)
+    return None if then is None else then.value
+
+
+def test_a_clock_that_is_ahead_makes_no_past_unreadable() -> None:
+    """It moves no other clock far, so what rests on its changes is stamped before them."""
+    state = two(first_hlc=100, second_hlc=50)
+
+    assert [value_at(state, hlc) for hlc in (49, 99, 100)] == [None, None, {"n": 2}]
+    assert [then.value for _, then in states(changes_made(state))] == [{"n": 1}, {"n": 2}]
+
+
+def test_a_change_without_a_time_is_not_guessed_at() -> None:
+    """What rests on such a change proves that it was there; nothing else does."""
+    assert value_at(two(UNKNOWN, 50), 50) == {"n": 2}
+    for state, hlc in ((two(UNKNOWN, 50), 49), (two(50, UNKNOWN), 50)):
+        with pytest.raises(UnknownPastError):
+            value_at(state, hlc)
+    assert value_at(two(50, UNKNOWN), 49) is None
+    assert [one.said for one in changes_made(two(50, UNKNOWN))] == [50, UNKNOWN]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 20)), max_size=12),
+    st.integers(0, 20),
+)
+@settings(deadline=None)
+def test_any_clocks_leave_a_past_that_is_the_same_everywhere(
+    edits: list[tuple[int, int, int]], hlc: int
+) -> None:
+    """Each writes with any time, and hears of any other; then all hear of everything."""
+    base = crdt.create(ACTORS[0], {"n": -1}, entry_seq=1, hlc=5)
+    sides = [base.state] + [crdt.apply(None, ACTORS[0], base.tail, 1, 5) for _ in range(2)]
+    logs: list[list[tuple[bytes, int]]] = [[(base.tail, 5)], [], []]
+
+    def hear(here: int, source: int) -> None:
+        for seq, (tail, time) in enumerate(logs[source], 1):
+            with suppress(GateError):  # It rests on what the listener has yet to hear.
+                sides[here] = crdt.apply(sides[here], ACTORS[source], tail, seq, time)
+
+    for number, (who, source, time) in enumerate(edits):
+        hear(who, source)
+        seq = len(logs[who]) + 1
+        made = crdt.edit(
+            sides[who], ACTORS[who], {"n": number}, entry_seq=seq, replace=False, hlc=time + 1
+        )
+        assert made is not None
+        sides[who] = made.state
+        logs[who].append((made.tail, time + 1))
+    for _ in range(len(edits) + 1):
+        for here in range(3):
+            for source in range(3):
+                hear(here, source)
+
+    told = [[(one.hlc, one.change.hash) for one in changes_made(side)] for side in sides]
+    assert told[0] == told[1] == told[2]
+    assert len(told[0]) == len(edits) + 1
+    values = [value_at(side, hlc) for side in sides]
+    assert values[0] == values[1] == values[2]
+    last = max(time for time, _ in told[0])
+    assert [value_at(side, last) for side in sides] == [side.value for side in sides]
+
+
+async def test_a_stamp_of_any_size_is_shown_as_the_last_time_there_is() -> None:
+    """A peer may stamp its changes with whatever fits; it must not take the history away."""
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        await laptop.collection().put({"n": 1}, id="r")
+        with patch("covey.node.data.past.changes_made", lambda _: changes_made(two(2**64 - 1, 7))):
+            versions = await laptop.collection().history("r")
+
+        assert [version.record for version in versions] == [{"n": 2}, {"n": 1}]
+        assert versions[0].time is not None and versions[0].time.year == 9999
+
+
+async def test_encrypted_fields_of_the_past_are_opened_where_get_opens_them() -> None:
+    """And nowhere else, unless somebody asks."""
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        collection = {"fields": {"secret": "string"}, "encrypted": ["secret"]}
+        await laptop.node.install(schema(collections={"facts": collection}))
+        await laptop.collection().put({"secret": "canary"}, id="r")
+        asked = {"database": "memory", "collection": "facts", "id": "r"}
+        then = {**asked, "at": now(laptop).isoformat()}
+        service = Service(laptop.engine, lambda: None)
+
+        assert await at(laptop, now(laptop)) == {"secret": "canary"}
+        assert "canary" not in str(await service.call("get_at", then))
+        assert await service.call("get_at", {**then, "unseal": True}) == {"secret": "canary"}
+        assert "canary" not in str(await service.call("history", asked))

@@ -2,7 +2,8 @@
 
 The state at a time is that of the changes written until then, by the clocks of their writers, and
 resolved by the rules of today: what somebody wrote apart is in it although it came here later.
-What a device never got, or removed with its copy of a database, it cannot tell.
+What a device never got, or removed with its copy of a database, it cannot tell. A change whose time
+was not kept is not guessed at. Blobs are given as references: the content may be gone.
 """
 
 from collections.abc import AsyncIterator
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ... import CoveyError
 from ...sync.errors import BadValueError, GateError
 from ...sync.record_state import RecordState
 from ...sync.values import milliseconds_of, timestamp_of
-from ...sync.versions import changes_made, state_until, states, until
+from ...sync.versions import UNKNOWN, UnknownPastError, changes_made, state_until, states, until
 from ..projection import Key
 
 if TYPE_CHECKING:
@@ -23,15 +25,27 @@ VERSIONS_MAX = 10_000
 """As many of the newest versions of one record are told."""
 
 
+_LAST_MS = 253_402_300_799_999
+"""The end of the year 9999, beyond which no time is shown. A peer may stamp what it likes."""
+
+
+class UnknownMomentError(CoveyError):
+    """What the record was at that time cannot be told: the time of a change was not kept."""
+
+    exit_code = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """A record after one of its changes: when, by the device of which shown id, and the fields.
 
     `record` is None where it was deleted. Changes that were made apart are versions one after
-    the other in order of their times, each with what was written until then.
+    the other in order of their times, each with what was written until then. `time` is not before
+    that of what a change rests on, also where the clock of its device was late; None if it was not
+    kept.
     """
 
-    time: datetime
+    time: datetime | None
     device: str
     record: dict[str, Any] | None
 
@@ -45,9 +59,9 @@ class Past:
     async def at(
         self, database: str, collection: str, id: str, time: datetime
     ) -> dict[str, Any] | None:
-        """The fields of a record at a time; None if it was not there, or deleted.
+        """The fields of a record at a time, encrypted ones as they are; None if it was not there.
 
-        Raises BadValueError for a time without a zone, StorageError.
+        Raises BadValueError for a time without a zone, UnknownMomentError, StorageError.
         """
         if time.utcoffset() is None:
             raise BadValueError("at: a time needs a time zone")
@@ -56,6 +70,11 @@ class Past:
             try:
                 then = state_until(changes_made(state), hlc)
                 value = None if then is None else self._shown(key, then)
+            except UnknownPastError:
+                raise UnknownMomentError(
+                    f"{collection}/{id}: what it was then cannot be told, as the time of a change"
+                    " was not kept; `covey history` shows its versions"
+                ) from None
             except GateError as error:
                 raise _unreadable(key, error) from None
             if value is not None:
@@ -73,12 +92,14 @@ class Past:
                 for one, then in states(changes_made(state)):
                     author = self._engine.ledger.author_of(one.actor)
                     device = "" if author is None else self._engine.shown_id(author)
-                    when = timestamp_of(one.hlc >> 16)
+                    known = one.said != UNKNOWN
+                    when = timestamp_of(min(one.hlc >> 16, _LAST_MS)) if known else None
                     found.append((one.hlc, Version(when, device, self._shown(key, then))))
             except GateError as error:
                 raise _unreadable(key, error) from None
-        found.sort(key=lambda version: version[0], reverse=True)
-        return [version for _, version in found[:VERSIONS_MAX]]
+        found.sort(key=lambda version: version[0])
+        # Turned round afterwards: of equal times the one that rests on the other is the newer.
+        return [version for _, version in found[: -VERSIONS_MAX - 1 : -1]]
 
     def _shown(self, key: Key, state: RecordState) -> dict[str, Any] | None:
         resolution = self._engine.shelf.judge.resolution(key, state)

@@ -18,12 +18,13 @@ class PastMethods:
 
     def __init__(self, engine: "Engine") -> None:
         self._past = Past(engine)
+        self._opened = engine.schemas.opened
 
     def table(self) -> dict[str, Callable[[Json], Awaitable[Any]]]:
         return {"get_at": self.get_at, "history": self.history}
 
     async def get_at(self, params: Json) -> Json:
-        """The fields of a record at a time."""
+        """The fields of a record at a time; encrypted ones are opened with `unseal`."""
         database, collection, id = _names(params)
         record = await self._past.at(database, collection, id, time(params, "at"))
         if record is None:
@@ -31,11 +32,16 @@ class PastMethods:
                 f"no record {collection}/{id} in {database} at that time, as far as this device"
                 " knows: `covey history` shows its versions"
             )
+        if params.get("unseal"):
+            record = self._opened(*_names(params)[:2], record)
         shown: Json = to_json(record)
         return shown
 
     async def history(self, params: Json) -> Json:
-        """`{"versions": [{"time", "device", "record"}]}`, the newest first; no record: deleted."""
+        """`{"versions": [{"time", "device", "record"}]}`, the newest first; no record: deleted.
+
+        `time` is null where it was not kept.
+        """
         database, collection, id = _names(params)
         versions = await self._past.history(database, collection, id)
         if not versions:
@@ -43,13 +49,17 @@ class PastMethods:
         return {
             "versions": [
                 {
-                    "time": version.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                    "time": None if version.time is None else _text(version.time),
                     "device": version.device,
                     "record": None if version.record is None else to_json(version.record),
                 }
                 for version in versions[: limit(params)]
             ]
         }
+
+
+def _text(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def time(params: Json, name: str) -> datetime:

@@ -71,12 +71,17 @@ class Querying:
     async def as_of(self, id: str, time: datetime) -> dict[str, Any] | None:
         """The record's fields at a time, by what was written until then; None if it was not there.
 
-        Raises BadValueError for a time without a zone, StorageError.
+        Encrypted fields are opened as by `get`. Raises BadValueError for a time without a zone,
+        UnknownMomentError, StorageError.
         """
-        return await Past(self._engine).at(self.database, self.name, id, time)
+        found = await Past(self._engine).at(self.database, self.name, id, time)
+        return found and self._engine.schemas.opened(self.database, self.name, found)
 
     async def history(self, id: str) -> list[Version]:
-        """Every version of the record, the newest first: when, by which device, and the fields."""
+        """Every version of the record, the newest first: when, by which device, and the fields.
+
+        Encrypted fields stay closed: `as_of` opens them. Raises StorageError.
+        """
         return await Past(self._engine).history(self.database, self.name, id)
 
     def live(
