@@ -26,6 +26,12 @@ def hits(text: str, typed: str) -> tuple[float, list[str]]:
         ("teapot and steam", "tea", ["teapot"]),
         ("teapot and tea", "tea pot", ["tea"]),
         ("black tea, not tea black", '"black tea"', ["black tea"]),
+        ("caf\u00e9 noir", "cafe\u0301", ["café"]),
+        ("q\u0301a, then", "qa", ["q\u0301a"]),
+        ("\u0130stanbul", "i\u0307stanbul", ["\u0130stanbul"]),
+        ("one\u0301-two", '"one two"', ["oné-two"]),
+        ("a b a b c", '"a b c"', ["a b c"]),
+        ("b c", '"a b c"', []),
         ("snake_case", "case", ["case"]),
         ("\U0001f98a fox", "fox", ["fox"]),
         ("nothing of it", "tea", []),
@@ -87,6 +93,21 @@ async def test_the_work_is_bounded_and_the_newest_are_looked_at() -> None:
 
         assert len(found) == CANDIDATES_MAX
         assert found[0].record.id == many[-1][0]
+
+
+async def test_long_texts_are_ranked_as_far_as_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other reads wait meanwhile: the newest are looked at, and the rest are left out."""
+    monkeypatch.setattr("covey.node.data.searching.CHARACTERS_MAX", 1_000)
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        for n in range(5):
+            await laptop.collection().put({"text": "tea " * 100}, id=f"r{n}")
+
+        found = await search(laptop.engine, "memory", "tea")
+
+        assert [hit.record.id for hit in found] == ["r4", "r3"]
 
 
 @pytest.mark.parametrize("typed", ["", "  ", '"', "' OR 1=1 --", "NEAR(a b)", "*", "\ud800", "\0"])

@@ -21,7 +21,10 @@ COUNTED_MAX = 10_000
 """Occurrences in the index are counted up to here; a part that has as many says little."""
 
 _K1, _B = 1.2, 0.75
-_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(r"[^\W_][^\W_\u0300-\u036f]*(?:[\u0300-\u036f]+[^\W_]*)*")
+"""Letters and digits, and the marks on them that no letter has in itself."""
+_Word = tuple[str, int, int]
+"""Folded, from where, to where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +44,9 @@ class Wanted:
     rarity: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
-    folded: str
-    start: int
-    end: int
-
-
 def wanted(part: Typed, occurrences: int) -> Wanted:
     """A part that occurs so often in the index."""
-    words = tuple(word.folded for word in _words(part.text))
+    words = tuple(folded for folded, _, _ in _words(unicodedata.normalize("NFC", part.text)))
     known = min(occurrences, COUNTED_MAX)
     return Wanted(words, part.begins, log(1 + (COUNTED_MAX - known + 0.5) / (known + 0.5)))
 
@@ -70,23 +66,29 @@ def score(text: str, parts: Sequence[Wanted]) -> tuple[float, Snippet]:
 
 def _hits(words: Sequence[_Word], part: Wanted) -> list[tuple[int, int]]:
     """From where to where a part stands in a text, each time."""
-    size, last = len(part.words), len(part.words) - 1
-    found = []
-    for at in range(len(words) - size + 1 if size else 0):
-        there = words[at : at + size]
-        if all(
-            word.folded == typed or (part.begins and n == last and word.folded.startswith(typed))
-            for n, (word, typed) in enumerate(zip(there, part.words, strict=True))
-        ):
-            found.append((there[0].start, there[-1].end))
-    return found
+    if not part.words:
+        return []
+    *before, last = part.words
+    size = len(before)
+    # Most words are not the last one, so that is looked at before the others are.
+    if part.begins:
+        ends = [at for at, word in enumerate(words) if word[0].startswith(last)]
+    else:
+        ends = [at for at, word in enumerate(words) if word[0] == last]
+    return [
+        (words[at - size][1], words[at][2])
+        for at in ends
+        if at >= size and [word[0] for word in words[at - size : at]] == before
+    ]
 
 
 def _words(text: str) -> list[_Word]:
-    return [_Word(_folded(m[0]), m.start(), m.end()) for m in _WORD.finditer(text)]
+    return [(_folded(m[0]), m.start(), m.end()) for m in _WORD.finditer(text)]
 
 
 def _folded(word: str) -> str:
+    if word.isascii():
+        return word.lower()
     apart = unicodedata.normalize("NFD", word.lower())
     return "".join(mark for mark in apart if not unicodedata.combining(mark))
 

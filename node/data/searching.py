@@ -1,7 +1,8 @@
 """Searching: records of a database by their words, the best first, with the piece that shows why.
 
-Of what matches, the newest `CANDIDATES_MAX` are ranked (`ranking.py`): the work is bounded however
-common a word is. Reading and ranking are one job of the store and hold up no one else.
+Of what matches, the newest are ranked (`ranking.py`), at most `CANDIDATES_MAX` records and
+`CHARACTERS_MAX` of their texts: the work is bounded however common a word is and however long texts
+are. Reading and ranking are one job of the store; other reads wait for it, writes do not.
 """
 
 import json
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ..engine import Engine
 
 CANDIDATES_MAX = 500
+CHARACTERS_MAX = 4_000_000
+"""Some 0.5 s of work; a record has at most `SEARCH_CHARACTERS_MAX`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,13 @@ def _search(conn: Conn, database: str, text: str, collection: str | None, limit:
         wanted(part, text_rows.occurrences(conn, part, COUNTED_MAX))
         for part in text_rows.typed_parts(text)
     ]
-    hits = []
+    hits, left = [], CHARACTERS_MAX
     for row in rows[:CANDIDATES_MAX]:
-        points, snippet = score(search_text(from_json(json.loads(row.value))), parts)
+        shown = search_text(from_json(json.loads(row.value)))
+        left -= len(shown)
+        if left < 0:
+            break
+        points, snippet = score(shown, parts)
         hits.append(Hit(found_of(row), points, snippet))
     hits.sort(key=lambda hit: -hit.score)
     return hits[:limit]
