@@ -21,6 +21,7 @@ from .homes import Home
 from .lifecycle import measure_lifecycle
 from .process import PeerProcess
 from .queries import measure_queries
+from .searching import measure_search
 from .simulating import simulated_apart
 from .stage import Stage
 from .vectors import measure_vectors
@@ -305,6 +306,7 @@ WORKS: dict[str, Callable[[Stage], list[Measure]]] = {
     "vectors": measure_vectors,
     "companion": measure_companion,
     "views": measure_views,
+    "search": measure_search,
     "fold": fold,
     "simulated": simulated,
     "crowd": crowd,
