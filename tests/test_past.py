@@ -116,6 +116,27 @@ async def test_a_moved_record_keeps_the_past_of_both_its_levels() -> None:
         assert await at(laptop, before - timedelta(days=1)) is None
 
 
+async def test_of_many_versions_no_more_are_made_than_are_asked_for() -> None:
+    """400 small edits of a record of 900 kB held 364 MB, whatever the limit was."""
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        facts = laptop.collection()
+        for n in range(5):
+            await facts.put({"n": n}, id="r")
+        await facts.move("r", privacy="family")
+        whole = await facts.history("r")
+        assert [version.record for version in whole].count(None) == 1
+        assert len(whole) == 7
+
+        for limit in (0, 1, 2, 100):
+            with patch.object(Past, "_shown", autospec=True, side_effect=Past._shown) as shown:
+                assert await facts.history("r", limit=limit) == whole[:limit]
+            assert shown.call_count <= 2 * limit
+        for bad in (-1, True, 10**9):
+            with pytest.raises(BadValueError, match="limit"):
+                await facts.history("r", limit=bad)
+
+
 async def test_a_time_without_a_zone_is_no_time() -> None:
     async with World() as world:
         laptop = await world.founder("laptop")

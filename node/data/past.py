@@ -9,6 +9,7 @@ was not kept is not guessed at. Blobs are given as references: the content may b
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ... import CoveyError
@@ -17,13 +18,10 @@ from ...sync.record_state import RecordState
 from ...sync.values import milliseconds_of, timestamp_of
 from ...sync.versions import UNKNOWN, UnknownPastError, changes_made, state_until, states, until
 from ..projection import Key
+from .asking import LIMIT_MAX
 
 if TYPE_CHECKING:
     from ..engine import Engine
-
-VERSIONS_MAX = 10_000
-"""As many of the newest versions of one record are told."""
-
 
 _LAST_MS = 253_402_300_799_999
 """The end of the year 9999, beyond which no time is shown. A peer may stamp what it likes."""
@@ -81,15 +79,20 @@ class Past:
                 return value
         return None
 
-    async def history(self, database: str, collection: str, id: str) -> list[Version]:
-        """Every version of a record, the newest first, at most `VERSIONS_MAX`. Raises StorageError.
+    async def history(self, database: str, collection: str, id: str, limit: int) -> list[Version]:
+        """The newest versions of a record, the newest first.
 
-        Of a record that was moved these are the versions at each of its privacy levels.
+        Of a record that was moved these are the versions at each of its privacy levels. Only what
+        is told is held: each version may be as large as the record. Raises BadValueError,
+        StorageError.
         """
+        if type(limit) is not int or not 0 <= limit <= LIMIT_MAX:
+            raise BadValueError(f"limit: a number from 0 to {LIMIT_MAX} was expected")
         found: list[tuple[int, Version]] = []
         async for key, state in self._states(database, collection, id):
             try:
-                for one, then in states(changes_made(state)):
+                made = changes_made(state)
+                for one, then in islice(states(made), max(len(made) - limit, 0), None):
                     author = self._engine.ledger.author_of(one.actor)
                     device = "" if author is None else self._engine.shown_id(author)
                     known = one.said != UNKNOWN
@@ -99,7 +102,7 @@ class Past:
                 raise _unreadable(key, error) from None
         found.sort(key=lambda version: version[0])
         # Turned round afterwards: of equal times the one that rests on the other is the newer.
-        return [version for _, version in found[: -VERSIONS_MAX - 1 : -1]]
+        return [version for _, version in found[: -limit - 1 : -1]]
 
     def _shown(self, key: Key, state: RecordState) -> dict[str, Any] | None:
         resolution = self._engine.shelf.judge.resolution(key, state)

@@ -43,7 +43,7 @@ class PastMethods:
         `time` is null where it was not kept.
         """
         database, collection, id = _names(params)
-        versions = await self._past.history(database, collection, id)
+        versions = await self._past.history(database, collection, id, limit(params))
         if not versions:
             raise NotFoundError(f"no record {collection}/{id} in {database}, and there was none")
         return {
@@ -53,7 +53,7 @@ class PastMethods:
                     "device": version.device,
                     "record": None if version.record is None else to_json(version.record),
                 }
-                for version in versions[: limit(params)]
+                for version in versions
             ]
         }
 

@@ -77,12 +77,12 @@ class Querying:
         found = await Past(self._engine).at(self.database, self.name, id, time)
         return found and self._engine.schemas.opened(self.database, self.name, found)
 
-    async def history(self, id: str) -> list[Version]:
-        """Every version of the record, the newest first: when, by which device, and the fields.
+    async def history(self, id: str, *, limit: int = 100) -> list[Version]:
+        """The newest versions of the record: when, by which device, and the fields.
 
-        Encrypted fields stay closed: `as_of` opens them. Raises StorageError.
+        Encrypted fields stay closed: `as_of` opens them. Raises BadValueError, StorageError.
         """
-        return await Past(self._engine).history(self.database, self.name, id)
+        return await Past(self._engine).history(self.database, self.name, id, limit)
 
     def live(
         self,
