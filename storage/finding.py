@@ -79,12 +79,15 @@ class _Plan(NamedTuple):
     indexes: list[Index]
 
 
-def find(conn: Conn, database: str, collection: str, query: Query) -> Page:
-    """The page alone. Raises: BadFieldError, BadCursorError."""
+def find(conn: Conn, database: str, collection: str | None, query: Query) -> Page:
+    """Records of one collection; of all of them, without any declared index, if it is None.
+
+    Raises: BadFieldError, BadCursorError.
+    """
     return answer(conn, database, collection, query).page
 
 
-def answer(conn: Conn, database: str, collection: str, query: Query) -> Answer:
+def answer(conn: Conn, database: str, collection: str | None, query: Query) -> Answer:
     """A page, with what is known by then of how it was reached. Raises as `find`."""
     made = _plan(conn, database, collection, query)
     if made is None:
@@ -126,7 +129,7 @@ def _way(query: Query, made: _Plan | None) -> Way:
     return Way(made.walk.of.fields, False, bool(made.walk.ordered), 0)
 
 
-def _plan(conn: Conn, database: str, collection: str, query: Query) -> _Plan | None:
+def _plan(conn: Conn, database: str, collection: str | None, query: Query) -> _Plan | None:
     """None if no record can pass."""
     parts = {part.coll_no: part for part in parts_of(conn, database, collection)}
     tests = [test_of(condition) for condition in query.where]
@@ -137,9 +140,9 @@ def _plan(conn: Conn, database: str, collection: str, query: Query) -> _Plan | N
     passing += [test for test in tests if test is not None]
     if query.after is not None:
         passing.append(_beyond(keys, query.after))
-    indexes = indexes_of(conn, database, collection)
+    indexes = [] if collection is None else indexes_of(conn, database, collection)
     walk, late = None, 0
-    if query.text is None:
+    if query.text is None and collection is not None:
         bounds, is_whole = _bounds(query.where)
         order = [(field, down) for field, down in query.order if is_text(field)]
         walk = plan(indexes, bounds, order, is_whole)

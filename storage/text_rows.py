@@ -133,13 +133,23 @@ def typed_parts(text: str) -> list[Typed]:
     return [Typed(part, is_word and at == last) for at, (part, is_word) in enumerate(found)]
 
 
-def occurrences(conn: Conn, part: Typed, at_most: int) -> int:
-    """In how many records of the index a part occurs, counted up to `at_most`."""
-    (count,) = conn.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM record_text WHERE record_text MATCH ? LIMIT ?)",
-        (part.expression, at_most),
-    ).fetchone()
-    return int(count)
+def occurrences(conn: Conn, parts: Sequence[Typed], at_most: int) -> list[int]:
+    """In how many records each part occurs, counted up to `at_most`.
+
+    Those whose text is pending are counted by that text, not by what the index has of them.
+    """
+    sides = [
+        "SELECT 1 FROM record_text WHERE record_text MATCH ?"
+        " AND rowid NOT IN (SELECT record_no FROM text_pending)"
+    ]
+    if stage_pending(conn):
+        sides.append("SELECT 1 FROM temp.fresh_text WHERE fresh_text MATCH ?")
+    query = f"SELECT count(*) FROM ({' UNION ALL '.join(sides)} LIMIT ?)"
+    found = []
+    for part in parts:
+        (count,) = conn.execute(query, [*(part.expression for _ in sides), at_most]).fetchone()
+        found.append(int(count))
+    return found
 
 
 def _insert(conn: Conn, rows: Sequence[tuple[int, str]]) -> None:

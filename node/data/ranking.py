@@ -1,14 +1,15 @@
 """Ranking: how well a text answers what a person typed, and the piece of it that shows why.
 
 Pure. The score is BM25 (Robertson and Zaragoza 2009, with k1 = 1.2 and b = 0.75); what the index
-says of a part comes in as `rarity`. Words are compared as the index folds them: without case and
-without diacritics, letters and digits alone.
+says of a part comes in as `rarity`. Words are those of the index (`unicode61` of FTS5 with
+`remove_diacritics 2`): letters and digits alone, without case, Latin letters without diacritics.
 """
 
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import log
 
 from ...storage.text_rows import Typed
@@ -21,8 +22,11 @@ COUNTED_MAX = 10_000
 """Occurrences in the index are counted up to here; a part that has as many says little."""
 
 _K1, _B = 1.2, 0.75
-_WORD = re.compile(r"[^\W_][^\W_\u0300-\u036f]*(?:[\u0300-\u036f]+[^\W_]*)*")
-"""Letters and digits, and the marks on them that no letter has in itself."""
+_MARKS = "\u0300-\u0304\u0306-\u030c\u030f\u0311\u031b\u0323-\u0328\u032d\u032e\u0330\u0331"
+"""What the index drops after a letter; any other mark ends a word."""
+_WORD = re.compile(rf"[^\W_]+(?:[{_MARKS}]+[^\W_]*)*")
+_MARK = re.compile(f"[{_MARKS}]")
+_SIGMA, _FINAL_SIGMA = "\N{GREEK SMALL LETTER SIGMA}", "\N{GREEK SMALL LETTER FINAL SIGMA}"
 _Word = tuple[str, int, int]
 """Folded, from where, to where."""
 
@@ -46,15 +50,14 @@ class Wanted:
 
 def wanted(part: Typed, occurrences: int) -> Wanted:
     """A part that occurs so often in the index."""
-    words = tuple(folded for folded, _, _ in _words(unicodedata.normalize("NFC", part.text)))
+    words = tuple(folded for folded, _, _ in words_of(part.text))
     known = min(occurrences, COUNTED_MAX)
     return Wanted(words, part.begins, log(1 + (COUNTED_MAX - known + 0.5) / (known + 0.5)))
 
 
 def score(text: str, parts: Sequence[Wanted]) -> tuple[float, Snippet]:
     """How well a text answers, and a piece around its first hit: its beginning if there is none."""
-    text = unicodedata.normalize("NFC", text)
-    words = _words(text)
+    words = words_of(text)
     longer = 1 - _B + _B * len(words) / USUAL_WORDS
     total, hits = 0.0, []
     for part in parts:
@@ -82,15 +85,25 @@ def _hits(words: Sequence[_Word], part: Wanted) -> list[tuple[int, int]]:
     ]
 
 
-def _words(text: str) -> list[_Word]:
+def words_of(text: str) -> list[_Word]:
+    """The words of a text as the index has them, and where they stand.
+
+    Letters and signs that are newer than the index's tables (Unicode 6.1) may differ.
+    """
     return [(_folded(m[0]), m.start(), m.end()) for m in _WORD.finditer(text)]
 
 
 def _folded(word: str) -> str:
-    if word.isascii():
-        return word.lower()
-    apart = unicodedata.normalize("NFD", word.lower())
-    return "".join(mark for mark in apart if not unicodedata.combining(mark))
+    return word.lower() if word.isascii() else "".join(map(_letter, word))
+
+
+@lru_cache(maxsize=4096)
+def _letter(letter: str) -> str:
+    if _MARK.match(letter):
+        return ""
+    lower = letter.lower()  # Of one letter: a word would end in another sigma.
+    base = unicodedata.normalize("NFD", lower)[0]
+    return base if base.isascii() else lower.replace(_FINAL_SIGMA, _SIGMA)
 
 
 def _snippet(text: str, hits: Sequence[tuple[int, int]]) -> Snippet:

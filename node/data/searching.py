@@ -2,7 +2,9 @@
 
 Of what matches, the newest are ranked (`ranking.py`), at most `CANDIDATES_MAX` records and
 `CHARACTERS_MAX` of their texts: the work is bounded however common a word is and however long texts
-are. Reading and ranking are one job of the store; other reads wait for it, writes do not.
+are. A text that the index has yet to take is scored like any other, from the record itself; how
+rare a word is comes from the index and those texts together. Reading and ranking are one job of the
+store; other reads wait for it, writes do not.
 """
 
 import json
@@ -10,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...storage import finding, text_rows
-from ...storage.record_queries import parts_of
 from ...storage.store import Conn
 from ...sync.errors import BadValueError
 from ...sync.values import from_json
@@ -52,15 +53,14 @@ async def search(
 
 def _search(conn: Conn, database: str, text: str, collection: str | None, limit: int) -> list[Hit]:
     query = finding.Query(text=text, limit=CANDIDATES_MAX)
-    names = dict.fromkeys(part.name for part in parts_of(conn, database, collection))
-    rows = [row for name in names for row in finding.find(conn, database, name, query).records]
-    rows.sort(key=lambda row: row.record_no, reverse=True)
-    parts = [
-        wanted(part, text_rows.occurrences(conn, part, COUNTED_MAX))
-        for part in text_rows.typed_parts(text)
-    ]
+    rows = finding.find(conn, database, collection, query).records
+    if not rows:
+        return []
+    typed = text_rows.typed_parts(text)
+    counts = text_rows.occurrences(conn, typed, COUNTED_MAX)
+    parts = [wanted(part, count) for part, count in zip(typed, counts, strict=True)]
     hits, left = [], CHARACTERS_MAX
-    for row in rows[:CANDIDATES_MAX]:
+    for row in rows:
         shown = search_text(from_json(json.loads(row.value)))
         left -= len(shown)
         if left < 0:
