@@ -38,6 +38,7 @@ COMMANDS = {
     "history": "query_commands",
     "index": "query_commands",
     "similar": "vector_commands",
+    "sql": "sql_commands",
     "links": "link_commands",
     "link": "link_commands",
     "views": "view_commands",

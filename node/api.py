@@ -22,6 +22,7 @@ from ..storage.link_text import Target
 from ..sync.rules import Rule
 from ..sync.values import BlobRef, from_json
 from .conflict_methods import STANDING
+from .data.analytics import ROWS_DEFAULT, Answer
 from .data.embedders import Embed
 from .data.linking import Walk
 from .data.querying import Querying
@@ -354,6 +355,20 @@ class Node(SchemaCalls):
         view is read next. Raises BadValueError.
         """
         return self.engine.views.register(name, version, database, collection, map)
+
+    async def sql(
+        self,
+        query: str,
+        parameters: Sequence[Any] | Mapping[str, Any] = (),
+        *,
+        limit: int = ROWS_DEFAULT,
+    ) -> Answer:
+        """The rows of one SELECT over collections, named `database.collection`, as tables in
+        memory. SQL changes no record. `parameters` are the values of `?`, or of `$name`.
+
+        Raises AnalyticsMissingError, SqlError, SqlFailedError, StorageError.
+        """
+        return await self.engine.analytics.ask(query, parameters, limit=limit)
 
     async def status(self) -> dict[str, Any]:
         """Proof of sync for each peer and database, as `covey status --json` prints it."""

@@ -34,6 +34,7 @@ from .blobs import FEATURES, Beside, Blobs, here
 from .channel import VERSIONS
 from .committer import Committer, Staged
 from .counters import Counters
+from .data.analytics import Analytics
 from .data.declaring import Declaring
 from .data.lifecycle import Lifecycle
 from .data.linking import Linking
@@ -159,6 +160,7 @@ class Engine:
         self.policies = Policies(self)
         self.requests = Requests(self)
         self.vectors = Vectors(self)
+        self.analytics = Analytics(self, beside)
         self.declaring = Declaring(self)
 
     # Starting and stopping ---------------------------------------------------------------------
@@ -298,6 +300,7 @@ class Engine:
         await self.reach.close_listener()
         await self.blobs.close()
         await self.vectors.close()
+        await self.analytics.close()
         await self.audit.close()
         await self.committer.settle()
         self.board.close()

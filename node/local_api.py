@@ -50,6 +50,7 @@ _VECTOR_CALLS = {"similar", "vectors", "vectors_declare", "vectors_forget"}
 _LINK_CALLS = {"links", "link_declare", "link_undeclare", "link_fields", "views", "view_drop"}
 _PAST_CALLS = {"get_at", "history"}
 _QUERY_CALLS = {"search", "find_explain", "indexes", "index_create", "index_drop", "index_advise"}
+_SQL_CALLS = {"sql"}
 _SCHEMA_CALLS = {"schemas", "schema_show", "schema_install", "schema_remove", "schema_check"}
 _MIGRATION_CALLS = {"schema_migrate", "schema_history"}
 _STORAGE_CALLS = {"storage", "storage_keep", "storage_tidy", "erase", "erasures"}
@@ -57,12 +58,12 @@ CALLS = frozenset().union(
     *(_DEVICE_CALLS, _TRUST_CALLS, _KEY_CALLS, _DATABASE_CALLS, _RECORD_CALLS),
     *(_NODE_CALLS, _LOG_CALLS, _CONFLICT_CALLS, _RULE_CALLS, _POLICY_CALLS, _BLOB_CALLS),
     *(_SETTING_CALLS, _VECTOR_CALLS, _QUERY_CALLS, _SCHEMA_CALLS, _STORAGE_CALLS),
-    *(_MIGRATION_CALLS, _PAST_CALLS, _LINK_CALLS),
+    *(_MIGRATION_CALLS, _PAST_CALLS, _LINK_CALLS, _SQL_CALLS),
 )
 STREAMS = frozenset(
     {"watch", "live", "export", "log", "events", "pair", "join", "blob_read", "import_chat"}
 )
-WAITING_CALLS = frozenset({"sync", "fetch", "get", "blob_get"})
+WAITING_CALLS = frozenset({"sync", "fetch", "get", "blob_get", "sql"})
 CLOSE_GRACE_S = 10.0
 """How long `close` waits for calls that are being answered."""
 STOPPED = Fault("the node was stopped; `covey up` starts it again", 1)

@@ -16,6 +16,8 @@ from ..storage.stores import StoreKind
 from ..sync.values import from_json, to_json
 from .blob_methods import BlobMethods
 from .conflict_methods import ConflictMethods
+from .data.analytics_methods import AnalyticsMethods
+from .data.importing import ChatImport
 from .data.link_methods import LinkMethods
 from .data.past_methods import PastMethods
 from .data.personal import Personal, PersonalMethods, about_of
@@ -91,6 +93,7 @@ class Service:
             **VectorMethods(engine).table(),
             **LinkMethods(engine).table(),
             **ViewMethods(engine).table(),
+            **AnalyticsMethods(engine).table(),
         }
         self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
             "watch": self._watch,

@@ -187,6 +187,10 @@ class FakeService:
         model = {"field": "embedding", "model": "minilm", "version": "2", "exact": True}
         return {"records": [hit], "left_out": [], **model}
 
+    def on_sql(self, d: dict[str, Any]) -> Any:
+        rows = [["tea", 2, None], [HOSTILE, 1.5, {"a": [HOSTILE]}], ["=1+1", True, 'a "b", c']]
+        return {"columns": ["text", HOSTILE, "j"], "rows": rows, "whole": "LIMIT" in d["query"]}
+
     def on_vectors(self, d: dict[str, Any]) -> Any:
         return {"fields": []}
 

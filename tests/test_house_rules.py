@@ -47,6 +47,7 @@ ADAPTERS = {
 """Files of `node` that bind the engine to this machine. Everything else there decides."""
 
 STORAGE_ADAPTERS = {
+    "storage/analytics_database.py": "runs SQL over copies of records in memory",
     "storage/backup_file.py": "writes and reads backups, whole files outside any home",
     "storage/connector.py": "opens the encrypted store",
     "storage/database.py": "is the real Store",
@@ -62,7 +63,7 @@ WORLD_MODULES = {
     "the clock": ("time",),
     "randomness": ("random", "secrets", "uuid"),
     "files": ("fcntl", "glob", "os", "platformdirs", "shutil", "tempfile"),
-    "databases": ("aiosqlite", "sqlcipher3", "sqlite3"),
+    "databases": ("aiosqlite", "duckdb", "sqlcipher3", "sqlite3"),
     "sockets": ("aiohttp", "http", "select", "selectors", "socket", "ssl", "urllib", "zeroconf"),
     "threads and processes": ("concurrent", "multiprocessing", "signal", "subprocess", "threading"),
     "the keyring": ("keyring",),
@@ -130,6 +131,7 @@ HEAVY_MODULES = {
         *(
             "chromadb",
             "dbus_fast",
+            "duckdb",
             "numpy",
             "psutil",
             "shamir_mnemonic",
