@@ -11,6 +11,7 @@ from covey.simulations.planning import plan_of
 from covey.simulations.runner import run_plan
 from covey.simulations.scenarios import SCENARIOS
 
+from .analytics import measure_analytics
 from .blobs import measure_cuts, measure_stream
 from .budgets import Measure
 from .commands import measure_command
@@ -307,6 +308,7 @@ WORKS: dict[str, Callable[[Stage], list[Measure]]] = {
     "companion": measure_companion,
     "views": measure_views,
     "search": measure_search,
+    "analytics": measure_analytics,
     "fold": fold,
     "simulated": simulated,
     "crowd": crowd,

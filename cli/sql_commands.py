@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .options import Settings, json_option, open_node, pass_settings
-from .output import emit, note, pretty, say, table
+from .output import emit, note, on_terminal, pretty, table, visible
 
 
 @click.command()
@@ -45,9 +45,10 @@ def sql(settings: Settings, query: str, values: tuple[str, ...], as_csv: bool, l
         emit(found)
         return
     if as_csv:
-        say(_csv(found))
+        click.echo(_csv(found), color=True)  # Or what looks like a colour would be left out.
     else:
-        table(found["columns"], [[_cell(value) for value in row] for row in found["rows"]])
+        headers = [visible(column) for column in found["columns"]]
+        table(headers, [[_cell(value) for value in row] for row in found["rows"]])
     if not found["whole"]:
         note("there is more: ask for less, or give a greater --limit")
 
@@ -71,10 +72,11 @@ def _value(text: str) -> Any:
 
 
 def _csv(found: dict[str, Any]) -> str:
+    rows = [found["columns"], *([_cell(value) for value in row] for row in found["rows"])]
+    if on_terminal():
+        rows = [["" if cell is None else visible(cell) for cell in row] for row in rows]
     written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
-    writer.writerow(found["columns"])
-    writer.writerows([_cell(value) for value in row] for row in found["rows"])
+    csv.writer(written, lineterminator="\n").writerows(rows)
     return written.getvalue().removesuffix("\n")
 
 

@@ -4,6 +4,8 @@ Exit codes and JSON shapes are a contract with scripts. What other devices chose
 to write, must not command the terminal of whoever reads it.
 """
 
+import csv
+import io
 import json
 import os
 import re
@@ -149,6 +151,27 @@ def test_people_get_no_json_and_no_control_characters(
 
     assert result.exit_code == 0, result.output
     assert all(c.isprintable() or c == "\n" for c in result.output), ascii(result.output)
+
+
+def test_an_answer_of_sql_names_its_columns_by_what_others_wrote(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A field's name is a header: no less foreign than what stands below it."""
+    query = ("sql", "SELECT * FROM memory.facts")
+
+    shown = node.run(*query)
+    for_a_program = node.run(*query, "--csv")
+    monkeypatch.setattr("covey.cli.sql_commands.on_terminal", lambda: True)
+    on_a_terminal = node.run(*query, "--csv")
+    whole = node.run(*query, "--json")
+
+    for result in (shown, on_a_terminal):
+        assert all(c.isprintable() or c == "\n" for c in result.output), ascii(result.output)
+    assert shown.output.endswith("there is more: ask for less, or give a greater --limit\n")
+    header, *rows = csv.reader(io.StringIO(for_a_program.stdout))
+    assert header == ["text", HOSTILE, "j"]
+    assert rows[0] == ["tea", "2", ""] and rows[2] == ["=1+1", "true", 'a "b", c']
+    assert whole.stdout.isascii() and json.loads(whole.stdout)["columns"][1] == HOSTILE
 
 
 def test_json_for_programs_is_ascii(node: FakeNode) -> None:
