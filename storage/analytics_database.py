@@ -21,7 +21,6 @@ from .table_columns import FIXED, Flat, Shape, Tally, flat, literal, quoted
 
 MEMORY_MIB_MAX = 1024
 """What tables and queries may take together."""
-ROWS_PER_FETCH = 500
 RESULT_BYTES_MAX = 32 << 20
 BYTES_PER_INSERT = 4 << 20
 WORN_ROWS_MIN = 10_000
@@ -260,12 +259,12 @@ class AnalyticsDatabase:
     def _rows(self, cursor: Any, types: list[str], rows_max: int) -> tuple[list[Any], bool]:
         rows: list[tuple[Any, ...]] = []
         size = 0
-        while some := cursor.fetchmany(ROWS_PER_FETCH):
-            for row in some:
-                size += sum(_bytes(value) for value in row)
-                if len(rows) == rows_max or (rows and size > RESULT_BYTES_MAX):
-                    return rows, False
-                rows.append(tuple(map(_value, row, types)))
+        # One by one: a list in a row can be a thousand times larger here than it was there.
+        while (row := cursor.fetchone()) is not None:
+            size += sum(map(_bytes, row))
+            if len(rows) == rows_max or (rows and size > RESULT_BYTES_MAX):
+                return rows, False
+            rows.append(tuple(map(_value, row, types)))
         return rows, True
 
     def interrupt(self) -> None:

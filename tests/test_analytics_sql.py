@@ -268,10 +268,12 @@ def test_rows_are_bounded_by_number_and_by_size() -> None:
     few = tables.ask("SELECT id FROM m.f", rows=3)
     exact = tables.ask("SELECT id FROM m.f", rows=30)
     large = tables.ask("SELECT t FROM m.f")
+    lists = tables.ask("SELECT n FROM (SELECT list(range) n FROM range(1000000)), range(20)")
 
     assert len(few.rows) == 3 and not few.is_whole
     assert len(exact.rows) == 30 and exact.is_whole
     assert 10 < len(large.rows) < 20 and not large.is_whole
+    assert len(lists.rows) == 2 and not lists.is_whole
 
 
 @pytest.mark.parametrize(
