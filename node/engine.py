@@ -58,13 +58,7 @@ from .pairing import PairingWindow
 from .patience import Patience
 from .phone import PhoneMode
 from .policies import Policies
-from .ports import (
-    Address,
-    Clock,
-    Discovery,
-    Entropy,
-    Transport,
-)
+from .ports import Address, Clock, Discovery, Entropy, Transport
 from .reach import Reach
 from .reader import Reader
 from .rejudging import Rejudging

@@ -17,7 +17,6 @@ from ..sync.values import from_json, to_json
 from .blob_methods import BlobMethods
 from .conflict_methods import ConflictMethods
 from .data.analytics_methods import AnalyticsMethods
-from .data.importing import ChatImport
 from .data.link_methods import LinkMethods
 from .data.past_methods import PastMethods
 from .data.personal import Personal, PersonalMethods, about_of
