@@ -96,7 +96,8 @@ def terms_between(one: Party, other: Party) -> Terms:
 
     Their levels do not matter here. Floors are not theirs to compute: each device tells its own.
     """
-    ids = (one.id, other.id)
+    # Two stores of one device have one id between them.
+    ids = tuple(dict.fromkeys((one.id, other.id)))
     allowed = {author: _travels(author, one, other) for author in (*ids, NOBODY)}
     if allowed[NOBODY]:  # The author is a third device, whoever that is.
         return Terms(None, tuple(sorted(id for id in ids if not allowed[id])))

@@ -38,6 +38,16 @@ def test_terms_say_of_every_author_what_the_rule_says(one: Policy, other: Policy
     assert terms.is_open == any(terms.allows(author) for author in (A, B, OTHER))
 
 
+@given(policies)
+def test_two_stores_of_one_device_share_what_their_one_policy_lets_go(policy: Policy) -> None:
+    """A copy of a home may meet its original. Found by `covey simulate policies --seeds 13`."""
+    one = Party(A, "full", policy)
+    terms = terms_between(one, one)
+
+    for author in (A, OTHER):
+        assert terms.allows(author) == decide(Item(1, author), one, one).allowed
+
+
 @given(
     st.sets(st.integers(0, 3)),
     st.sampled_from((ALL_TERMS, CLOSED, Terms(A), Terms(None, (A,)), Terms(floor=2))),
