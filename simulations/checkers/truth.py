@@ -2,10 +2,12 @@
 
 from typing import ClassVar
 
+from ...node.engine import Engine
+from ...sync.registry import Registry
 from ...sync.sharing import NOTHING, Sharing
 from ..run import Run
 from ..sim_device import SimDevice
-from .belonging import shared_between
+from .belonging import floors_towards
 from .checker import Checker
 from .travel import is_plain
 
@@ -27,10 +29,12 @@ class TruthChecker(Checker):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._held: dict[bytes, dict[tuple[bytes, bytes], None]] = {}
-        self._last: dict[str, tuple[object, ...]] = {}
-        """By device: what it held when it was looked at last, and under how many sharings."""
+        self._last: dict[str, tuple[Engine, bytes, bytes]] = {}
+        """By device: what it held when it was looked at last."""
         self._sharings: dict[str, dict[Sharing, None]] = {}
         """By device: every sharing that a link of it ever had, or would have had."""
+        self._agreed: dict[tuple[str, str], tuple[Engine, Registry, int, Sharing]] = {}
+        """By two devices: what they share but for time buckets, and what that follows from."""
 
     def at_start(self, device: SimDevice) -> None:
         loop, starts = self.run.world.loop, device.starts
@@ -53,6 +57,7 @@ class TruthChecker(Checker):
         known = self._sharings.setdefault(source, dict.fromkeys(_SHARINGS))
         links = device.engine.switchboard.links.values()
         if any(link.state.sharing not in known for link in links):
+            self._last.pop(source, None)
             self._look(device)
 
     def at_tick(self) -> None:
@@ -76,13 +81,14 @@ class TruthChecker(Checker):
         engine = device.engine
         holdings = engine.ledger.holdings
         control, root = holdings.control_digest(), holdings.root(_ALL)
-        known = self._sharings_of(device)
-        now = (control, root, len(known))
+        now = (engine, control, root)
         if self._last.get(device.name) == now:
-            return  # What is shared with fewer is a part of it, and has not changed either.
+            # What is shared with fewer is a part of it, and has not changed either; nor has what
+            # anybody said, which `control` covers. Of a new link the first message tells.
+            return
         self._last[device.name] = now
         held = self._held.setdefault(engine.keys.sig_pk, {})
-        for sharing in known:
+        for sharing in self._sharings_of(device):
             held[control, holdings.root(sharing)] = None
 
     def _sharings_of(self, device: SimDevice) -> dict[Sharing, None]:
@@ -97,8 +103,23 @@ class TruthChecker(Checker):
         for other in self.run.world.running():
             id = other.engine.keys.sig_pk
             if id != us and id in devices:
-                known[shared_between(device, other)] = None
+                floors = (*floors_towards(device, other), *floors_towards(other, device))
+                known[self._agreed_with(device, other).with_floors(floors)] = None
         return known
+
+    def _agreed_with(self, device: SimDevice, other: SimDevice) -> Sharing:
+        """As the mesh of the device says, which is asked again only where it may say otherwise:
+        this is looked at after each commit.
+        """
+        engine = device.engine
+        registry, databases = engine.mesh.registry, len(engine.ledger.databases())
+        pair = (device.name, other.name)
+        kept = self._agreed.get(pair)
+        if kept is not None and kept[0] is engine and kept[1] is registry and kept[2] == databases:
+            return kept[3]
+        sharing = engine.mesh.sharing_with(other.engine.keys.sig_pk)
+        self._agreed[pair] = (engine, registry, databases, sharing)
+        return sharing
 
     def _judge(self, device: SimDevice) -> None:
         for link in device.engine.switchboard.links.values():
