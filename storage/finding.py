@@ -11,6 +11,7 @@ nothing; for a text without an order it is the number of the record.
 """
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, NamedTuple
 
 from .conditions import Bounds, Condition, bounds_of, test_of
@@ -66,10 +67,6 @@ class Answer(NamedTuple):
     indexes: Sequence[Index]
 
 
-class BadCursorError(ValueError):
-    """A page does not go on where another query stopped."""
-
-
 class _Plan(NamedTuple):
     parts: Mapping[int, Part]
     tests: Sql
@@ -82,7 +79,7 @@ class _Plan(NamedTuple):
 def find(conn: Conn, database: str, collection: str | None, query: Query) -> Page:
     """Records of one collection; of all of them, without any declared index, if it is None.
 
-    Raises: BadFieldError, BadCursorError.
+    Raises: BadFieldError.
     """
     return answer(conn, database, collection, query).page
 
@@ -189,9 +186,8 @@ def _narrower(one: Any, other: Any) -> Any:
 
 
 def _beyond(keys: Sequence[tuple[Sql, bool]], after: tuple[Value, ...]) -> Sql:
-    """True of the records that come after a place. Raises: BadCursorError."""
-    if len(after) != len(keys):
-        raise BadCursorError("the query is another one than that whose page stopped there")
+    """True of the records that come after a place, which is one of `is_place`."""
+    assert len(after) == len(keys), "a page of another query stopped there"
     test = Sql("0")
     for (key, down), value in reversed(list(zip(keys, after, strict=True))):
         further = Sql("(") + key + Sql(f" {'<' if down else '>'} ?", (value,))
@@ -283,6 +279,30 @@ def _by_text(conn: Conn, query: Query, made: _Plan) -> Sql | None:
         enough = Sql(" ORDER BY t.rowid DESC LIMIT ?", (query.limit + query.offset + 1,))
         found = [Sql("SELECT * FROM (") + side + enough + ")" for side in found]
     return joined(found, " UNION ALL ")
+
+
+def is_place(query: Query, last: Sequence[object]) -> bool:
+    """Whether a page of this query can have stopped there: each value is of the kind of its key."""
+    if query.text is not None and not query.order:
+        return len(last) == 1 and _is_number(last[0])
+    *ranks, id, number = last if len(last) >= 2 else ("", None, None)
+    return (
+        len(ranks) == len([field for field, _ in query.order if is_text(field)])
+        and all(rank == LOWEST or _is_rank(rank) for rank in ranks)
+        and type(id) is str
+        and is_text(id)
+        and _is_number(number)
+    )
+
+
+def _is_rank(value: object) -> bool:
+    if type(value) is str:
+        return is_text(value)
+    return _is_number(value) or (type(value) is float and isfinite(value))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and -(2**63) <= value < 2**63
 
 
 def lowest_as_none(last: tuple[Value, ...]) -> list[Value]:

@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.node.data.asking import Query, cursor_of, prepared, root_field
+from covey.node.service import Service
 from covey.storage import finding, index_rows
 from covey.storage.record_rows import RecordUpdate, remove_records, update_records
 from covey.storage.store import Conn
 from covey.sync.errors import BadValueError
 from covey.sync.values import Counter, Text, from_json, value_text
 
+from .memory_world import World
 from .store_rows import FAMILY, PRIVATE, Recorder, a_collection, memory_conn, put
 
 EARLY, LATE = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -384,6 +386,30 @@ def test_a_cursor_goes_on_with_its_own_query_only() -> None:
     for other in (Query({}, None, "-n", after=cursor), Query({"n": 1}, None, "n", after=cursor)):
         with pytest.raises(BadValueError, match="after"):
             prepared(other)
+
+
+FORGED: list[tuple[Any, ...]] = [
+    *[(), ("r",), (None,), (2**70,), (float("nan"),)],
+    *[(1, "r"), ("\ud800", 1), ("r", "1"), ("r", 2**63), ("r", True), ("r", 1.0), (None, 1)],
+    *[(1, 2, 3), (1, "r", None), (1, None, 1), (1, "\ud800", 1), ("\ud800", "r", 1)],
+    *[(2**63, "r", 1), (float("nan"), "r", 1), (float("inf"), "r", 1), (True, "r", 1)],
+    *[([1], "r", 1), ({}, "r", 1), (1, 2, "r", 1)],
+]
+
+
+async def test_a_forged_cursor_is_refused_as_one() -> None:
+    """Its mark is a hash that anybody can compute; what it hides ended in an internal error."""
+    async with World() as world:
+        device = await world.founder("laptop")
+        await device.collection().put({"n": 1, "text": "tea"}, id="r")
+        service = Service(device.engine, lambda: None)
+
+        for text, order in ((None, "n"), ("tea", None), (None, None)):
+            made = prepared(Query({}, text, order))
+            asked = {"database": "memory", "collection": "facts", "text": text, "order": order}
+            for place in FORGED:
+                with pytest.raises(BadValueError, match="take `next` of the page before"):
+                    await service.call("find", {**asked, "after": cursor_of(made, place)})
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 2**63, -(2**64)])

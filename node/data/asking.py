@@ -188,13 +188,15 @@ def _place(made: finding.Query, cursor: str) -> tuple[Any, ...]:
         if type(cursor) is not str or len(cursor) > CURSOR_CHARACTERS_MAX:
             raise ValueError
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        place = json.loads(raw[MARK_BYTES:])
-        if raw[:MARK_BYTES] != _mark(made) or not isinstance(place, list):
+        said = json.loads(raw[MARK_BYTES:])
+        if raw[:MARK_BYTES] != _mark(made) or not isinstance(said, list):
             raise ValueError
-        if not all(value is None or isinstance(value, str | int | float) for value in place):
+        place = finding.none_as_lowest(said)
+        # The mark is a hash that anyone can compute, so what stands behind it may be anything.
+        if not finding.is_place(made, place):
             raise ValueError
     except (ValueError, RecursionError):
         raise BadValueError(
             "after: not where a page of this query stopped; take `next` of the page before"
         ) from None
-    return finding.none_as_lowest(place)
+    return place
