@@ -126,6 +126,23 @@ class Shelf:
         finally:
             del self._loading[id(left)]
 
+    async def durable(
+        self, scopes: Sequence[int], names: Iterable[tuple[str, str]]
+    ) -> list[tuple[Key, RecordState]]:
+        """The named records (collection, id) of these scopes as the store has them, if it does.
+
+        What is on its way to the disk is not in them. Each state is the caller's own, who may take
+        time over it. Raises StoreDamagedError.
+        """
+        wanted: dict[str, dict[str, None]] = {}
+        for collection, id in names:
+            wanted.setdefault(collection, {})[id] = None
+        if not scopes:
+            return []
+        found = await self._database.read(lambda conn: _read(conn, scopes, wanted))
+        opened: dict[tuple[int, int], ChangeSet] = {}
+        return [(key, self._state_of(row, entry, opened)) for key, row, entry in found]
+
     async def _load(self, scopes: Sequence[int], names: Iterable[tuple[str, str]]) -> Loaded:
         wanted: dict[str, dict[str, None]] = {}
         here: dict[Key, Shelved] = {}

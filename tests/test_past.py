@@ -1,7 +1,9 @@
 """The past of a record: what a reader saw then is what is told of then, on every device."""
 
+import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -12,12 +14,14 @@ from hypothesis import strategies as st
 from covey.node.data.past import Past
 from covey.node.projection import search_text
 from covey.node.service import Service
+from covey.storage.errors import StoreFullError
 from covey.sync import crdt
 from covey.sync.errors import BadValueError, GateError
 from covey.sync.record_state import RecordState
 from covey.sync.values import Text, timestamp_of
 from covey.sync.versions import UNKNOWN, UnknownPastError, changes_made, state_until, states
 
+from .fake_clock import settle
 from .memory_world import Device, World, carry
 from .record_worlds import ACTORS
 from .schema_world import schema
@@ -114,6 +118,33 @@ async def test_a_moved_record_keeps_the_past_of_both_its_levels() -> None:
 
         assert await at(laptop, before) == await at(laptop, after) == {"n": 1}
         assert await at(laptop, before - timedelta(days=1)) is None
+
+
+async def test_a_write_is_in_the_past_when_it_is_on_the_disk_and_not_before() -> None:
+    """A commit under way may fail: then a version would have been told that never was."""
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        facts = laptop.collection()
+        await facts.put({"n": 1}, id="r")
+        laptop.gate.hold_writes = True
+        put = asyncio.ensure_future(facts.put({"n": 2}, id="r"))
+        born = asyncio.ensure_future(facts.put({"n": 3}, id="new"))
+        await settle()
+
+        async def told() -> list[Any]:
+            versions = [version.record for version in await facts.history("r")]
+            return [versions, await at(laptop, now(laptop)), await facts.history("new")]
+
+        assert await told() == [[{"n": 1}], {"n": 1}, []]
+        laptop.gate.fail = StoreFullError(Path("memory"))
+        laptop.gate.hold_writes = False
+        laptop.gate.release()
+        failed = await asyncio.gather(put, born, return_exceptions=True)
+        assert [type(one) for one in failed] == [StoreFullError] * 2
+        assert await told() == [[{"n": 1}], {"n": 1}, []]
+        laptop.gate.fail = None
+        await facts.put({"n": 4}, id="r")
+        assert (await told())[:2] == [[{"n": 4}, {"n": 1}], {"n": 4}]
 
 
 async def test_of_many_versions_no_more_are_made_than_are_asked_for() -> None:

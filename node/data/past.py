@@ -2,6 +2,7 @@
 
 The state at a time is that of the changes written until then, by the clocks of their writers, and
 resolved by the rules of today: what somebody wrote apart is in it although it came here later.
+What is not on the disk yet has not been: its commit may fail.
 What a device never got, or removed with its copy of a database, it cannot tell. A change whose time
 was not kept is not guessed at. Blobs are given as references: the content may be gone.
 """
@@ -114,12 +115,10 @@ class Past:
         """Where the record is or was, in the order in which it is seen."""
         engine = self._engine
         scopes = [scope.number for scope in engine.ledger.scopes_of(database)]
-        with await engine.shelf.load(scopes, [(collection, id)]):
-            for scope in scopes:
-                key = (scope, collection, id)
-                state = engine.shelf.state(key)
-                if state is not None:
-                    yield key, state
+        # Not from the shelf: that has changes whose commit may still fail.
+        states = dict(await engine.shelf.durable(scopes, [(collection, id)]))
+        for key in sorted(states, key=lambda key: scopes.index(key[0])):
+            yield key, states[key]
 
 
 def _unreadable(key: Key, error: GateError) -> BadValueError:
