@@ -19,7 +19,7 @@ then, and the next write removes the old fields. Fields that start with `$` are 
 Spec: docs/protocol.md, section 3. Not thread-safe: one state at a time, from one thread.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -232,10 +232,11 @@ def decode_state(
     )
 
 
-def changes_of(state: RecordState) -> list[Change]:
-    """Every change of a record, decoded, each after what it rests on. Raises as `registers_of`."""
-    state.live = live = _open(state)
-    return [decode_chunk(chunk) for chunk in _change_chunks(state, live)]
+def changes_of(state: RecordState) -> Iterator[Change]:
+    """Every change of a record, each after what it rests on. Raises as `registers_of`, at once."""
+    # Each is decoded when it is asked for. The index of its history, as long a work, is not needed.
+    live = state.live or Live(History(), None, None)
+    return map(decode_chunk, _change_chunks(state, live))
 
 
 def registers_of(state: RecordState) -> Registers:

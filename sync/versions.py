@@ -10,15 +10,22 @@ at which it arrived.
 A change without a time (an older store kept none) was there as soon as something that rests on it.
 Where that does not tell, `state_until` says so and does not guess.
 
+A record may have thousands of changes. So what reads all of them goes on by steps, one for each,
+and its caller decides what else may happen between two (`at_once`, if nothing).
+
 Pure: no clock, no store. Spec: docs/protocol.md, section 3.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from . import crdt
 from .change import Change
 from .record_state import RecordState
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[None, None, T]
+"""What goes on when it is asked to, and ends with a result."""
 
 LAST_COUNTER = 0xFFFF
 UNKNOWN = 0
@@ -40,12 +47,22 @@ class Made(NamedTuple):
     """When it was made, as its writer's clock said; `UNKNOWN` if that is not known."""
 
 
+def at_once(steps: Steps[T]) -> T:
+    """The result of all steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
 def until(time_ms: int) -> int:
     """The greatest HLC of a millisecond since 1970."""
     return time_ms << 16 | LAST_COUNTER
 
 
-def changes_made(state: RecordState) -> list[Made]:
+def changes_made(state: RecordState) -> Steps[list[Made]]:
     """The changes of a record in the order in which they count, each after what it rests on.
 
     The same whatever the order of arrival. Raises: GateError(ENGINE) if its document cannot be
@@ -59,6 +76,7 @@ def changes_made(state: RecordState) -> list[Made]:
         depth = max((depth for depth, _ in before), default=0) + 1
         hlc = max((made.hlc for _, made in before), default=UNKNOWN)
         found[change.hash] = depth, Made(max(hlc, said), change.actor, change, said)
+        yield
     order = sorted(found.values(), key=lambda one: (one[1].hlc, one[0], one[1].change.hash))
     return [made for _, made in order]
 
@@ -67,11 +85,15 @@ def states(made: Iterable[Made]) -> Iterator[tuple[Made, RecordState]]:
     """Each change, and the record after it and those before it. Raises: GateError as `apply`."""
     state: RecordState | None = None
     for one in made:
+        if state is not None and state.live is not None and state.live.registers is None:
+            # Kept up from the first change on. Whoever asks for them at the last one, since
+            # something was written apart, would otherwise wait until all are read once more.
+            crdt.registers_of(state)
         state = crdt.apply(state, one.actor, one.change, one.change.seq, one.said)
         yield one, state
 
 
-def state_until(made: Sequence[Made], hlc: int) -> RecordState | None:
+def state_until(made: Sequence[Made], hlc: int) -> Steps[RecordState | None]:
     """The record after its changes up to a time, None if there was none yet.
 
     Raises: UnknownPastError, and as `states`.
@@ -89,4 +111,5 @@ def state_until(made: Sequence[Made], hlc: int) -> RecordState | None:
     last: RecordState | None = None
     for _, state in states(one for one in made if one.change.hash in counted):
         last = state
+        yield
     return last

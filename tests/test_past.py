@@ -16,10 +16,20 @@ from covey.node.projection import search_text
 from covey.node.service import Service
 from covey.storage.errors import StoreFullError
 from covey.sync import crdt
+from covey.sync.chunk import decode_chunk
 from covey.sync.errors import BadValueError, GateError
+from covey.sync.outline import outline_of
 from covey.sync.record_state import RecordState
 from covey.sync.values import Text, timestamp_of
-from covey.sync.versions import UNKNOWN, UnknownPastError, changes_made, state_until, states
+from covey.sync.versions import (
+    UNKNOWN,
+    Made,
+    UnknownPastError,
+    at_once,
+    changes_made,
+    state_until,
+    states,
+)
 
 from .fake_clock import settle
 from .memory_world import Device, World, carry
@@ -147,6 +157,50 @@ async def test_a_write_is_in_the_past_when_it_is_on_the_disk_and_not_before() ->
         assert (await told())[:2] == [[{"n": 4}, {"n": 1}], {"n": 4}]
 
 
+async def test_whoever_reads_a_long_past_lets_others_have_a_turn_for_each_version() -> None:
+    """4,000 versions take half a second, in which a node would answer nobody."""
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        facts = laptop.collection()
+        count = 60
+        for n in range(count):
+            await facts.put({"n": n}, id="r")
+        for ask in (facts.history("r", limit=1), at(laptop, now(laptop))):
+            asked = asyncio.ensure_future(ask)
+            turns = 0
+            while not asked.done():
+                await asyncio.sleep(0)
+                turns += 1
+
+            # One for each change as it is read, one for each as it is applied.
+            assert turns >= 2 * count
+
+
+def test_to_begin_with_the_past_of_a_record_costs_no_reading_of_all_of_it() -> None:
+    """One piece of the work would be as long as the half of it that decodes what was written."""
+    state = crdt.create(ACTORS[0], {"n": 0}, entry_seq=1).state
+    for n in range(1, 10):
+        edited = crdt.edit(state, ACTORS[n % 2], {"n": n}, entry_seq=n + 1, replace=False)
+        assert edited is not None
+        state = edited.state
+    doc, meta = crdt.encode_state(crdt.compacted(state))
+    stored = crdt.decode_state(doc, meta, lambda: pytest.fail("it has a document"))
+
+    decode = patch("covey.sync.crdt.decode_chunk", wraps=decode_chunk)
+    outline = patch("covey.sync.crdt.outline_of", wraps=outline_of)
+    with decode as decoded, outline as outlined:
+        steps = changes_made(stored)
+        for n in range(1, 11):
+            next(steps)
+            assert (decoded.call_count, outlined.call_count) == (n, 0)
+        made = made_of(stored)
+        # What is read again of a version is its last change, not all before it.
+        before = decoded.call_count
+        for _, then in states(made):
+            crdt.registers_of(then)
+        assert decoded.call_count <= before + len(made) + 3
+
+
 async def test_of_many_versions_no_more_are_made_than_are_asked_for() -> None:
     """400 small edits of a record of 900 kB held 364 MB, whatever the limit was."""
     async with World() as world:
@@ -190,8 +244,12 @@ def two(first_hlc: int, second_hlc: int) -> RecordState:
     return second.state
 
 
+def made_of(state: RecordState) -> list[Made]:
+    return at_once(changes_made(state))
+
+
 def value_at(state: RecordState, hlc: int) -> dict[str, Any] | None:
-    then = state_until(changes_made(state), hlc)
+    then = at_once(state_until(made_of(state), hlc))
     return None if then is None else then.value
 
 
@@ -200,7 +258,7 @@ def test_a_clock_that_is_ahead_makes_no_past_unreadable() -> None:
     state = two(first_hlc=100, second_hlc=50)
 
     assert [value_at(state, hlc) for hlc in (49, 99, 100)] == [None, None, {"n": 2}]
-    assert [then.value for _, then in states(changes_made(state))] == [{"n": 1}, {"n": 2}]
+    assert [then.value for _, then in states(made_of(state))] == [{"n": 1}, {"n": 2}]
 
 
 def test_a_change_without_a_time_is_not_guessed_at() -> None:
@@ -210,7 +268,7 @@ def test_a_change_without_a_time_is_not_guessed_at() -> None:
         with pytest.raises(UnknownPastError):
             value_at(state, hlc)
     assert value_at(two(50, UNKNOWN), 49) is None
-    assert [one.said for one in changes_made(two(50, UNKNOWN))] == [50, UNKNOWN]
+    assert [one.said for one in made_of(two(50, UNKNOWN))] == [50, UNKNOWN]
 
 
 @given(
@@ -245,7 +303,7 @@ def test_any_clocks_leave_a_past_that_is_the_same_everywhere(
             for source in range(3):
                 hear(here, source)
 
-    told = [[(one.hlc, one.change.hash) for one in changes_made(side)] for side in sides]
+    told = [[(one.hlc, one.change.hash) for one in made_of(side)] for side in sides]
     assert told[0] == told[1] == told[2]
     assert len(told[0]) == len(edits) + 1
     values = [value_at(side, hlc) for side in sides]

@@ -7,22 +7,32 @@ What a device never got, or removed with its copy of a database, it cannot tell.
 was not kept is not guessed at. Blobs are given as references: the content may be gone.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ... import CoveyError
 from ...sync.errors import BadValueError, GateError
 from ...sync.record_state import RecordState
 from ...sync.values import milliseconds_of, timestamp_of
-from ...sync.versions import UNKNOWN, UnknownPastError, changes_made, state_until, states, until
+from ...sync.versions import (
+    UNKNOWN,
+    Steps,
+    UnknownPastError,
+    changes_made,
+    state_until,
+    states,
+    until,
+)
 from ..projection import Key
 from .asking import LIMIT_MAX
 
 if TYPE_CHECKING:
     from ..engine import Engine
+
+T = TypeVar("T")
 
 _LAST_MS = 253_402_300_799_999
 """The end of the year 9999, beyond which no time is shown. A peer may stamp what it likes."""
@@ -67,7 +77,8 @@ class Past:
         hlc = until(milliseconds_of(time))
         async for key, state in self._states(database, collection, id):
             try:
-                then = state_until(changes_made(state), hlc)
+                made = await in_pieces(changes_made(state))
+                then = await in_pieces(state_until(made, hlc))
                 value = None if then is None else self._shown(key, then)
             except UnknownPastError:
                 raise UnknownMomentError(
@@ -92,8 +103,11 @@ class Past:
         found: list[tuple[int, Version]] = []
         async for key, state in self._states(database, collection, id):
             try:
-                made = changes_made(state)
-                for one, then in islice(states(made), max(len(made) - limit, 0), None):
+                made = await in_pieces(changes_made(state))
+                for number, (one, then) in enumerate(states(made)):
+                    await asyncio.sleep(0)
+                    if number < len(made) - limit:
+                        continue
                     author = self._engine.ledger.author_of(one.actor)
                     device = "" if author is None else self._engine.shown_id(author)
                     known = one.said != UNKNOWN
@@ -119,6 +133,17 @@ class Past:
         states = dict(await engine.shelf.durable(scopes, [(collection, id)]))
         for key in sorted(states, key=lambda key: scopes.index(key[0])):
             yield key, states[key]
+
+
+async def in_pieces(steps: Steps[T]) -> T:
+    """The result of all steps; the loop has a turn after each. Thousands take half a second."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        await asyncio.sleep(0)
 
 
 def _unreadable(key: Key, error: GateError) -> BadValueError:
