@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from ..storage.conflict_rows import ConflictState, Found
-from ..sync.limits import COLLECTION_NAME_BYTES_MAX
+from ..sync.limits import COLLECTION_NAME_BYTES_MAX, DATABASE_NAME_BYTES_MAX
 from ..sync.policy import RULE, is_rule
 from ..sync.rules import DELETION_RULES, LAST_WRITER_WINS, RULE_NAMES
 from ..sync.session_limits import SETTING_KEY_BYTES_MAX
@@ -15,7 +15,7 @@ from ..sync.values import from_json
 from .inbox import PAGE_MAX, NotACandidateError, Take, Value, rule_key
 from .parameters import Json, UsageError, text
 from .projection import HLC_STORED_MAX
-from .record_requests import DATABASE_NAME_BYTES_MAX, check_name
+from .record_requests import check_name
 
 if TYPE_CHECKING:
     from .engine import Engine

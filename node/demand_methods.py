@@ -13,7 +13,7 @@ from ..sync.hlc import wall_ms_of
 from .demands import NobodyNearError, Reply, newest
 from .ledger import PRIVACY_NAMES
 from .parameters import Json, UsageError, text
-from .record_requests import DATABASE_NAME_BYTES_MAX, check_name
+from .record_requests import check_place
 from .times import iso_time
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class DemandMethods:
 
     async def _fetch(self, params: Json) -> Json:
         database = text(params, "database")
-        check_name("database", database, DATABASE_NAME_BYTES_MAX)
+        check_place(database)
         return await self._engine.demands.fetch(database, _wait_ms(params, 30))
 
     async def elsewhere(self, params: Json) -> Json:

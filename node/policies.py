@@ -34,7 +34,7 @@ from .birth import privacy_level
 from .mesh_view import NotAdminError
 from .narrowing import days_taken
 from .parameters import UsageError
-from .record_requests import DATABASE_NAME_BYTES_MAX, check_name
+from .record_requests import check_place
 from .trust import TrustRefusedError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Policies:
 
         Raises UsageError for a mode that does not exist, NotAdminError.
         """
-        check_name("database", name, DATABASE_NAME_BYTES_MAX)
+        check_place(name)
         mesh, us = self._engine.mesh, self._engine.keys.sig_pk
         if mode is not None:
             try:
@@ -176,7 +176,7 @@ class Policies:
 
     def _require_sense_of_target(self, change: Change) -> None:
         if change.database:
-            check_name("database", change.database, DATABASE_NAME_BYTES_MAX)
+            check_place(change.database)
         if not change.device:
             return
         device = self._engine.mesh.registry.devices.get(change.device)

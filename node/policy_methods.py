@@ -20,7 +20,7 @@ from .ledger import PRIVACY_NAMES
 from .parameters import Json, UsageError, text
 from .policy_explaining import explain
 from .policy_words import EVERY_DATABASE, change_row, difference_row, policy_row
-from .record_requests import DATABASE_NAME_BYTES_MAX, check_name
+from .record_requests import check_place
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -168,7 +168,7 @@ def _database(name: str) -> str:
     """A database by its name; empty for all of them. Raises BadValueError."""
     if name == EVERY_DATABASE:
         return ""
-    check_name("database", name, DATABASE_NAME_BYTES_MAX)
+    check_place(name)
     return name
 
 

@@ -12,10 +12,13 @@ from typing import Any
 from .. import CoveyError
 from ..sync.editing import Rewrite
 from ..sync.errors import BadValueError
-from ..sync.limits import COLLECTION_NAME_BYTES_MAX, RECORD_ID_BYTES_MAX
+from ..sync.limits import (
+    COLLECTION_NAME_BYTES_MAX,
+    DATABASE_NAME_BYTES_MAX,
+    RECORD_ID_BYTES_MAX,
+)
 from ..sync.record_state import RecordState
 
-DATABASE_NAME_BYTES_MAX = 64
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -118,6 +121,18 @@ def check_name(what: str, text: str, bytes_max: int) -> None:
         raise BadValueError(f"{what}: {size} bytes, 1 to {bytes_max} allowed")
     if not text.isprintable():
         raise BadValueError(f"{what}: contains a character that cannot be printed")
+
+
+def check_place(database: str, collection: str | None = None, id: str | None = None) -> None:
+    """The names of a database, a collection or a record, by which it may exist.
+
+    Raises BadValueError.
+    """
+    check_name("database", database, DATABASE_NAME_BYTES_MAX)
+    if collection is not None:
+        check_name("collection", collection, COLLECTION_NAME_BYTES_MAX)
+    if id is not None:
+        check_name("id", id, RECORD_ID_BYTES_MAX)
 
 
 def checked(request: Request, new_id: Callable[[], str]) -> Request:

@@ -41,7 +41,6 @@ from .mesh_view import DEVICE_PRIVACY
 from .ports import Clock, Entropy
 from .projection import Key, Row, project
 from .record_requests import (
-    DATABASE_NAME_BYTES_MAX,
     Aside,
     Delete,
     Move,
@@ -52,7 +51,7 @@ from .record_requests import (
     Request,
     Written,
     as_they_are,
-    check_name,
+    check_place,
     checked,
     time_ordered_id,
     version,
@@ -163,7 +162,7 @@ class Writer:
             await self._open(database, *closed)
 
     def _check(self, database: str, requests: Sequence[Request]) -> Sequence[Request]:
-        check_name("database", database, DATABASE_NAME_BYTES_MAX)
+        check_place(database)
         if len(requests) > CHANGES_PER_TRANSACTION_MAX:
             raise BadValueError(
                 f"{len(requests)} writes in one transaction, {CHANGES_PER_TRANSACTION_MAX} allowed:"

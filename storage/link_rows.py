@@ -12,13 +12,11 @@ from typing import NamedTuple
 
 from ..sync.errors import BadValueError
 from .feed_rows import changes
-from .fields import is_text
 from .link_text import Declared, Link, Target, links_in
 from .record_rows import get, places_of
 from .store import Conn
 
 FIELDS_MAX = 1_000
-NAME_BYTES_MAX = 1_024
 
 Fields = Mapping[tuple[str, str], Mapping[str, Declared]]
 """(database, collection) -> root field -> where the ids in it lead."""
@@ -50,11 +48,6 @@ class Looked(NamedTuple):
 def declare(conn: Conn, field: LinkField) -> bool:
     """Let the texts in a field count as links; False if they do already. Raises BadValueError."""
     database, collection, name, to = field
-    for one in (database, collection, name, *to):
-        if not 0 < len(one.encode("utf-8", "surrogatepass")) <= NAME_BYTES_MAX:
-            raise BadValueError(f"a name has 1 to {NAME_BYTES_MAX:,} bytes")
-        if not is_text(one):
-            raise BadValueError("a name with half a surrogate pair names nothing")
     known = declared(conn)
     if field in known:
         return False

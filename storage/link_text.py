@@ -14,9 +14,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..sync.errors import BadValueError
+from ..sync.limits import (
+    COLLECTION_NAME_BYTES_MAX,
+    DATABASE_NAME_BYTES_MAX,
+    RECORD_ID_BYTES_MAX,
+)
 
 LINKS_PER_RECORD_MAX = 10_000
 _SCHEME = "covey:"
+_BYTES_MAX = (RECORD_ID_BYTES_MAX, COLLECTION_NAME_BYTES_MAX, DATABASE_NAME_BYTES_MAX)
 
 
 class Target(NamedTuple):
@@ -45,9 +51,12 @@ def link_to(collection: str, id: str, database: str | None = None) -> dict[str, 
     Raises BadValueError for a name that no record can have.
     """
     names = (collection, id) if database is None else (database, collection, id)
-    for name in names:
+    for name, bytes_max in zip(reversed(names), _BYTES_MAX, strict=False):
         if not isinstance(name, str) or not name:
             raise BadValueError("a link names a collection and an id, neither of them empty")
+        size = len(name.encode("utf-8", "surrogatepass"))
+        if size > bytes_max:
+            raise BadValueError(f"{name:.40}: {size} bytes, 1 to {bytes_max} allowed")
     return {"link": _SCHEME + "/".join(map(_escaped, names))}
 
 

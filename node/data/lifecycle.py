@@ -27,10 +27,10 @@ from ...storage.lifecycle_rows import Living, RuleRow
 from ...storage.pack_rows import Age, Packed, Tier
 from ...storage.store import Conn
 from ...sync.errors import BadValueError
-from ...sync.limits import COLLECTION_NAME_BYTES_MAX, NAME_BYTES_MAX, TIMESTAMP_MS_MAX
+from ...sync.limits import NAME_BYTES_MAX, TIMESTAMP_MS_MAX
 from ..parameters import DAY_MS
 from ..projection import Key
-from ..record_requests import DATABASE_NAME_BYTES_MAX, Delete, check_name
+from ..record_requests import Delete, check_place
 from .deleting import delete_all
 
 if TYPE_CHECKING:
@@ -244,8 +244,7 @@ def _of(time: datetime) -> int | None:
 
 
 def _check(rule: RuleRow) -> None:
-    check_name("database", rule.database, DATABASE_NAME_BYTES_MAX)
-    check_name("collection", rule.collection, COLLECTION_NAME_BYTES_MAX)
+    check_place(rule.database, rule.collection)
     field = rule.expires_field
     if field is not None and (not field or len(field.encode("utf-8", "replace")) > NAME_BYTES_MAX):
         raise BadValueError(f"expires: the name of a field, at most {NAME_BYTES_MAX} bytes")

@@ -7,7 +7,6 @@ from ...storage.link_text import Target
 from ...sync.values import to_json
 from ..demand_methods import NotFoundError
 from ..parameters import Json, UsageError, text
-from ..record_requests import DATABASE_NAME_BYTES_MAX, check_name
 from .linking import DEPTH_MAX, RECORDS_MAX, Reached
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ class LinkMethods:
     async def declare(self, params: Json) -> Json:
         place = _field(params)
         to_database = text(params, "to_database") if params.get("to_database") else place[0]
-        check_name("database", to_database, DATABASE_NAME_BYTES_MAX)
         to = text(params, "to_collection")
         return {"declared": await self._engine.linking.declare(*place, to, to_database)}
 

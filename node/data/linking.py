@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...storage import link_rows
-from ...storage.fields import is_text
 from ...storage.link_rows import Back, LinkField
 from ...storage.link_text import Declared, Link, Target
 from ...sync.errors import BadValueError
+from ...sync.limits import NAME_BYTES_MAX
 from ...sync.values import from_json
+from ..record_requests import check_name, check_place
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -73,6 +74,9 @@ class Linking:
 
         Of this device alone: it changes no record. Raises BadValueError, StorageError.
         """
+        check_place(database, collection)
+        check_name("field", field, NAME_BYTES_MAX)
+        check_place(to_database or database, to)
         one = LinkField(database, collection, field, Declared(to_database or database, to))
         return await self._engine.database.write(lambda conn: link_rows.declare(conn, one))
 
@@ -159,9 +163,7 @@ class _Seen(NamedTuple):
 
 
 def _check(start: Target, links: Collection[str] | None, depth: int, limit: int) -> None:
-    for name in start:
-        if not isinstance(name, str) or not is_text(name):
-            raise BadValueError("a record is named by three texts: database, collection and id")
+    check_place(*start)
     if isinstance(links, str):
         raise BadValueError("links: a list of types was expected, not one text")
     if type(depth) is not int or not 0 <= depth <= DEPTH_MAX:

@@ -14,11 +14,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ...sync.errors import BadValueError
-from ...sync.limits import COLLECTION_NAME_BYTES_MAX, RECORD_ID_BYTES_MAX
 from ...sync.values import from_json, to_json, to_plain
 from ..api import Change
 from ..happenings import Board, EventsLost, LaggingError, RecordChanged
-from ..record_requests import DATABASE_NAME_BYTES_MAX, check_name
+from ..record_requests import check_place
 from ..writer import CHANGES_PER_TRANSACTION_MAX
 from .codecs import Codec
 from .places import Remove, Save, Write, with_fields
@@ -33,7 +32,7 @@ class MemoryDatabase:
     """Collections in memory, which one unit of work may change together."""
 
     def __init__(self, database: str = "memory") -> None:
-        check_name("database", database, DATABASE_NAME_BYTES_MAX)
+        check_place(database)
         self._database = database
         self._collections: dict[str, dict[str, Fields]] = {}
         self._last_id = 0
@@ -64,6 +63,7 @@ class MemoryDatabase:
         descending: bool,
         limit: int,
     ) -> list[tuple[str, Fields]]:
+        check_place(self._database, collection)
         wanted = dict(where)
         records = self._collections.get(collection, {})
         ids = sorted(
@@ -93,8 +93,7 @@ class MemoryDatabase:
         after: dict[tuple[str, str], Fields | None] = {}
         changed = []
         for write in writes:
-            check_name("collection", write.collection, COLLECTION_NAME_BYTES_MAX)
-            check_name("id", write.id, RECORD_ID_BYTES_MAX)
+            check_place(self._database, write.collection, write.id)
             key = (write.collection, write.id)
             before = after.get(key, self._collections.get(key[0], {}).get(key[1]))
             after[key] = None if isinstance(write, Remove) else _merged(before, write)

@@ -27,6 +27,7 @@ from ...sync.versions import (
     until,
 )
 from ..projection import Key
+from ..record_requests import check_place
 from .asking import LIMIT_MAX
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ class Past:
         self, database: str, collection: str, id: str
     ) -> AsyncIterator[tuple[Key, RecordState]]:
         """Where the record is or was, in the order in which it is seen."""
+        check_place(database, collection, id)
         engine = self._engine
         scopes = [scope.number for scope in engine.ledger.scopes_of(database)]
         # Not from the shelf: that has changes whose commit may still fail.

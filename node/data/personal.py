@@ -23,7 +23,7 @@ from ...storage.erasure_rows import Erasure
 from ...storage.store import Conn
 from ..parameters import Json, UsageError, text
 from ..reader import Found
-from ..record_requests import Delete
+from ..record_requests import Delete, check_place
 from ..times import iso_time
 from .deleting import delete_all
 
@@ -60,6 +60,7 @@ class Personal:
 
     async def names(self, database: str, about: About) -> dict[Name, None]:
         """The records that are about it, in the order in which they were found."""
+        check_place(database)
         found: dict[Name, None] = {}
         latest: set[str] = set()
         for turn in range(ROUNDS_MAX):

@@ -24,7 +24,7 @@ from ...storage.store import Conn
 from ...sync.errors import BadValueError
 from ...sync.limits import NAME_BYTES_MAX
 from ..reader import Found, found_of
-from ..record_requests import check_name
+from ..record_requests import check_name, check_place
 from .asking import Query, cursor_of, prepared, shape_of
 from .result_cache import Kept, ResultCache
 
@@ -70,6 +70,7 @@ class Queries:
 
     async def page(self, database: str, collection: str, query: Query) -> Records:
         """Raises BadValueError, StorageError."""
+        check_place(database, collection)
         made = prepared(query)
         page, way, late = await self._read(database, collection, made)
         self._count(database, collection, made, way)
@@ -83,6 +84,7 @@ class Queries:
 
     async def explain(self, database: str, collection: str, query: Query) -> Way:
         """How a query would go to its records. Raises BadValueError, StorageError."""
+        check_place(database, collection)
         made = prepared(query)
         return await self._engine.database.read(
             lambda conn: finding.explain(conn, database, collection, made)
@@ -230,8 +232,7 @@ def _wanted(made: finding.Query) -> list[str]:
 
 
 def _checked(database: str, collection: str, fields: Sequence[str]) -> tuple[str, ...]:
-    check_name("database", database, NAME_BYTES_MAX)
-    check_name("collection", collection, NAME_BYTES_MAX)
+    check_place(database, collection)
     names = tuple(fields)
     if not 1 <= len(names) <= FIELDS_MAX or len(set(names)) < len(names):
         raise BadValueError(f"an index has 1 to {FIELDS_MAX} different fields")

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ...sync.limits import DATABASE_NAME_BYTES_MAX
 from ...sync.values import to_json
-from ..record_requests import DATABASE_NAME_BYTES_MAX
 from .definition import COLLECTIONS_MAX, CollectionSchema, read_collection
 from .reading import (
     Path,

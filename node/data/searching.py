@@ -17,6 +17,7 @@ from ...sync.errors import BadValueError
 from ...sync.values import from_json
 from ..projection import search_text
 from ..reader import Found, found_of
+from ..record_requests import check_place
 from .asking import LIMIT_MAX
 from .ranking import COUNTED_MAX, Snippet, score, wanted
 
@@ -44,6 +45,7 @@ async def search(
 
     Of equal ones the newer comes first. Raises BadValueError, StorageError.
     """
+    check_place(database, collection)
     if type(text) is not str:
         raise BadValueError("text: words were expected")
     if type(limit) is not int or not 0 <= limit <= LIMIT_MAX:

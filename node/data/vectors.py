@@ -22,7 +22,7 @@ from ...sync.errors import BadValueError
 from ...sync.limits import NAME_BYTES_MAX
 from ...sync.values import Vector
 from ..ports import Cancel
-from ..record_requests import check_name
+from ..record_requests import check_name, check_place
 from .asking import conditions
 from .embedders import Embed, Embedders
 from .embedding import check_dimension, check_model
@@ -134,8 +134,8 @@ class Vectors:
         """
         check_model(model, version)
         check_dimension(dimension)
-        for what, name in (("database", database), ("collection", collection), ("field", field)):
-            check_name(what, name, NAME_BYTES_MAX)
+        check_place(database, collection)
+        check_name("field", field, NAME_BYTES_MAX)
 
         def job(conn: Conn) -> Declared:
             names = (database, collection, field, model, version)

@@ -21,8 +21,9 @@ from ...storage.store import Conn
 from ...storage.value_order import END, key_of, row_of
 from ...storage.view_rows import Item, Made, Stored
 from ...sync.errors import BadValueError
+from ...sync.limits import NAME_BYTES_MAX
 from ...sync.values import from_json, to_plain, value_text
-from ..record_requests import DATABASE_NAME_BYTES_MAX, check_name
+from ..record_requests import check_name, check_place
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -39,7 +40,6 @@ ROWS_PER_RECORD_MAX = 1_000
 KEY_BYTES_MAX = 1_024
 VALUE_BYTES_MAX = 16_384
 LIMIT_MAX = 100_000
-NAME_BYTES_MAX = 256
 
 
 class ViewReplacedError(CoveyError):
@@ -240,8 +240,7 @@ class Views:
     def register(self, name: str, version: int, database: str, collection: str, map: Map) -> View:
         """See `Node.register_view`."""
         check_name("view", name, NAME_BYTES_MAX)
-        check_name("database", database, DATABASE_NAME_BYTES_MAX)
-        check_name("collection", collection, NAME_BYTES_MAX)
+        check_place(database, collection)
         if type(version) is not int or not 0 <= version < 2**31:
             raise BadValueError(f"{name}: a version is a number from 0 to {2**31 - 1:,}")
         self._replace(name)
