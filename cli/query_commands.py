@@ -148,6 +148,9 @@ def history(settings: Settings, database: str, collection: str, record_id: str, 
         record = one["record"]
         shown = "deleted" if record is None else pretty(record, indent=None)
         say(f"{one['time'] or 'time not kept':<24}  {visible(one['device'][:9])}  {shown}")
+    if "erased" in result:
+        erased = result["erased"]
+        note(f"erased on {erased['erased_at'][:10]} (receipt {erased['receipt']}): no older ones")
 
 
 @click.group(invoke_without_command=True)

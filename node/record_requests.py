@@ -167,8 +167,12 @@ def time_ordered_id(wall_ms: int, drawn: bytes) -> str:
 
 def version(state: RecordState) -> str:
     """A name for a record's state: 16 hex digits over its heads."""
-    names = b"".join(sorted(head.hash for head in state.heads))
-    return hashlib.blake2b(names, digest_size=8).hexdigest()
+    return version_of([head.hash for head in state.heads])
+
+
+def version_of(heads: Sequence[bytes]) -> str:
+    """`version`, from the hashes of the heads."""
+    return hashlib.blake2b(b"".join(sorted(heads)), digest_size=8).hexdigest()
 
 
 Aside = Callable[[str, Sequence[Request]], AbstractAsyncContextManager[Sequence[Request]]]

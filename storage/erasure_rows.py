@@ -20,10 +20,27 @@ class Erasure(NamedTuple):
     proofs: dict[bytes, int]
 
 
+class Erased(NamedTuple):
+    """A version that an erasure left: nothing that led to it is to be shown."""
+
+    version: str
+    erasure_no: int
+    erased_ms: int
+
+
 def add_erasure(
-    conn: Conn, database: str, erased_ms: int, records: int, blobs: int, digest: bytes
+    conn: Conn,
+    database: str,
+    erased_ms: int,
+    records: int,
+    blobs: int,
+    digest: bytes,
+    versions: Sequence[str] = (),
 ) -> int:
-    """Keep that something was erased; its number. Words of it leave the index of full text."""
+    """Keep that something was erased; its number. Words of it leave the index of full text.
+
+    `versions` are what the records are since, of 16 hex digits each.
+    """
     conn.execute(
         "INSERT INTO erasures (database, erased_ms, records, blobs, digest) VALUES (?, ?, ?, ?, ?)",
         (database, erased_ms, records, blobs, digest),
@@ -32,7 +49,22 @@ def add_erasure(
     flush_texts(conn)
     conn.execute("INSERT INTO record_text (record_text) VALUES ('optimize')")
     (number,) = conn.execute("SELECT max(erasure_no) FROM erasures").fetchone()
+    conn.executemany(
+        "INSERT OR IGNORE INTO erased_changes (version, erasure_no) VALUES (?, ?)",
+        [(version, number) for version in versions],
+    )
     return int(number)
+
+
+def erased_by(conn: Conn, versions: Sequence[str]) -> list[Erased]:
+    """Which of these versions an erasure left, the latest erasure last."""
+    rows = conn.execute(
+        "SELECT c.version, e.erasure_no, e.erased_ms FROM json_each(?) v"
+        " JOIN erased_changes c ON c.version = v.value"
+        " JOIN erasures e ON e.erasure_no = c.erasure_no ORDER BY e.erasure_no",
+        (json.dumps(list(versions)),),
+    )
+    return [Erased(*row) for row in rows.fetchall()]
 
 
 def add_proof(conn: Conn, erasure_no: int, device: bytes, proved_ms: int) -> None:

@@ -8,17 +8,20 @@ was not kept is not guessed at. Blobs are given as references: the content may b
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ... import CoveyError
+from ...storage import erasure_rows
+from ...storage.erasure_rows import Erased
 from ...sync.errors import BadValueError, GateError
 from ...sync.record_state import RecordState
 from ...sync.values import milliseconds_of, timestamp_of
 from ...sync.versions import (
     UNKNOWN,
+    Made,
     Steps,
     UnknownPastError,
     changes_made,
@@ -27,7 +30,8 @@ from ...sync.versions import (
     until,
 )
 from ..projection import Key
-from ..record_requests import check_place
+from ..record_requests import check_place, version_of
+from ..times import iso_time
 from .asking import LIMIT_MAX
 
 if TYPE_CHECKING:
@@ -45,6 +49,18 @@ class UnknownMomentError(CoveyError):
     exit_code = 1
 
 
+class ErasedError(CoveyError):
+    """What the record was before it was erased is not shown. It is sealed in the history."""
+
+    exit_code = 3
+
+    def __init__(self, key: Key, erased: Erased) -> None:
+        super().__init__(
+            f"{key[1]}/{key[2]} was erased on {iso_time(erased.erased_ms)[:10]} (receipt"
+            f" {erased.erasure_no}): what it was before is not shown"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """A record after one of its changes: when, by the device of which shown id, and the fields.
@@ -60,6 +76,13 @@ class Version:
     record: dict[str, Any] | None
 
 
+class Told(NamedTuple):
+    """Versions, and the erasure before which there were more that are not shown."""
+
+    versions: list[Version]
+    erased: Erased | None
+
+
 class Past:
     """Reads the past of the records of one engine."""
 
@@ -71,14 +94,18 @@ class Past:
     ) -> dict[str, Any] | None:
         """The fields of a record at a time, encrypted ones as they are; None if it was not there.
 
-        Raises BadValueError for a time without a zone, UnknownMomentError, StorageError.
+        Raises BadValueError for a time without a zone, UnknownMomentError, ErasedError,
+        StorageError.
         """
         if time.utcoffset() is None:
             raise BadValueError("at: a time needs a time zone")
         hlc = until(milliseconds_of(time))
-        async for key, state in self._states(database, collection, id):
+        pasts, erased = await self._pasts(database, collection, id)
+        for key, made in pasts:
+            hidden = hidden_of(made, erased)
+            if hidden and made[0].hlc <= hlc < made[hidden - 1].hlc:
+                raise ErasedError(key, erased[-1])
             try:
-                made = await in_pieces(changes_made(state))
                 then = await in_pieces(state_until(made, hlc))
                 value = None if then is None else self._shown(key, then)
             except UnknownPastError:
@@ -92,22 +119,25 @@ class Past:
                 return value
         return None
 
-    async def history(self, database: str, collection: str, id: str, limit: int) -> list[Version]:
+    async def history(self, database: str, collection: str, id: str, limit: int) -> Told:
         """The newest versions of a record, the newest first.
 
         Of a record that was moved these are the versions at each of its privacy levels. Only what
         is told is held: each version may be as large as the record. Raises BadValueError,
-        StorageError.
+        ErasedError if none is left to be shown, StorageError.
         """
         if type(limit) is not int or not 0 <= limit <= LIMIT_MAX:
             raise BadValueError(f"limit: a number from 0 to {LIMIT_MAX} was expected")
         found: list[tuple[int, Version]] = []
-        async for key, state in self._states(database, collection, id):
+        pasts, erased = await self._pasts(database, collection, id)
+        hidden = {key: hidden_of(made, erased) for key, made in pasts}
+        if erased and all(hidden[key] == len(made) for key, made in pasts):
+            raise ErasedError(pasts[0][0], erased[-1])
+        for key, made in pasts:
             try:
-                made = await in_pieces(changes_made(state))
                 for number, (one, then) in enumerate(states(made)):
                     await asyncio.sleep(0)
-                    if number < len(made) - limit:
+                    if number < max(len(made) - limit, hidden[key]):
                         continue
                     author = self._engine.ledger.author_of(one.actor)
                     device = "" if author is None else self._engine.shown_id(author)
@@ -118,23 +148,53 @@ class Past:
                 raise _unreadable(key, error) from None
         found.sort(key=lambda version: version[0])
         # Turned round afterwards: of equal times the one that rests on the other is the newer.
-        return [version for _, version in found[: -limit - 1 : -1]]
+        newest = [version for _, version in found[: -limit - 1 : -1]]
+        return Told(newest, erased[-1] if erased else None)
 
     def _shown(self, key: Key, state: RecordState) -> dict[str, Any] | None:
         resolution = self._engine.shelf.judge.resolution(key, state)
         return state.value if resolution is None else resolution.value
 
-    async def _states(
+    async def _pasts(
         self, database: str, collection: str, id: str
-    ) -> AsyncIterator[tuple[Key, RecordState]]:
-        """Where the record is or was, in the order in which it is seen."""
+    ) -> tuple[list[tuple[Key, list[Made]]], list[Erased]]:
+        """Where the record is or was, in the order in which it is seen, and how it was erased."""
         check_place(database, collection, id)
         engine = self._engine
         scopes = [scope.number for scope in engine.ledger.scopes_of(database)]
         # Not from the shelf: that has changes whose commit may still fail.
         states = dict(await engine.shelf.durable(scopes, [(collection, id)]))
+        pasts = []
         for key in sorted(states, key=lambda key: scopes.index(key[0])):
-            yield key, states[key]
+            try:
+                pasts.append((key, await in_pieces(changes_made(states[key]))))
+            except GateError as error:
+                raise _unreadable(key, error) from None
+        gone = [_left_by(one) for _, made in pasts for one in made if one.change.deletes_record]
+        if not gone:
+            return pasts, []
+        return pasts, await engine.database.read(lambda conn: erasure_rows.erased_by(conn, gone))
+
+
+def hidden_of(made: Sequence[Made], erased: Sequence[Erased]) -> int:
+    """How many of the first changes are not to be shown, as the record was erased after them.
+
+    Where it was deleted by the erasure, all up to that; at a level at which it once lived, all
+    until then.
+    """
+    if not erased:
+        return 0
+    left = {one.version for one in erased}
+    places = [number for number, one in enumerate(made, 1) if _left_by(one) in left]
+    if places:
+        return places[-1]
+    last = until(erased[-1].erased_ms)
+    return sum(one.hlc <= last for one in made)
+
+
+def _left_by(one: Made) -> str:
+    """The version that a change leaves which knew of all others, as a deletion here does."""
+    return version_of([one.change.hash])
 
 
 async def in_pieces(steps: Steps[T]) -> T:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...sync.values import to_json
 from ..demand_methods import NotFoundError
 from ..parameters import Json, UsageError, limit, text
+from ..times import iso_time
 from .past import Past
 
 if TYPE_CHECKING:
@@ -40,13 +41,16 @@ class PastMethods:
     async def history(self, params: Json) -> Json:
         """`{"versions": [{"time", "device", "record"}]}`, the newest first; no record: deleted.
 
-        `time` is null where it was not kept.
+        `time` is null where it was not kept. `erased` is there if what was before is not shown.
         """
         database, collection, id = _names(params)
-        versions = await self._past.history(database, collection, id, limit(params))
+        versions, erased = await self._past.history(database, collection, id, limit(params))
         if not versions:
             raise NotFoundError(f"no record {collection}/{id} in {database}, and there was none")
-        return {
+        told: Json = {} if erased is None else {"erased": {"receipt": erased.erasure_no}}
+        if erased is not None:
+            told["erased"]["erased_at"] = iso_time(erased.erased_ms)
+        return told | {
             "versions": [
                 {
                     "time": None if version.time is None else _text(version.time),

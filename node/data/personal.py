@@ -35,7 +35,8 @@ WAYS_MAX = 16
 ERASURES_SHOWN_MAX = 100
 REMAINS = (
     "earlier versions stay sealed in the history of every device until that is forgotten, and in"
-    " backups; a device that is away erases when it syncs"
+    " backups; this device shows them no more, others know of a deletion alone; a device that is"
+    " away erases when it syncs"
 )
 
 
@@ -98,9 +99,10 @@ class Personal:
         erased = [(delete.collection, delete.id) for delete, _ in done]
         done_ms = self._engine.clock.wall_ms()
         digest = digest_of(erased)
+        versions = [written.version for _, written in done if written.version]
         number = await self._engine.database.write(
             lambda conn: erasure_rows.add_erasure(
-                conn, database, done_ms, len(erased), blobs, digest
+                conn, database, done_ms, len(erased), blobs, digest, versions
             )
         )
         self._engine.tell("erased", {"database": database, "records": len(erased)})

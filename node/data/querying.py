@@ -72,7 +72,7 @@ class Querying:
         """The record's fields at a time, by what was written until then; None if it was not there.
 
         Encrypted fields are opened as by `get`. Raises BadValueError for a time without a zone,
-        UnknownMomentError, StorageError.
+        UnknownMomentError, ErasedError for what was erased here, StorageError.
         """
         found = await Past(self._engine).at(self.database, self.name, id, time)
         return found and self._engine.schemas.opened(self.database, self.name, found)
@@ -80,9 +80,11 @@ class Querying:
     async def history(self, id: str, *, limit: int = 100) -> list[Version]:
         """The newest versions of the record: when, by which device, and the fields.
 
-        Encrypted fields stay closed: `as_of` opens them. Raises BadValueError, StorageError.
+        Encrypted fields stay closed: `as_of` opens them. What was before an erasure is not among
+        them. Raises BadValueError, ErasedError if nothing else is, StorageError.
         """
-        return await Past(self._engine).history(self.database, self.name, id, limit)
+        told = await Past(self._engine).history(self.database, self.name, id, limit)
+        return told.versions
 
     def live(
         self,
