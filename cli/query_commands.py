@@ -35,6 +35,7 @@ _TESTS = {"^=": "prefix"}
 @click.option("--desc", is_flag=True, help="The other way round. For one field: `--order=-F`.")
 @limit_option
 @click.option("--after", metavar="CURSOR", help="Go on where a page stopped: its `next`.")
+@click.option("--at", metavar="TIME", help="As they were then, such as 2026-01-31T12:00:00Z.")
 @click.option("--explain", is_flag=True, help="Say how the records would be found, and find none.")
 @json_option
 @pass_settings
@@ -48,6 +49,7 @@ def find(
     desc: bool,
     limit: int,
     after: str | None,
+    at: str | None,
     explain: bool,
 ) -> None:
     """Find records by their fields, by their words, or both.
@@ -66,7 +68,10 @@ def find(
         "descending": desc,
         "limit": limit,
         "after": after,
+        "at": at,
     }
+    if at is not None and (text is not None or after is not None or explain):
+        raise click.UsageError("--text, --after and --explain are about what is: not with --at")
     with open_node(settings) as node:
         if explain:
             return _show_way(settings, node.call("find_explain", params))
@@ -74,6 +79,8 @@ def find(
     show_records(settings, result, name_collection=False)
     if not settings.json and result.get("next"):
         note(f"there is more: --after {result['next']}")
+    if not settings.json and result.get("erased"):
+        note(f"{result['erased']} records are left out: they have been erased since")
 
 
 @click.command()

@@ -16,7 +16,7 @@ and its caller decides what else may happen between two (`at_once`, if nothing).
 Pure: no clock, no store. Spec: docs/protocol.md, section 3.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from . import crdt
@@ -60,6 +60,16 @@ def at_once(steps: Steps[T]) -> T:
 def until(time_ms: int) -> int:
     """The greatest HLC of a millisecond since 1970."""
     return time_ms << 16 | LAST_COUNTER
+
+
+def counted(times: Collection[int], hlc: int) -> bool | None:
+    """Whether changes made at these times count at a time: all, none, or None if it depends."""
+    if times and UNKNOWN not in times:
+        if max(times) <= hlc:
+            return True
+        if min(times) > hlc:
+            return False
+    return None
 
 
 def changes_made(state: RecordState) -> Steps[list[Made]]:

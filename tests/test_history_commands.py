@@ -41,6 +41,25 @@ def test_people_see_versions_as_lines_that_command_no_terminal(laptop: Device) -
     assert gone.stdout.rstrip().endswith("  deleted")
 
 
+def test_a_collection_is_found_as_it_was(laptop: Device) -> None:
+    """On the real library: what was is judged in a table of the reading connection."""
+    *_, oldest = laptop.run("history", "memory", "facts", "tea")["versions"]
+    find = ("find", "memory", "facts", "kind=green", "--order", "kind")
+
+    then = laptop.run(*find, "--at", oldest["time"])
+    assert then == {"records": [{"id": "tea", "kind": "green"}], "erased": 0}
+    assert laptop.run(*find)["records"] == []
+    assert laptop.run("find", "memory", "facts", "--at", "2001-01-01T00:00:00Z")["records"] == []
+
+
+@pytest.mark.parametrize("more", [("--text", "tea"), ("--after", "x"), ("--explain",)])
+def test_what_is_about_today_does_not_go_with_a_time(laptop: Device, more: tuple[str, ...]) -> None:
+    run = laptop.attempt("find", "memory", "facts", "--at", "2026-01-31T18:00:00Z", *more)
+
+    assert run.returncode == 2
+    assert "not with --at" in run.stderr
+
+
 def test_what_was_not_there_is_said(laptop: Device) -> None:
     """Not written yet, deleted, and never heard of."""
     for asked in (

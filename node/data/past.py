@@ -76,6 +76,13 @@ class Version:
     record: dict[str, Any] | None
 
 
+class Then(NamedTuple):
+    """The fields of a record at a time, None if it was not there, and its last change by then."""
+
+    value: dict[str, Any] | None
+    last: Made | None
+
+
 class Told(NamedTuple):
     """Versions, and the erasure before which there were more that are not shown."""
 
@@ -97,27 +104,37 @@ class Past:
         Raises BadValueError for a time without a zone, UnknownMomentError, ErasedError,
         StorageError.
         """
-        if time.utcoffset() is None:
-            raise BadValueError("at: a time needs a time zone")
-        hlc = until(milliseconds_of(time))
-        pasts, erased = await self._pasts(database, collection, id)
+        hlc = moment(time)
+        check_place(database, collection, id)
+        states = await self.states(database, collection, [id])
+        pasts, erased = await self.opened(states.get(id, []))
         for key, made in pasts:
-            hidden = hidden_of(made, erased)
-            if hidden and made[0].hlc <= hlc < made[hidden - 1].hlc:
-                raise ErasedError(key, erased[-1])
-            try:
-                then = await in_pieces(state_until(made, hlc))
-                value = None if then is None else self._shown(key, then)
-            except UnknownPastError:
-                raise UnknownMomentError(
-                    f"{collection}/{id}: what it was then cannot be told, as the time of a change"
-                    " was not kept; `covey history` shows its versions"
-                ) from None
-            except GateError as error:
-                raise _unreadable(key, error) from None
+            value = (await self.then(key, made, erased, hlc)).value
             if value is not None:
                 return value
         return None
+
+    async def then(
+        self, key: Key, made: Sequence[Made], erased: Sequence[Erased], hlc: int
+    ) -> "Then":
+        """What the changes up to a time come to. Raises UnknownMomentError, ErasedError,
+        BadValueError.
+        """
+        hidden = hidden_of(made, erased)
+        if hidden and made[0].hlc <= hlc < made[hidden - 1].hlc:
+            raise ErasedError(key, erased[-1])
+        try:
+            state = await in_pieces(state_until(made, hlc))
+            value = None if state is None else self._shown(key, state)
+        except UnknownPastError:
+            raise UnknownMomentError(
+                f"{key[1]}/{key[2]}: what it was then cannot be told, as the time of a change"
+                " was not kept; `covey history` shows its versions"
+            ) from None
+        except GateError as error:
+            raise _unreadable(key, error) from None
+        by_then = [one for one in made if one.hlc <= hlc]
+        return Then(value, by_then[-1] if by_then else None)
 
     async def history(self, database: str, collection: str, id: str, limit: int) -> Told:
         """The newest versions of a record, the newest first.
@@ -129,7 +146,9 @@ class Past:
         if type(limit) is not int or not 0 <= limit <= LIMIT_MAX:
             raise BadValueError(f"limit: a number from 0 to {LIMIT_MAX} was expected")
         found: list[tuple[int, Version]] = []
-        pasts, erased = await self._pasts(database, collection, id)
+        check_place(database, collection, id)
+        states_of = await self.states(database, collection, [id])
+        pasts, erased = await self.opened(states_of.get(id, []))
         hidden = {key: hidden_of(made, erased) for key, made in pasts}
         if erased and all(hidden[key] == len(made) for key, made in pasts):
             raise ErasedError(pasts[0][0], erased[-1])
@@ -155,25 +174,41 @@ class Past:
         resolution = self._engine.shelf.judge.resolution(key, state)
         return state.value if resolution is None else resolution.value
 
-    async def _pasts(
-        self, database: str, collection: str, id: str
-    ) -> tuple[list[tuple[Key, list[Made]]], list[Erased]]:
-        """Where the record is or was, in the order in which it is seen, and how it was erased."""
-        check_place(database, collection, id)
+    async def states(
+        self, database: str, collection: str, ids: Sequence[str]
+    ) -> dict[str, list[tuple[Key, RecordState]]]:
+        """Where records are or were, in the order in which they are seen, by id."""
         engine = self._engine
         scopes = [scope.number for scope in engine.ledger.scopes_of(database)]
         # Not from the shelf: that has changes whose commit may still fail.
-        states = dict(await engine.shelf.durable(scopes, [(collection, id)]))
+        read = await engine.shelf.durable(scopes, [(collection, id) for id in ids])
+        found: dict[str, list[tuple[Key, RecordState]]] = {}
+        for key, state in sorted(read, key=lambda one: scopes.index(one[0][0])):
+            found.setdefault(key[2], []).append((key, state))
+        return found
+
+    async def opened(
+        self, states: Sequence[tuple[Key, RecordState]]
+    ) -> tuple[list[tuple[Key, list[Made]]], list[Erased]]:
+        """The changes of one record, wherever it is or was, and how it was erased."""
         pasts = []
-        for key in sorted(states, key=lambda key: scopes.index(key[0])):
+        for key, state in states:
             try:
-                pasts.append((key, await in_pieces(changes_made(states[key]))))
+                pasts.append((key, await in_pieces(changes_made(state))))
             except GateError as error:
                 raise _unreadable(key, error) from None
         gone = [_left_by(one) for _, made in pasts for one in made if one.change.deletes_record]
         if not gone:
             return pasts, []
-        return pasts, await engine.database.read(lambda conn: erasure_rows.erased_by(conn, gone))
+        read = self._engine.database.read
+        return pasts, await read(lambda conn: erasure_rows.erased_by(conn, gone))
+
+
+def moment(time: datetime) -> int:
+    """The last HLC that counts at a time. Raises BadValueError for a time without a zone."""
+    if time.utcoffset() is None:
+        raise BadValueError("at: a time needs a time zone")
+    return until(milliseconds_of(time))
 
 
 def hidden_of(made: Sequence[Made], erased: Sequence[Erased]) -> int:

@@ -8,6 +8,8 @@ from ..parameters import Json, UsageError, limit, text
 from ..reader import Found
 from .asking import Query
 from .live import Live
+from .past_finding import PastFinding
+from .past_methods import time
 from .searching import search
 
 if TYPE_CHECKING:
@@ -32,7 +34,15 @@ class QueryMethods:
         }
 
     async def find(self, params: Json) -> Json:
-        """`{"records", "next"}`; `next` only if there is more."""
+        """`{"records", "next"}`; `next` only if there is more.
+
+        With `at`, of the records as they were then: `{"records", "erased"}`; `erased` is how many
+        are left out as they have been erased since.
+        """
+        if params.get("at") is not None:
+            finding = PastFinding(self._engine, *_place(params), time(params, "at"))
+            then = await finding.find(_query(params))
+            return {"records": [_row(found) for found in then.records], "erased": then.erased}
         page = await self._engine.queries.page(*_place(params), _query(params))
         rows = {"records": [_row(found) for found in page.records]}
         return rows if page.next is None else {**rows, "next": page.next}

@@ -9,6 +9,7 @@ from ..reader import Found
 from .asking import Query
 from .live import Live
 from .past import Past, Version
+from .past_finding import PastFinding
 from .queries import Records
 from .searching import Hit, search
 
@@ -34,13 +35,19 @@ class Querying:
         descending: bool = False,
         limit: int = 100,
         offset: int = 0,
+        at: datetime | None = None,
     ) -> list[Found]:
         """Records whose fields are as `where` asks and whose text matches the words of `text`.
 
         Ordered by fields, else by how new they are for a text, else by id. A field with `-` before
-        it descends; `descending` turns the order round. Raises BadValueError, StorageError.
+        it descends; `descending` turns the order round. With `at`, of the records as they were at
+        that time, without a `text` (docs/data/history.md). Raises BadValueError, StorageError; with
+        `at` TooMuchPastError, UnknownMomentError.
         """
         query = Query(where or {}, text, order, descending, limit, offset)
+        if at is not None:
+            past = PastFinding(self._engine, self.database, self.name, at)
+            return (await past.find(query)).records
         return await self._engine.queries.find(self.database, self.name, query)
 
     async def page(
