@@ -1,8 +1,12 @@
 """Importers: what the services wrote, kept whole; what hostile files say, refused or left out."""
 
 import json
+import os
 import struct
+import zipfile
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -238,6 +242,76 @@ def test_a_bomb_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(ExportFileError, match="grows more than 200 times"):
         list(read_chatgpt(path))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_file_that_is_packed_as_no_service_packs_is_not_inflated(
+    method: int, tmp_path: Path
+) -> None:
+    """The library inflates these without a bound: 1,200 bytes became gigabytes at one read."""
+    path = tmp_path / "e.zip"
+    with zipfile.ZipFile(path, "w", method) as made:
+        made.writestr("conversations.json", b"[" + b" " * 1_000_000 + b"]")
+
+    with pytest.raises(ExportFileError, match=r"'conversations\.json' cannot be read"):
+        list(read_chatgpt(path))
+
+
+def test_a_pipe_is_no_export(tmp_path: Path) -> None:
+    """Opening one waits for a writer, in a thread that no Ctrl-C and no `covey down` would end."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+
+    with pytest.raises(ExportFileError, match="an export is a regular file"):
+        list(read_chatgpt(path))
+
+
+def test_a_folder_is_no_export(tmp_path: Path) -> None:
+    """It is told by its usual name."""
+    with pytest.raises(ExportFileError, match="Is a directory"):
+        list(read_chatgpt(tmp_path))
+
+
+def nameless(path: Path) -> None:
+    """A file whose name has no letters in the list: they are its comment."""
+    whole = bytearray(path.read_bytes())
+    at = whole.rfind(b"PK\x01\x02")
+    whole[at + 32 : at + 34] = whole[at + 28 : at + 30]
+    whole[at + 28 : at + 30] = b"\0\0"
+    path.write_bytes(whole)
+
+
+def before_the_beginning(path: Path) -> None:
+    """The list says that it begins later than it does, so files begin before the archive."""
+    whole = bytearray(path.read_bytes())
+    at = whole.rfind(b"PK\x05\x06")
+    (offset,) = struct.unpack_from("<I", whole, at + 16)
+    struct.pack_into("<I", whole, at + 16, offset + 1_000)
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("harm", [nameless, before_the_beginning])
+def test_a_forged_list_of_files_is_told_in_words(harm: Any, tmp_path: Path) -> None:
+    """The library trusts the list, and raises what it raises."""
+    path = write_zip(tmp_path / "e.zip", {"conversations.json": [claude_conversation()]})
+    harm(path)
+
+    with pytest.raises(ExportFileError):
+        list(read_claude(path))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5_000), st.integers(0, 255)), min_size=1, max_size=8))
+def test_whatever_bytes_an_archive_has_it_ends_in_words(changes: list[tuple[int, int]]) -> None:
+    """Archives arrive damaged; a trace tells nobody what to do."""
+    with TemporaryDirectory() as folder:
+        path = write_zip(Path(folder) / "e.zip", {"conversations.json": [claude_conversation()]})
+        whole = bytearray(path.read_bytes())
+        for place, byte in changes:
+            whole[-1 - place % len(whole)] = byte
+        path.write_bytes(whole)
+
+        with suppress(ExportFileError):
+            list(read_claude(path))
 
 
 def test_an_archive_as_a_whole_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,17 @@
 Nothing is ever unpacked to a path: a name in the archive is only compared, and a file in it is read
 as a stream. What a stream gives is counted against `INFLATED_BYTES_MAX` and, beyond a few MiB,
 against the size that it has in the archive, so a bomb ends early and never fills memory or disk.
+Files are stored or deflated, as services pack them: the library inflates bzip2 and LZMA without a
+bound (1,200 bytes became 2.9 GiB of memory in one `read`).
 
 Sizes in bytes.
 """
 
+import errno
+import os
 import re
+import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -31,6 +37,14 @@ _END_OF_DIRECTORY = b"PK\x05\x06"
 _END_BYTES = 22
 _COMMENT_BYTES_MAX = 65_535
 _SIZE_ELSEWHERE = 0xFFFFFFFF
+_PACKED_BY = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
+    *(ValueError, KeyError, IndexError, NotImplementedError, RuntimeError),
+)
+"""What the library raises at archives that are damaged or forged. RuntimeError: one is encrypted,
+and the library asks for a password.
+"""
 
 
 class ExportFileError(CoveyError):
@@ -65,10 +79,7 @@ class Archive:
         self._inflated = 0
         self._zip: zipfile.ZipFile | None = None
         self._members: dict[str, Member] = {}
-        try:
-            self._file: BinaryIO = open(self.path, "rb")  # noqa: SIM115 closed by `close`
-        except OSError as error:
-            raise ExportFileError(self.path, error.strerror or "cannot be read") from error
+        self._file: BinaryIO = _opened(self.path)
         try:
             if self._file.read(4) == b"PK\x03\x04":
                 self._open_zip()
@@ -81,13 +92,13 @@ class Archive:
         self._check_directory()
         try:
             self._zip = zipfile.ZipFile(self._file)
-        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        except _DAMAGE as error:
             raise ExportFileError(self.path, "a damaged .zip file: download it again") from error
         infos = self._zip.infolist()
         if len(infos) > MEMBERS_MAX:
             raise ExportFileError(self.path, f"{len(infos)} files in it, {MEMBERS_MAX} allowed")
         for info in infos:
-            if not info.is_dir():
+            if info.filename and not info.is_dir():
                 member = Member(info.filename, info.file_size)
                 for key in _keys(member.file_name):
                     self._members.setdefault(key, member)
@@ -125,9 +136,10 @@ class Archive:
         assert self._zip is not None, "only an archive has members"
         try:
             info = self._zip.getinfo(member.name)
+            if info.compress_type not in _PACKED_BY:
+                raise NotImplementedError
             return Stream(self, self._zip.open(info), info.compress_size)  # type: ignore[arg-type]
-        except (KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-            # RuntimeError: it is encrypted, and the library asks for a password.
+        except _DAMAGE as error:
             raise ExportFileError(self.path, f"{member.file_name[:80]!r} cannot be read") from error
 
     def count(self, size: int) -> None:
@@ -165,7 +177,7 @@ class Stream:
         """The next bytes, none at the end. Raises ExportFileError."""
         try:
             piece = self._file.read(size)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        except _DAMAGE as error:
             raise ExportFileError(self._archive.path, "it is damaged: download it again") from error
         self.done += len(piece)
         if self.done > max(RATIO_FREE_BYTES, self._packed * RATIO_MAX):
@@ -184,6 +196,22 @@ class Stream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A regular file, open for reading. Raises ExportFileError."""
+    try:
+        # Without O_NONBLOCK, a pipe in the place of the file would stop a thread for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "cannot be read"
+        raise ExportFileError(path, why) from error
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        why = os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "an export is a regular file"
+        raise ExportFileError(path, why)
+    return os.fdopen(descriptor, "rb")
 
 
 def _keys(file_name: str) -> Iterator[str]:
