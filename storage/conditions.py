@@ -64,8 +64,9 @@ _LAST_CHARACTER = "\U0010ffff"
 def test_of(condition: Condition) -> Sql | None:
     """SQL that is true of the records that pass, or None if none can. Raises: BadFieldError."""
     field, test, operands = condition
-    if not is_text(field):
-        return None
+    if not is_text(field):  # No record has it.
+        is_true = test is Test.UNEQUAL or (test is Test.EXISTS and operands[0].kind == "false")
+        return Sql("1") if is_true else None
     if test is Test.EXISTS:
         there = operands[0].kind == "true"
         return Sql("(") + kind_of(field) + (" IS NOT NULL)" if there else " IS NULL)")
@@ -89,7 +90,7 @@ def bounds_of(condition: Condition) -> Bounds | None:
     if test is Test.PREFIX:
         first = operands[0].value
         assert isinstance(first, str)
-        return Bounds(None, (">=", first), ("<=", first + _LAST_CHARACTER))
+        return Bounds(None, (">=", first), _end_of(first))
     if test not in _RANGES:
         return None
     kind, value = operands[0]
@@ -106,25 +107,28 @@ def _compared(field: str, test: Test, operand: Operand) -> Sql:
     if test is Test.PREFIX:
         if operand.kind != "text":
             raise BadFieldError("a prefix is a text")
-        # Not LIKE: it folds case, and has characters of its own.
-        same = Sql(", 1, length(?)) = ?", (operand.value, operand.value))
-        return kind + " AND substr(" + value_of(field) + same
+        assert isinstance(operand.value, str)
+        first = operand.value.encode()
+        # Not LIKE: it folds case, and has characters of its own. Texts would end at a zero byte.
+        same = Sql(" AS BLOB), 1, ?) = ?", (len(first), first))
+        return kind + " AND substr(CAST(" + value_of(field) + same
     return Sql("(") + value_of(field) + Sql(f" {test.value} ?) AND ", (operand.value,)) + kind
 
 
 def _any(field: str, operands: list[Operand]) -> Sql:
     """Equal to one of them."""
-    if not operands:
-        return Sql("0")
-    tests = []
+    kinds: dict[str, dict[Value, None]] = {}
     for operand in operands:
-        kind = Sql("(") + kind_of(field) + f" = '{operand.kind}')"
-        if operand.kind in ("true", "false", "null"):
-            tests.append(kind)
-        else:
-            same = Sql("(") + value_of(field) + Sql(" = ?)", (operand.value,))
-            tests.append(Sql("(") + same + " AND " + kind + ")")
-    return Sql("(") + joined(tests, " OR ") + ")"
+        kinds.setdefault(operand.kind, {})[operand.value] = None
+    tests = []
+    for name, values in kinds.items():
+        test = Sql("(") + kind_of(field) + f" = '{name}'"
+        if name not in ("true", "false", "null"):
+            # Not one comparison each: SQLite nests them, 1,000 deep at most.
+            listed = Sql(f" IN ({','.join('?' * len(values))})", tuple(values))
+            test += Sql(" AND ") + value_of(field) + listed
+        tests.append(test + ")")
+    return Sql("(") + joined(tests, " OR ") + ")" if tests else Sql("0")
 
 
 def _has(field: str, operand: Operand) -> Sql:
@@ -140,13 +144,25 @@ def _has(field: str, operand: Operand) -> Sql:
     return Sql("(") + kind_of(field) + " = 'array' AND " + each + of_kind + same + "))"
 
 
+def _end_of(first: str) -> tuple[str, Value] | None:
+    """The least text that is after all that begin with `first`, None if there is none."""
+    kept = first.rstrip(_LAST_CHARACTER)
+    if not kept:
+        return None
+    following = ord(kept[-1]) + 1
+    # Halves of pairs are no characters.
+    last = "\ue000" if following == 0xD800 else chr(following)
+    return ("<", kept[:-1] + last)
+
+
 def _is_storable(operand: Operand) -> bool:
+    """Whether SQLite can compare with it."""
     value = operand.value
     if isinstance(value, str):
         return is_text(value)
     if isinstance(value, int):
         return abs(value) <= INTEGER_MAX
-    return not isinstance(value, float) or math.isfinite(value)
+    return not isinstance(value, float) or not math.isnan(value)
 
 
 def _indexed(operand: Operand) -> Value:

@@ -30,8 +30,8 @@ SCALARS = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-3, 3),
-    st.sampled_from([0.5, 1.0, -0.0, 2**53 + 1, -(2**63) + 1]),
-    st.sampled_from(["", "a", "ab", "b", "\U0001f98a", "1"]),
+    st.sampled_from([0.5, 1.0, -0.0, 2**53 + 1, -(2**63) + 1, 2.0**63, -1e300]),
+    st.sampled_from(["", "a", "ab", "b", "\U0001f98a", "1", "\U0010ffff" * 2]),
     st.sampled_from([EARLY, LATE, b"x", b"", Text("ab"), Counter(2)]),
 )
 FIELDS = st.sampled_from(["a", "b", "/m/x", "o'dd \"name"])
@@ -120,13 +120,19 @@ def rank(record: dict[str, Any], field: str) -> tuple[int, Any]:
 
 def test_values() -> st.SearchStrategy[tuple[str, Any]]:
     ordered = st.one_of(
-        st.integers(-3, 3), st.sampled_from([0.5, 2**53 + 1, "", "a", "b", EARLY, LATE])
+        st.integers(-3, 3),
+        st.sampled_from([0.5, 2**53 + 1, "", "a", "b", EARLY, LATE]),
+        st.sampled_from([2**63 - 1, 2**63, 2**63 + 1, 2.0**63, -(2**63), 10**400, -(10**400)]),
+        st.sampled_from([float("inf"), float("-inf"), -(10**300), 2**64 - 1]),
     )
     return st.one_of(
         st.tuples(st.sampled_from(["=", "!="]), SCALARS.filter(plain)),
         st.tuples(st.sampled_from(["<", "<=", ">", ">="]), ordered),
         st.tuples(st.just("in"), st.lists(SCALARS.filter(plain), max_size=3)),
-        st.tuples(st.just("prefix"), st.sampled_from(["", "a", "ab", "\U0001f98a"])),
+        st.tuples(
+            st.just("prefix"),
+            st.sampled_from(["", "a", "ab", "\U0001f98a", "\U0010ffff", "a\U0010ffff"]),
+        ),
         st.tuples(st.just("exists"), st.booleans()),
     )
 
@@ -362,6 +368,7 @@ def test_a_dropped_index_leaves_nothing_and_can_be_declared_again() -> None:
         Query({str(n): n for n in range(65)}),
         Query({}, order=["a", "b", "c", "d", "e"]),
         Query({}, order=["a", 1]),  # type: ignore[list-item]
+        Query({}, order=1),  # type: ignore[arg-type]
         Query({}, limit=-1),
         Query({}, limit=True),
         Query({}, offset=-1),

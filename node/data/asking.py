@@ -13,6 +13,7 @@ A cursor is text for whoever pages: where a page stopped, and a mark of the quer
 
 import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,7 @@ from hashlib import blake2b
 from typing import Any
 
 from ...storage import finding
-from ...storage.conditions import Condition, Operand, Test, test_of
+from ...storage.conditions import INTEGER_MAX, Condition, Operand, Test, test_of
 from ...storage.fields import BadFieldError, is_text, rank_of
 from ...sync.errors import BadValueError
 from ...sync.values import Counter, Text, to_json
@@ -30,8 +31,18 @@ OFFSET_MAX = 10_000_000
 CONDITIONS_MAX = 64
 ONE_OF_MAX = 1_000
 ORDER_FIELDS_MAX = 4
-CURSOR_CHARACTERS_MAX = 100_000
+CURSOR_CHARACTERS_MAX = 8_000_000
+"""A page may stop at a record that is ordered by a text as large as a record may be."""
+VALUES_MAX = 10_000
+"""In all lists of a query together."""
 MARK_BYTES = 6
+_ORDERED = {
+    Test.LESS: (Test.AT_MOST, Test.LESS),
+    Test.AT_MOST: (Test.AT_MOST, Test.LESS),
+    Test.MORE: (Test.MORE, Test.AT_LEAST),
+    Test.AT_LEAST: (Test.MORE, Test.AT_LEAST),
+}
+"""What is asked of the float beside a number, if it is below that number, and if above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +96,9 @@ def conditions(where: Mapping[str, Any]) -> tuple[Condition, ...]:
             found.append(_condition(field, name, wanted))
     if len(found) > CONDITIONS_MAX:
         raise BadValueError(f"where: {len(found)} conditions, {CONDITIONS_MAX} allowed")
+    values = sum(len(condition.operands) for condition in found)
+    if values > VALUES_MAX:
+        raise BadValueError(f"where: {values} values, {VALUES_MAX} allowed")
     return tuple(found)
 
 
@@ -99,7 +113,7 @@ def cursor_of(made: finding.Query, last: tuple[Any, ...] | None) -> str | None:
     """The cursor of a page, None if nothing is after it."""
     if last is None:
         return None
-    place = json.dumps(finding.lowest_as_none(last), ensure_ascii=True, separators=(",", ":"))
+    place = json.dumps(finding.lowest_as_none(last), ensure_ascii=False, separators=(",", ":"))
     return base64.urlsafe_b64encode(_mark(made) + place.encode()).decode().rstrip("=")
 
 
@@ -123,7 +137,7 @@ def _condition(field: str, name: Any, wanted: Any) -> Condition:
         operands = tuple(_operand(field, value) for value in wanted)
     else:
         operands = (_operand(field, wanted),)
-    condition = Condition(field, test, operands)
+    condition = _within_integers(Condition(field, test, operands))
     if test is Test.EXISTS and operands[0].kind not in ("true", "false"):
         raise BadValueError(f"{field:.80}: `exists` takes true or false")
     try:
@@ -131,6 +145,34 @@ def _condition(field: str, name: Any, wanted: Any) -> Condition:
     except BadFieldError as error:
         raise BadValueError(f"{field:.80}: {error}") from None
     return condition
+
+
+def _within_integers(condition: Condition) -> Condition:
+    """The same for records, in numbers that the store has: integers of 64 bits, and floats.
+
+    Beyond its integers a record has floats alone. So a greater integer asks what the float nearest
+    to it asks, if records cannot tell them apart; what is equal to no float stays as it is.
+    """
+    field, test, operands = condition
+    found = []
+    for operand in operands:
+        whole, near = operand.value, operand.value
+        if operand.kind == "number" and isinstance(whole, int) and abs(whole) > INTEGER_MAX:
+            near = _nearest(whole)
+            assert near is not None
+            if near != whole and test not in _ORDERED:
+                near = whole
+            elif near != whole:
+                test = _ORDERED[test][near > whole]
+        found.append(Operand(operand.kind, near))
+    return Condition(field, test, tuple(found))
+
+
+def _nearest(whole: int) -> float:
+    try:
+        return float(whole)
+    except OverflowError:
+        return math.inf if whole > 0 else -math.inf
 
 
 def _operand(field: str, wanted: Any) -> Operand:
@@ -160,6 +202,8 @@ def _order(query: Query) -> tuple[tuple[str, bool], ...]:
     order = query.order
     if order is None:
         return ()
+    if not isinstance(order, str | list | tuple):
+        raise BadValueError("order: a field or a list of fields was expected")
     fields = [order] if isinstance(order, str) else list(order)
     if len(fields) > ORDER_FIELDS_MAX:
         raise BadValueError(f"order: {len(fields)} fields, {ORDER_FIELDS_MAX} allowed")
