@@ -407,18 +407,20 @@ async def once(content: bytes) -> AsyncIterator[bytes]:
 
 
 def _gather(value: Any, wanted: dict[bytes, None]) -> None:
-    # By type, as what may stand in a record is checked: every put comes through here.
-    kind = type(value)
-    if kind is BlobRef:
-        if not value.manifest:
-            for ref in (value, *(variant for _, variant in value.variants)):
-                wanted[ref.id] = None
-    elif kind is dict:
-        for item in value.values():
-            _gather(item, wanted)
-    elif kind is list:
-        for item in value:
-            _gather(item, wanted)
+    # By type, as what may stand in a record is checked: every put comes through here, before that
+    # check, so what is nested too deep must not end this one.
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        kind = type(value)
+        if kind is BlobRef:
+            if not value.manifest:
+                for ref in (value, *(variant for _, variant in value.variants)):
+                    wanted[ref.id] = None
+        elif kind is dict:
+            waiting += reversed(value.values())
+        elif kind is list:
+            waiting += reversed(value)
 
 
 def _filled(value: Any, manifests: Mapping[bytes, bytes | None]) -> Any:

@@ -218,6 +218,29 @@ async def test_a_home_is_opened_with_async_with_and_let_go_of_after(tmp_path: Pa
         await node.close()
 
 
+async def test_what_is_nested_too_deep_for_anything_is_refused_in_words() -> None:
+    """An application that passes on what it was sent gets an error that it knows."""
+    deep: Any = 1
+    for _ in range(5_000):
+        deep = [deep]
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        with pytest.raises(BadValueError, match="nested deeper than 32"):
+            await laptop.collection().put({"deep": deep}, id="r")
+
+
+async def test_a_beginning_may_hold_a_zero_character(tmp_path: Path) -> None:
+    """SQLite ends many texts there. In a home, as another SQLite than its own reads them so."""
+    home, key = tmp_path / "home", covey.KeyFile(tmp_path / "covey.key")
+    await create_home(home, "laptop", "laptop", key)
+    async with covey.open(home, unlock=key) as node:
+        facts = node.database("memory").collection("facts")
+        await facts.put_many([("one", {"t": "a\0b"}), ("other", {"t": "ab"})])
+
+        assert [found.id for found in await facts.find({"t": {"prefix": "a\0"}})] == ["one"]
+        assert [found.id for found in await facts.find({"t": "a\0b"})] == ["one"]
+
+
 async def test_an_application_makes_a_small_stand_in_of_every_blob_that_is_put(
     tmp_path: Path,
 ) -> None:
