@@ -30,8 +30,9 @@ PAGE_CHANGES = 500
 """Changes of one transaction: parsing them takes a few hundredths of a second."""
 SLICE_ROWS = 250
 """Vectors that are read and put into the index at once."""
-COMPARED_AT_ONCE = 4_000
-"""Vectors that are read and compared at once: of 384 numbers, 6 MB."""
+COMPARED_AT_ONCE = 500
+"""Vectors that are read and compared at once: of 384 numbers, 750 KB, so that they and what is made
+of them stay in the cache of a core. Eight times as many take three times as long."""
 EMBEDDED_AT_ONCE = 32
 CANDIDATES = (64, 1_024)
 """How many an index is asked for, at least, and again if too few of those pass the conditions."""
