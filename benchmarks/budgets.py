@@ -86,6 +86,7 @@ BUDGETS = {
     "edit_cold": Budget("the same, cold", "ms"),
     "vectors_recall": Budget("vectors: of the nearest ten, found", "", 0.95, 0.99, True),
     "vectors_taken": Budget("vectors: taken from a record into rows", "us"),
+    "vectors_disk": Budget("vectors: store a vector, rows and sketches", "KiB"),
     "vectors_warm": Budget("vectors: rows to warm index", "s"),
     "vectors_memory": Budget("vectors: memory a vector", "KiB", 7),
     "vectors_cold": Budget("vectors: nearest ten, cold", "ms", 500, 150),

@@ -19,6 +19,7 @@ from typing import Any
 import covey
 from covey.node.api import Collection
 from covey.node.data.vectors import Nearest
+from covey.storage.store import Conn
 
 from .budgets import Measure
 from .memory import rss_kib
@@ -47,6 +48,7 @@ def measure_vectors(stage: Stage) -> list[Measure]:
             "vectors_recall", told["recall"], f"{note}; worst query {told['recall_worst']:.1f}"
         ),
         Measure("vectors_taken", told["taken_s"] / count * 1e6, note),
+        Measure("vectors_disk", told["disk_kib"] / count, f"{note}; numbers are 1.5 KiB"),
         Measure("vectors_warm", told["warm_s"], note),
         Measure("vectors_memory", told["grown_kib"] / count, f"{note}; rows are 1.5 KiB"),
         Measure("vectors_cold", told["cold_ms"], f"{note}, every row compared"),
@@ -117,6 +119,14 @@ def _recall(held: Any, asked: Any, found: list[Nearest]) -> list[float]:
     return shares
 
 
+def _store_bytes(conn: Conn) -> int:
+    pages, size, free = (
+        conn.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "page_size", "freelist_count")
+    )
+    return int((pages - free) * size)
+
+
 async def _measure(home: Path, key: Path, count: int) -> dict[str, Any]:
     held, asked = vectors(count, 2), vectors(QUERIES, 3)
     told: dict[str, Any] = {}
@@ -126,9 +136,11 @@ async def _measure(home: Path, key: Path, count: int) -> dict[str, Any]:
         facts = node.database("bench").collection("facts")
         node.engine.vectors.open_index, open_index = None, node.engine.vectors.open_index
         await facts.vectors("embedding", model="bench", version="1", dimension=DIMENSION)
+        size = await node.engine.database.read(_store_bytes)
         started = time.perf_counter()
         await node.engine.vectors.settle()
         told["taken_s"] = time.perf_counter() - started
+        told["disk_kib"] = (await node.engine.database.read(_store_bytes) - size) / KIB
         cold, _ = await _asked(facts, asked[:10])
         told["cold_ms"] = statistics.median(cold)
         filtered, _ = await _asked(facts, asked[:10], where=FILTERS["one of 20"])

@@ -10,15 +10,9 @@ from typing import NamedTuple
 
 from .conditions import Condition, Test, test_of
 from .fields import Sql, joined
+from .sketch_rows import Held
 from .store import Conn
 from .vector_rows import TEXT_MAX, Standing
-
-
-class Held(NamedTuple):
-    """A vector and the record that it belongs to."""
-
-    record_no: int
-    vector: bytes
 
 
 def count(conn: Conn, field_no: int) -> int:

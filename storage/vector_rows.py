@@ -25,7 +25,7 @@ from math import isfinite
 from sys import byteorder
 from typing import Any, NamedTuple
 
-from . import feed_rows
+from . import feed_rows, sketch_rows
 from .store import Conn
 
 NUMBER_BYTES = 4
@@ -138,6 +138,7 @@ def declared(
 
 def forget(conn: Conn, field_no: int) -> None:
     """Undeclare a field. Its rows go; the records stay as they are."""
+    sketch_rows.forget(conn, field_no)
     conn.execute("DELETE FROM vectors WHERE field_no = ?", (field_no,))
     conn.execute("DELETE FROM vector_fields WHERE field_no = ?", (field_no,))
 
@@ -166,6 +167,8 @@ def take(conn: Conn, field: Declared, limit: int) -> Taken:
         read = read_vector(record, field)
         fields = "" if read is None else fields_text(record)
         _take_one(conn, field.field_no, mark, before.get(mark.record_no), read, fields, taken)
+    if taken.put or taken.gone:
+        sketch_rows.loosen(conn, field.field_no, [number for number, _ in taken.put], taken.gone)
     if page.reached != row[0]:
         conn.execute(
             "UPDATE vector_fields SET reached = ? WHERE field_no = ?",
@@ -297,6 +300,8 @@ def made(conn: Conn, field_no: int, one: Waiting, vector: bytes | None) -> bool:
             int(Standing.OTHER_MODEL),
         ),
     )
+    if changed.rowcount > 0 and vector is not None:
+        sketch_rows.loosen(conn, field_no, [one.record_no], [])
     return changed.rowcount > 0
 
 

@@ -9,9 +9,10 @@ numpy is an extra: it is imported when the first vector is searched.
 
 from collections.abc import Sequence
 from heapq import nlargest
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import CoveyError
+from ...storage.conditions import Condition
 
 if TYPE_CHECKING:
     from .vector_index import Rows
@@ -33,6 +34,15 @@ class MissingVectorsError(CoveyError):
 
 SQUARE_MIN, SQUARE_MAX = 1e-20, 1e30
 """Between these a sum of squares is exact enough in float32; beyond them doubles are used."""
+
+
+class Sought(NamedTuple):
+    """What is searched for: a vector of length 1, how many, and who may be among them."""
+
+    row: Any
+    k: int
+    where: tuple[Condition, ...]
+    but: int | None = None
 
 
 class Scored(NamedTuple):

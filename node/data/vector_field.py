@@ -13,17 +13,18 @@ import asyncio
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from ...storage import vector_queries, vector_rows
+from ...storage import sketch_rows, vector_queries, vector_rows
 from ...storage.conditions import Condition
 from ...storage.errors import StorageError
+from ...storage.sketch_rows import Held
 from ...storage.store import Conn, Store
-from ...storage.vector_queries import Held
 from ...storage.vector_rows import Declared, Taken, Waiting
 from ..blobs import Beside
 from .embedders import Embedders
-from .nearness import Scored, best, score, unit_rows
+from .nearness import Scored, Sought, best, score, unit_rows
+from .sketch_search import SketchSearch
 from .vector_index import OpenIndex, VectorIndex
 
 PAGE_CHANGES = 500
@@ -45,15 +46,6 @@ TRIAL_RECALL = 0.97
 promised (0.95), because vectors that it holds are found more easily than new ones."""
 
 
-class Sought(NamedTuple):
-    """What is searched for: a vector of length 1, how many, and who may be among them."""
-
-    row: Any
-    k: int
-    where: tuple[Condition, ...]
-    but: int | None = None
-
-
 class VectorField:
     """See the module. `open_index` None: every search is exact."""
 
@@ -63,6 +55,7 @@ class VectorField:
         """The kind of error that ended the index: never its text."""
         self._store = store
         self._beside = beside
+        self.sketches = SketchSearch(declared, store, beside)
         self._turn = asyncio.Lock()
         """Rows and index change together, or the index would miss what came in between."""
         self._embedding = asyncio.Lock()
@@ -126,7 +119,8 @@ class VectorField:
             await self._drop_index()
         self._owes_index = True
         try:
-            taken = await self._store.write(job)
+            with self.sketches.moving():
+                taken = await self._store.write(job)
         except StorageError:
             self._owes_index = False  # Nothing was written.
             raise
@@ -143,21 +137,41 @@ class VectorField:
         rows = unit_rows([one.vector for one in held], self.declared.dimension)
         index.put([one.record_no for one in held], rows)
 
+    async def sketch(self, rows_min: int) -> None:
+        """Put what is new into blocks, if there are so many rows that it is worth it. Needs numpy.
+
+        Raises StorageError.
+        """
+        number = self.declared.field_no
+        if not self.sketches.is_worth_it or not await self._store.read(
+            lambda conn: (
+                sketch_rows.loose_count(conn, number) >= self.sketches.block_rows
+                and vector_queries.count(conn, number) >= rows_min
+            )
+        ):
+            return
+        while not self._is_closed:
+            async with self._turn:
+                if not await self.sketches.add():
+                    return
+
     # The index ---------------------------------------------------------------------------------
 
     async def fill(self, open_index: OpenIndex, name: str, rows_min: int) -> None:
         """Fill the index until it is warm, if there are so many rows that it is worth having."""
         if self._needs_no_filling():  # Asked each second, so before anything is counted.
             return
-        number = self.declared.field_no
-        rows = await self._store.read(lambda conn: vector_queries.count(conn, number))
-        if rows < rows_min:
+        if await self._rows() < rows_min:
             return
         while not self._needs_no_filling():
             async with self._turn:
                 if self._owes_index:
                     await self._drop_index()
                 await self._fill_slice(open_index, name)
+
+    async def _rows(self) -> int:
+        number = self.declared.field_no
+        return await self._store.read(lambda conn: vector_queries.count(conn, number))
 
     def _needs_no_filling(self) -> bool:
         return bool(self.is_warm or self.failure or self._is_closed)
@@ -273,6 +287,10 @@ class VectorField:
             return None
 
     async def _exactly(self, sought: Sought) -> list[Scored]:
+        if not sought.where:
+            nearest = await self.sketches.nearest(sought)
+            if nearest is not None:
+                return nearest
         (found,) = await self._all_scored([sought])
         return found
 

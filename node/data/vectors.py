@@ -26,8 +26,8 @@ from ..record_requests import check_name, check_place
 from .asking import conditions
 from .embedders import Embed, Embedders
 from .embedding import check_dimension, check_model
-from .nearness import Scored, require_numpy, unit_rows
-from .vector_field import Sought, VectorField
+from .nearness import Scored, Sought, require_numpy, unit_rows
+from .vector_field import VectorField
 from .vector_index import OpenIndex
 
 if TYPE_CHECKING:
@@ -210,6 +210,8 @@ class Vectors:
         for field in list(self._fields.values()):
             await field.catch_up()
             await field.embed(self.embedders)
+            if _has_numpy():
+                await field.sketch(self.index_rows_min)
             if self.open_index is not None and _has_numpy():
                 name = self._engine.entropy.draw(NAME_BYTES).hex()
                 await field.fill(self.open_index, name, self.index_rows_min)
