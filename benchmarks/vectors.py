@@ -121,10 +121,10 @@ def _recall(held: Any, asked: Any, found: list[Nearest]) -> list[float]:
 
 def _store_bytes(conn: Conn) -> int:
     pages, size, free = (
-        conn.execute(f"PRAGMA {name}").fetchone()[0]
+        int(conn.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("page_count", "page_size", "freelist_count")
     )
-    return int((pages - free) * size)
+    return (pages - free) * size
 
 
 async def _measure(home: Path, key: Path, count: int) -> dict[str, Any]:

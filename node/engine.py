@@ -36,6 +36,7 @@ from .committer import Committer, Staged
 from .counters import Counters
 from .data.analytics import Analytics
 from .data.declaring import Declaring
+from .data.following import Followed
 from .data.lifecycle import Lifecycle
 from .data.linking import Linking
 from .data.queries import Queries
@@ -104,7 +105,7 @@ class Engine:
         on `files` without stopping the loop.
         """
         self.place = place
-        self.database = database
+        self.database = Followed(database)
         self.keys = keys
         self.instance = instance
         self.clock = clock

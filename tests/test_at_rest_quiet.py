@@ -6,17 +6,21 @@ pings of WebSockets lie below that and carry nothing.
 """
 
 from pathlib import Path
+from typing import Any
 
+import covey
 from covey.node.ports import Accept, Address, Connection, Listener, Transport
 from covey.node.secure_channel import AGE_MS_MAX
 
 from .fake_clock import FakeClock
 from .loopback import Device, Nodes, admit, nodes
+from .schema_world import second
 
 STEP_MS = 20
 STEPS_MAX = 3_000
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
+NOTE = "Notes._take.<locals>.write"
 
 
 class Counting:
@@ -207,3 +211,42 @@ async def test_a_device_that_is_away_costs_the_other_a_few_attempts_an_hour(
         await mesh.wait(HOUR_MS)
 
         assert 1 <= mesh.dialled - before <= 40
+
+
+async def test_declared_vectors_and_schemas_leave_the_store_alone(tmp_path: Path) -> None:
+    """What follows the records has nothing to look at; a look each second wakes a core."""
+    async with nodes(tmp_path) as made:
+        mesh = await mesh_of(made, FakeClock(), "laptop", "phone")
+        for device in mesh.devices:
+            await device.facts.vectors("embedding", model="m", version="1", dimension=2)
+            await device.node.install(second())
+        vector = covey.embedding("m", "1", [1.0, 0.0])
+        await mesh.devices[0].facts.put({"text": "near", "embedding": vector}, id="near")
+        await mesh.settle()
+        await mesh.wait(MINUTE_MS)
+        jobs = [counted_jobs(device) for device in mesh.devices]
+
+        said = await mesh.wait(HOUR_MS - 5 * MINUTE_MS)
+
+        # A note for people is a write, and after a write it is asked how far the feed reaches.
+        assert (said, max(map(len, jobs))) <= (0, 4)
+        assert {job for each in jobs for job in each} <= {NOTE, "last_change"}
+        assert len(await mesh.devices[1].facts.nearest("near", k=1)) == 0
+
+
+def counted_jobs(device: Device) -> list[str]:
+    """The names of the jobs that the store of a device is asked to run from now on."""
+    jobs: list[str] = []
+    database = device.engine.database
+    read, write = database.read, database.write
+
+    def reading(job: Any) -> Any:
+        jobs.append(job.__qualname__)
+        return read(job)
+
+    def writing(job: Any) -> Any:
+        jobs.append(job.__qualname__)
+        return write(job)
+
+    database.read, database.write = reading, writing  # type: ignore[method-assign]
+    return jobs

@@ -49,8 +49,12 @@ promised (0.95), because vectors that it holds are found more easily than new on
 class VectorField:
     """See the module. `open_index` None: every search is exact."""
 
-    def __init__(self, declared: Declared, store: Store, beside: Beside) -> None:
+    def __init__(
+        self, declared: Declared, store: Store, beside: Beside, owe: Callable[[], None]
+    ) -> None:
+        """`owe` is called when the index has to be filled anew."""
         self.declared = declared
+        self._owe = owe
         self.failure = ""
         """The kind of error that ended the index: never its text."""
         self._store = store
@@ -159,7 +163,7 @@ class VectorField:
 
     async def fill(self, open_index: OpenIndex, name: str, rows_min: int) -> None:
         """Fill the index until it is warm, if there are so many rows that it is worth having."""
-        if self._needs_no_filling():  # Asked each second, so before anything is counted.
+        if self._needs_no_filling():  # Asked at each change, so before anything is counted.
             return
         if await self._rows() < rows_min:
             return
@@ -232,6 +236,8 @@ class VectorField:
     async def _drop_index(self) -> None:
         index, self._index = self._index, None
         self._filled_to, self.is_warm, self._owes_index = -1, False, False
+        if not self._is_closed:
+            self._owe()
         if index is not None:
             try:
                 await self._beside(index.close)

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from ... import CoveyError
 from ...storage import record_rows, vector_queries, vector_rows
-from ...storage.errors import StorageError
 from ...storage.store import Conn
 from ...storage.stores import StoreKind
 from ...storage.vector_rows import Declared, Standing, judge
 from ...sync.errors import BadValueError
 from ...sync.limits import NAME_BYTES_MAX
 from ...sync.values import Vector
-from ..ports import Cancel
 from ..record_requests import check_name, check_place
 from .asking import conditions
 from .embedders import Embed, Embedders
 from .embedding import check_dimension, check_model
+from .following import Follower
 from .nearness import Scored, Sought, require_numpy, unit_rows
 from .vector_field import VectorField
 from .vector_index import OpenIndex
@@ -37,7 +36,7 @@ FOUND_MAX = 1_000
 INDEX_ROWS_MIN = 2_000
 """Fewer vectors are compared one by one in less time than an index takes to answer."""
 LOOK_MS = 1_000
-"""Between two looks at what changed. A search takes what is new before it answers."""
+"""After a change. A search takes what is new before it answers."""
 NAME_BYTES = 16
 
 
@@ -110,7 +109,7 @@ class Vectors:
         self._engine = engine
         self._fields: dict[int, VectorField] = {}
         self._again: list[tuple[str, str]] = []
-        self._timer: Cancel | None = None
+        self._follower = Follower(engine, "vectors", self.settle, LOOK_MS)
         self.embedders = Embedders()
         self.open_index: OpenIndex | None = None
         """None: there is no index, and every search is exact."""
@@ -168,36 +167,20 @@ class Vectors:
         """See `Node.register_embedder`. Raises BadValueError."""
         self.embedders.register(model, version, callback)
         self._again.append((model, version))
-        self._tend()
+        self._follower.owe()
 
     def _field(self, declared: Declared) -> VectorField:
         field = self._fields.get(declared.field_no)
         if field is None:
             engine = self._engine
-            field = VectorField(declared, engine.database, engine.blobs.beside)
+            owe = self._follower.owe
+            field = VectorField(declared, engine.database, engine.blobs.beside, owe)
             self._fields[declared.field_no] = field
-        self._tend()
+            # First a pause: a command that asks once and ends pays for no index.
+            owe()
         return field
 
     # In the background -------------------------------------------------------------------------
-
-    def _tend(self) -> None:
-        # First a pause: a command that asks once and ends pays for no index.
-        if self._timer is None and self._fields and not self._engine.closing:
-            self._timer = self._engine.clock.call_after_ms(LOOK_MS, self._look)
-
-    def _look(self) -> None:
-        if not self._engine.closing:
-            self._engine.spawn(self._keep_up(), "vectors")
-
-    async def _keep_up(self) -> None:
-        try:
-            await self.settle()
-        except StorageError:
-            pass  # The rows are behind, no more; the next look tries again.
-        finally:
-            self._timer = None
-            self._tend()
 
     async def settle(self) -> None:
         """Take what changed, make what waits to be embedded, and fill every index.
@@ -218,8 +201,7 @@ class Vectors:
 
     async def close(self) -> None:
         """Let go of every index."""
-        if self._timer is not None:
-            self._timer()
+        self._follower.stop()
         for field in self._fields.values():
             await field.close()
         self._fields.clear()
