@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from covey.node.conflict_methods import STANDING
-from covey.node.data import migrating
+from covey.node.data import remaking
+from covey.node.data.drift import SchemaDriftError
 from covey.node.data.reading import SchemaError
-from covey.node.data.schemas import SchemaDriftError
 from covey.node.data.steps import Migration, MigrationError
 from covey.storage.backup_file import BackupExistsError
 from covey.storage.errors import StoreFullError
@@ -147,7 +147,7 @@ async def test_a_crash_in_the_middle_leaves_the_old_version_or_the_new(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The power may go after any write. What is here then is gone on with, and ends the same."""
-    monkeypatch.setattr(migrating, "SLICE_RECORDS", 7)
+    monkeypatch.setattr(remaking, "SLICE_RECORDS", 7)
     async with World() as world:
         laptop = await world.founder("laptop")
         await old_records(laptop)
@@ -193,7 +193,7 @@ async def test_a_small_step_is_one_change_set_with_its_news() -> None:
 
 async def test_a_step_that_was_cut_off_can_be_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the records are new; down has to find those as well."""
-    monkeypatch.setattr(migrating, "SLICE_RECORDS", 7)
+    monkeypatch.setattr(remaking, "SLICE_RECORDS", 7)
     async with World() as world:
         laptop = await world.founder("laptop")
         await old_records(laptop)

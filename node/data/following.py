@@ -71,7 +71,7 @@ class Follower:
         self._engine = engine
         self._name = name
         self._act = act
-        self._wait_ms = wait_ms
+        self.wait_ms = wait_ms
         self._alarm = Alarm(engine.clock, self._look)
         self._seen = -1
         self._owes = False
@@ -98,7 +98,7 @@ class Follower:
 
     def _written(self) -> None:
         if self._is_on and not self._engine.closing:
-            self._alarm.set(self._wait_ms)
+            self._alarm.set(self.wait_ms)
 
     def _look(self) -> None:
         if self._is_looking:

@@ -6,45 +6,34 @@ devices (`schema_news.py`): a crash leaves the old version or the new one. A lar
 slices, remembers how far it came, and goes on there; since a step leaves alone what is new already,
 doing some of it twice does no harm. A backup is made before, where this home can make one.
 
-Records that an older device writes later are found by the feed of changes, and brought up when the
-schema is installed again (at each start of the application) or a person migrates.
-
-Only what a function changes is written, as the change of a field (`Put.remake`), so edits of other
-fields made at the same time merge, and no conflict is decided by it.
+Records that an older device writes later are for `late_writes.py`, or for a person who migrates.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...storage import feed_rows
 from ...storage.backup_file import BackupExistsError
 from ...storage.schema_rows import Installed
-from ...storage.store import Conn
 from ...sync.errors import BadValueError
-from ...sync.values import BlobRef, from_json, to_plain
 from ..mesh_view import NotEntitledError
 from ..parameters import Json
 from ..record_requests import Put
 from .reading import SchemaError
+from .remaking import Functions, Made, Slice, functions_of, made_of, require_storable, slices
 from .schema import Schema
-from .schema_news import COLLECTION, taken_down
-from .steps import MigrationError, Remake, advance, composed
+from .schema_news import COLLECTION
+from .steps import MigrationError
 
 if TYPE_CHECKING:
     from ..engine import Engine
     from .schemas import Schemas
 
-SLICE_RECORDS = 2_000
-SLICE_BYTES = 400_000
-"""Of the JSON of the records changed; an entry holds more than twice as much."""
-FEED_PAGE = 500
+SWEPT_AT_ONCE = 500
 BACKUPS_MAX = 100
-
-Functions = Mapping[str, Remake]
-"""What is done to the records of each collection."""
 
 
 class _Running(NamedTuple):
@@ -82,7 +71,7 @@ class Migrating:
         if not 1 <= target <= schema.version:
             raise SchemaError(f"{name}: no version {target}; there are 1 to {schema.version}")
         plan = _plan(schema, row, target)
-        work = [(number, is_up, _functions(schema, [number], is_up)) for number, is_up in plan]
+        work = [(number, is_up, functions_of(schema, [number], is_up)) for number, is_up in plan]
         file = await self._back_up(row, target, backup) if work else None
         done = [
             {"step": number, "changed": await self._step(schema, number, is_up, functions, file)}
@@ -102,36 +91,6 @@ class Migrating:
             "backup": file,
         }
 
-    async def catch_up(self, name: str) -> int:
-        """Bring up what older devices wrote since; how many records that were.
-
-        Nothing is done where the functions are not here, a step is under way, or another device has
-        taken the records down since: to bring them up again is for a person to decide.
-        """
-        schema, row = self._schemas.named(name), await self._schemas.stored(name)
-        said = await self._schemas.news.said(schema)
-        ours = said.get(self._schemas.news.us)
-        since = "" if ours is None else ours.time
-        if row.running is not None or taken_down(said, row.at_version, since) is not None:
-            return 0
-        try:
-            functions = _functions(schema, schema.between(1, row.at_version), True)
-        except SchemaError:
-            return 0  # The application has them; it catches up when it starts.
-        changed, after = 0, row.change_no
-        end = await self._engine.database.read(feed_rows.last_change)
-        while functions and after < end:
-            after, found = await self._engine.database.read(
-                partial(_feed, schema, sorted(functions), after)
-            )
-            puts = self._puts(functions, found)
-            changed += await self._write(schema, [put for put, _ in puts])
-        if max(after, end) != row.change_no:
-            action = "caught up" if changed else ""
-            row = row._replace(change_no=max(after, end))
-            await self._schemas.save(row, action, {"changed": changed})
-        return changed
-
     # Steps -------------------------------------------------------------------------------------
 
     async def _step(
@@ -143,22 +102,21 @@ class Migrating:
         running = _running(row)
         after = running if running and running[:2] == (number, is_up) else None
         async for each in self._changing(schema, functions, after):
-            _require_storable(*each)
-        changed, puts, size = 0, list[Put](), 0
-        async for put, value in self._changing(schema, functions, after):
-            length = len(json.dumps(value, ensure_ascii=False, default=str).encode())
-            if puts and (len(puts) >= SLICE_RECORDS or size + length > SLICE_BYTES):
-                if row.running is None:
-                    row = await self._reached(row, _Running(number, is_up, "", ""))
-                changed += await self._write(schema, puts)
-                last = puts[-1]
-                mark = _Running(number, is_up, last.collection, str(last.id))
-                row, puts, size = await self._reached(row, mark), [], 0
-            puts.append(put)
-            size += length
-        at = number if is_up else number - 1
-        down = 0 if is_up else number
-        changed += await self._write_with_news(schema, puts, at, down)
+            require_storable(each)
+        at, down = (number, 0) if is_up else (number - 1, number)
+        changed, piece = 0, Slice()
+        async for made in self._changing(schema, functions, after):
+            if piece.takes(made):
+                continue
+            if row.running is None:
+                row = await self._reached(row, _Running(number, is_up, "", ""))
+            # The way down is told before it is over, or another device would undo it meanwhile.
+            write = self._write if is_up else partial(self._write_with_news, at=at, down=down)
+            changed += await write(schema, piece.puts)
+            last = piece.puts[-1]
+            mark = _Running(number, is_up, last.collection, str(last.id))
+            row, piece = await self._reached(row, mark), Slice(made)
+        changed += await self._write_with_news(schema, piece.puts, at=at, down=down)
         way = "up" if is_up else "down"
         detail = {"step": number, "changed": changed, "checksum": schema.steps[number]}
         row = row._replace(at_version=at, running=None, change_no=end)
@@ -173,15 +131,18 @@ class Migrating:
 
     async def _sweep(self, schema: Schema, at: int) -> int:
         """Bring up whatever is not at a version, all records looked at. Down is never swept."""
-        functions = _functions(schema, schema.between(1, at), True)
+        functions = functions_of(schema, schema.between(1, at), True)
         row = await self._schemas.stored(schema.name)
-        changed, puts = 0, list[Put]()
-        async for put, _ in self._changing(schema, functions, None):
-            puts.append(put)
-            if len(puts) >= FEED_PAGE:
-                changed += await self._write(schema, puts)
-                puts = []
-        changed += await self._write_with_news(schema, puts, at, 0)
+        changed, held = 0, list[Made]()
+        async for made in self._changing(schema, functions, None):
+            held.append(made)
+            if len(held) >= SWEPT_AT_ONCE:
+                for puts in slices(held):
+                    changed += await self._write(schema, puts)
+                held = []
+        for puts in slices(held):
+            changed += await self._write(schema, puts)
+        changed += await self._write_with_news(schema, [], at=at, down=0)
         if changed:
             await self._schemas.save(row, "caught up", {"changed": changed})
         return changed
@@ -199,30 +160,16 @@ class Migrating:
 
     async def _changing(
         self, schema: Schema, functions: Functions, after: _Running | None
-    ) -> AsyncIterator[tuple[Put, dict[str, Any]]]:
+    ) -> AsyncIterator[Made]:
         """The records that would be changed, with what they would be, in order."""
         for collection in sorted(functions):
             if after is not None and collection < after.collection:
                 continue
             start = after.id if after is not None and collection == after.collection else None
             async for row in self._schemas.pages(schema.database, collection, start):
-                for found in self._puts(functions, [(collection, row.id, row.value)]):
-                    yield found
-
-    def _puts(
-        self, functions: Functions, rows: list[tuple[str, str, str]]
-    ) -> list[tuple[Put, dict[str, Any]]]:
-        found = []
-        for collection, id, text in rows:
-            try:
-                value = from_json(json.loads(text))
-            except BadValueError:
-                continue  # Another program wrote it; it stays as it is, and `check` lists it.
-            remake = partial(advance, functions[collection], place=f"{collection}/{id}")
-            made = remake(value)
-            if made is not None:
-                found.append((Put(collection, id, {}, None, False, remake=remake), made))
-        return found
+                made = made_of(functions[collection], collection, row.id, row.value)
+                if made is not None:
+                    yield made
 
     async def _write(self, schema: Schema, puts: list[Put]) -> int:
         if not puts:
@@ -234,8 +181,8 @@ class Migrating:
         written = zip(puts, results, strict=True)
         return sum(done.changed for put, done in written if put.collection != COLLECTION)
 
-    async def _write_with_news(self, schema: Schema, puts: list[Put], at: int, down: int) -> int:
-        """The last slice of a step, in one transaction with what other devices are told."""
+    async def _write_with_news(self, schema: Schema, puts: list[Put], *, at: int, down: int) -> int:
+        """A slice of a step, in one transaction with what other devices are told."""
         try:
             return await self._write(
                 schema, [*puts, self._schemas.news.announcement(schema, at, down)]
@@ -279,54 +226,3 @@ def _plan(schema: Schema, row: Installed, target: int) -> list[tuple[int, bool]]
 
 def _running(row: Installed) -> _Running | None:
     return None if row.running is None else _Running(**json.loads(row.running))
-
-
-def _functions(schema: Schema, numbers: list[int], is_up: bool) -> Functions:
-    """What these steps do to each collection. Raises SchemaError where that is not known here."""
-    found: dict[str, list[Remake]] = {}
-    for number in numbers:
-        parts = schema.parts(number)
-        for part in parts if is_up else reversed(parts):
-            function = part.up if is_up else part.down
-            if function is None and part.up is None:
-                raise SchemaError(
-                    f"{schema.name}: the functions of step {number} are not here: the application"
-                    " has them, and migrates when it installs the schema"
-                )
-            if function is None:
-                raise SchemaError(f"{schema.name}: step {number} has no way back")
-            found.setdefault(part.collection, []).append(function)
-    return {collection: composed(functions) for collection, functions in found.items()}
-
-
-def _feed(
-    schema: Schema, collections: list[str], after: int, conn: Conn
-) -> tuple[int, list[tuple[str, str, str]]]:
-    """The next changes of these collections, and how far they reach."""
-    names = {
-        number: collection
-        for collection in collections
-        for number in feed_rows.numbers_of(conn, schema.database, collection)
-    }
-    page = feed_rows.changes(conn, after, list(names), FEED_PAGE)
-    found: dict[tuple[str, str], str] = {}
-    for mark in page.marks:
-        if mark.coll_no is not None and mark.id is not None and mark.value is not None:
-            found[names[mark.coll_no], mark.id] = mark.value
-    return page.reached, [(*key, value) for key, value in found.items()]
-
-
-def _require_storable(put: Put, made: dict[str, Any]) -> None:
-    try:
-        to_plain(_without_blobs(made))
-    except (BadValueError, RecursionError) as error:
-        raise MigrationError(f"{put.collection}/{put.id}: {error}") from None
-
-
-def _without_blobs(value: Any) -> Any:
-    """Blobs get their manifests only when they are written."""
-    if type(value) is dict:
-        return {name: _without_blobs(item) for name, item in value.items()}
-    if type(value) is list:
-        return [_without_blobs(item) for item in value]
-    return None if isinstance(value, BlobRef) else value

@@ -25,11 +25,13 @@ from ..record_requests import Delete
 from ..times import iso_time
 from .conflict_rules import RulesOfSchema
 from .definition import CollectionSchema
+from .drift import refuse_drift, schema_of
 from .fitting import Fitting, misfits, missing
+from .late_writes import LateWrites
 from .migrating import Migrating
 from .reading import SchemaError
-from .schema import Schema, find_schema, read_schema
-from .schema_news import News, Said, kept_at, other_step
+from .schema import Schema, find_schema
+from .schema_news import News, Said, kept_at
 from .sealing import Sealing
 
 if TYPE_CHECKING:
@@ -38,15 +40,6 @@ if TYPE_CHECKING:
 Declare = Callable[[str, str, CollectionSchema], Awaitable[None]]
 PAGE_RECORDS = 500
 FAULTS_MAX = 10_000
-
-
-class SchemaDriftError(SchemaError):
-    """A schema is another one than what was installed or applied under its name and version.
-
-    Nothing was changed. Give what is new a version and a step of its own.
-    """
-
-    exit_code = 3
 
 
 class NoSchemaError(SchemaError):
@@ -69,7 +62,8 @@ class Schemas:
         self.rules = RulesOfSchema(engine)
         self.migrating = Migrating(engine, self)
         self.news = News(engine)
-        self._lock = asyncio.Lock()
+        self.late = LateWrites(engine, self)
+        self.lock = asyncio.Lock()
 
     async def start(self) -> None:
         """Take up what is installed in this store."""
@@ -99,14 +93,14 @@ class Schemas:
         that of `Migrating.migrate`. Raises SchemaError, SchemaDriftError, and what a migration
         raises: then the schema is installed, and its records are as they were.
         """
-        async with self._lock:
+        async with self.lock:
             return await self._install(schema, migrate, backup)
 
     async def _install(self, schema: Schema, migrate: bool, backup: Path | bool | None) -> Json:
         before = await self._row(schema.name)
         said = await self.news.said(schema)
         self._refuse_overlap(schema)
-        self._refuse_drift(schema, before, said)
+        refuse_drift(schema, before, said)
         self.rules.require_known(schema)
         at = await self._at(schema, said) if before is None else before.at_version
         row = Installed(
@@ -136,7 +130,7 @@ class Schemas:
             done = await self.migrating.migrate(schema.name, backup=backup)
         else:
             await self.news.announce(schema, at)
-            await self.migrating.catch_up(schema.name)
+            await self.late.catch_up(schema.name)
         shown = await self.row(schema.name)
         return {**shown, "rules": rules, "migrated": done}
 
@@ -145,7 +139,7 @@ class Schemas:
 
         Raises NoSchemaError, StorageError.
         """
-        async with self._lock:
+        async with self.lock:
             return await self._uninstall(self.named(name), records)
 
     async def _uninstall(self, schema: Schema, records: bool) -> Json:
@@ -162,6 +156,7 @@ class Schemas:
 
         await self._engine.database.write(job)
         del self.installed[name]
+        self.late.forget(name)
         self._engine.tell("schema_removed", _told(schema))
         return {"name": name, "deleted": deleted, "rules": rules}
 
@@ -169,7 +164,7 @@ class Schemas:
         self, name: str, to: int | None = None, *, backup: Path | bool | None = None
     ) -> Json:
         """`Migrating.migrate`, one at a time."""
-        async with self._lock:
+        async with self.lock:
             return await self.migrating.migrate(name, to, backup=backup)
 
     # Looking -----------------------------------------------------------------------------------
@@ -302,6 +297,7 @@ class Schemas:
 
     def _take(self, schema: Schema) -> None:
         self.installed[schema.name] = schema
+        self.late.follower.start()
         for name, collection in schema.collections.items():
             self.fitting.schemas[schema.database, name] = collection
 
@@ -364,47 +360,6 @@ class Schemas:
                     f"{schema.name}: the collection {both[0]} of {schema.database} belongs to the"
                     f" schema {other.name} already"
                 )
-
-    def _refuse_drift(
-        self, schema: Schema, before: Installed | None, said: Mapping[str, Said]
-    ) -> None:
-        """Raises SchemaDriftError where what was applied is not what is there now."""
-        if before is not None:
-            was, at = schema_of(before), before.at_version
-            if schema.version < at:
-                raise SchemaDriftError(
-                    f"{schema.name}: the records here are at version {at} and this is version"
-                    f" {schema.version}: with the newer one `covey schema migrate {schema.name}"
-                    f" --to {schema.version}` takes them down first"
-                )
-            if schema.version == was.version and schema.checksum != was.checksum:
-                raise SchemaDriftError(
-                    f"{schema.name}: version {schema.version} was installed with other collections:"
-                    " give what is new another version"
-                )
-            reached = _reached(before)
-            for number in sorted(was.steps.keys() | schema.steps.keys()):
-                if number <= reached and was.steps.get(number) != schema.steps.get(number):
-                    raise SchemaDriftError(
-                        f"{schema.name}: step {number} was applied in another form: put it back,"
-                        " and write a new step"
-                    )
-        if other := other_step(schema, said):
-            raise SchemaDriftError(
-                f"{schema.name}: another device ({other[1]}) applied another step {other[0]}: one"
-                " of the two programs has to be changed"
-            )
-
-
-def schema_of(row: Installed) -> Schema:
-    """The schema of a row, without the functions that the application has."""
-    return read_schema(from_json(json.loads(row.definition)))
-
-
-def _reached(row: Installed) -> int:
-    """The highest step that any record may have gone through."""
-    running = 0 if row.running is None else int(json.loads(row.running)["step"])
-    return max(row.at_version, running)
 
 
 def _told(schema: Schema) -> Json:
