@@ -74,9 +74,12 @@ def _vector_from_input() -> list[Any]:
         note("the vector, as a JSON list of numbers, then Ctrl-D:")
     try:
         value = json.loads(sys.stdin.buffer.read().decode(), parse_constant=refuse_constant)
+    except json.JSONDecodeError as error:
+        raise click.UsageError(f"the vector is not JSON: {error.msg}") from None
+    except UnicodeDecodeError:  # Its text would quote the bytes.
+        raise click.UsageError("the vector is not JSON: not UTF-8 text") from None
     except (ValueError, RecursionError) as error:
-        where = getattr(error, "msg", "not UTF-8 text, or not in JSON")
-        raise click.UsageError(f"the vector is not JSON: {where}") from None
+        raise click.UsageError(f"the vector is not JSON: {error}") from None
     if not isinstance(value, list):
         raise click.UsageError("a vector is a JSON list of numbers, such as [0.1, -0.5]")
     return value

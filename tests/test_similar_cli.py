@@ -60,4 +60,5 @@ def test_similar_finds_by_a_record_by_a_vector_and_by_conditions(tmp_path: Path)
     assert "left out: 1 that have an embedding of another model" in shown.stderr
     assert [hit["id"] for hit in asked["records"]] == ["snow", "coffee", "tea"]
     assert [done.returncode for done in wrong] == [2] * len(wrong)
+    assert "NaN is not in JSON" in wrong[0].stderr
     assert (gone.returncode, "no record facts/nobody" in gone.stderr) == (1, True)
