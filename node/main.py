@@ -39,6 +39,7 @@ from .counters import Counters
 from .data.chroma_index import ChromaIndex
 from .directory import shown_device
 from .engine import Engine
+from .foreign_thread import in_foreign_thread
 from .founding import DEVICE_KEYS, MESH_ID, found_mesh
 from .interfaces import fingerprint, read_interfaces
 from .outside import Outside
@@ -152,6 +153,7 @@ async def open_engine(
         engine.reach.listen_on = listen
         engine.back_up = backups.make
         engine.vectors.open_index = ChromaIndex
+        engine.vectors.embedders.beside = in_foreign_thread
         await engine.start()
         await engine.vectors.start()
         await _let_paper_keys_in(engine, home, header, vault_key)

@@ -815,7 +815,7 @@ def test_the_module_of_vectors_loads_no_library(tmp_path: Path) -> None:
 
 
 async def test_a_look_when_nothing_happened_reads_next_to_nothing() -> None:
-    """It is taken each second, also on a phone in a pocket."""
+    """It is taken after each change, also on a phone in a pocket."""
     async with World() as world:
         device = await with_three(world)
         index_always(device)

@@ -28,6 +28,7 @@ BANNED_NAMES = frozenset({"utils", "helpers", "common", "base", "manager", "misc
 ADAPTERS = {
     "node/backup.py": "copies a home to a file and back, in a thread beside the loop",
     "node/capture.py": "writes what crosses the wire to a file when a person asks for it",
+    "node/foreign_thread.py": "runs an application's code in threads that nobody waits for",
     "node/local_api.py": "serves the local API on a socket of the system",
     "node/local_socket.py": "makes the socket file, and asks the kernel who is at the other end",
     "node/importers/archive.py": "reads exports of chat services, files outside any home",

@@ -35,6 +35,8 @@ COMPARED_AT_ONCE = 500
 """Vectors that are read and compared at once: of 384 numbers, 750 KB, so that they and what is made
 of them stay in the cache of a core. Eight times as many take three times as long."""
 EMBEDDED_AT_ONCE = 32
+EMBEDDED_MS = 1_000
+"""What was made is kept that often: a model may take a second for each, and the process end."""
 CANDIDATES = (64, 1_024)
 """How many an index is asked for, at least, and again if too few of those pass the conditions."""
 
@@ -91,27 +93,38 @@ class VectorField:
         return await self._store.read(lambda conn: vector_rows.is_behind(conn, number))
 
     async def embed(self, embedders: Embedders) -> None:
-        """Make the embeddings that wait for this device's model, if there is a callback for it."""
+        """Make the embeddings that wait for this device's model by its callback."""
         model = self.declared.model, self.declared.version
-        if model not in embedders:
-            return
+        number = self.declared.field_no
         async with self._embedding:
-            while waiting := await self._store.read(
-                lambda conn: vector_rows.waiting(conn, self.declared.field_no, EMBEDDED_AT_ONCE)
+            while model in embedders and (
+                waiting := await self._store.read(
+                    lambda conn: vector_rows.waiting(conn, number, EMBEDDED_AT_ONCE)
+                )
             ):
-                vectors = await self._beside(partial(self._embedded, embedders, waiting))
+                made = await self._embedded(embedders, waiting)
                 async with self._turn:
-                    await self._change(partial(self._keep, waiting, vectors))
+                    await self._change(partial(self._keep, made))
 
-    def _embedded(self, embedders: Embedders, waiting: list[Waiting]) -> list[bytes | None]:
-        field, dimension = self.declared.field, self.declared.dimension
-        model = self.declared.model, self.declared.version
-        return [embedders.embed(model, json.loads(one.value), field, dimension) for one in waiting]
+    async def _embedded(
+        self, embedders: Embedders, waiting: list[Waiting]
+    ) -> list[tuple[Waiting, bytes | None]]:
+        """What is made of them, or of the first of them, if that takes longer than a while."""
+        declared, made = self.declared, list[tuple[Waiting, bytes | None]]()
+        model = declared.model, declared.version
+        until_ms = embedders.clock.monotonic_ms() + EMBEDDED_MS
+        for one in waiting:
+            value = json.loads(one.value)
+            vector = await embedders.embed(model, value, declared.field, declared.dimension)
+            made.append((one, vector))
+            if model not in embedders or embedders.clock.monotonic_ms() >= until_ms:
+                break
+        return made
 
-    def _keep(self, waiting: list[Waiting], vectors: list[bytes | None], conn: Conn) -> Taken:
+    def _keep(self, made: list[tuple[Waiting, bytes | None]], conn: Conn) -> Taken:
         put = [
             (one.record_no, vector)
-            for one, vector in zip(waiting, vectors, strict=True)
+            for one, vector in made
             # A record that was changed meanwhile waits again, and is embedded as it is then.
             if vector_rows.made(conn, self.declared.field_no, one, vector) and vector is not None
         ]

@@ -99,6 +99,10 @@ _WHY = {
     Standing.ZERO: "have an embedding that is zero everywhere",
     Standing.NOT_MADE: "could not be embedded by what is registered here",
 }
+_GIVEN_UP = (
+    "have an embedding of another model, and what is registered here to make one of this model did"
+    " not answer, so it is called no more"
+)
 _BEING_MADE = "have an embedding of another model, and one of this model is being made"
 
 
@@ -109,8 +113,9 @@ class Vectors:
         self._engine = engine
         self._fields: dict[int, VectorField] = {}
         self._again: list[tuple[str, str]] = []
-        self._follower = Follower(engine, "vectors", self.settle, LOOK_MS)
-        self.embedders = Embedders()
+        self._follower = Follower(engine, "vectors", self._keep_up, LOOK_MS)
+        self._embedding = Follower(engine, "embedding", self._embed, LOOK_MS)
+        self.embedders = Embedders(engine.clock, engine.blobs.beside)
         self.open_index: OpenIndex | None = None
         """None: there is no index, and every search is exact."""
         self.index_rows_min = INDEX_ROWS_MIN
@@ -167,7 +172,7 @@ class Vectors:
         """See `Node.register_embedder`. Raises BadValueError."""
         self.embedders.register(model, version, callback)
         self._again.append((model, version))
-        self._follower.owe()
+        self._embedding.owe()
 
     def _field(self, declared: Declared) -> VectorField:
         field = self._fields.get(declared.field_no)
@@ -178,6 +183,8 @@ class Vectors:
             self._fields[declared.field_no] = field
             # First a pause: a command that asks once and ends pays for no index.
             owe()
+            if (declared.model, declared.version) in self.embedders:
+                self._embedding.owe()
         return field
 
     # In the background -------------------------------------------------------------------------
@@ -187,21 +194,33 @@ class Vectors:
 
         It goes on in the background without this. Raises StorageError.
         """
+        await self._embed()
+        await self._keep_up()
+
+    async def _embed(self) -> None:
+        """Apart from the rest: a callback may take long, and nothing else is to wait for it."""
         for model in self._again[:]:
             await self._engine.database.write(partial(_make_again, model))
             self._again.remove(model)
         for field in list(self._fields.values()):
+            if (field.declared.model, field.declared.version) in self.embedders:
+                await field.catch_up()
+                await field.embed(self.embedders)
+
+    async def _keep_up(self) -> None:
+        for field in list(self._fields.values()):
             await field.catch_up()
-            await field.embed(self.embedders)
-            if _has_numpy():
-                await field.sketch(self.index_rows_min)
-            if self.open_index is not None and _has_numpy():
+            if not _has_numpy():
+                continue
+            await field.sketch(self.index_rows_min)
+            if self.open_index is not None:
                 name = self._engine.entropy.draw(NAME_BYTES).hex()
                 await field.fill(self.open_index, name, self.index_rows_min)
 
     async def close(self) -> None:
         """Let go of every index."""
         self._follower.stop()
+        self._embedding.stop()
         for field in self._fields.values():
             await field.close()
         self._fields.clear()
@@ -317,6 +336,8 @@ class Vectors:
         model = declared.model, declared.version
         if standing is Standing.OTHER_MODEL and model in self.embedders:
             return _BEING_MADE
+        if standing is Standing.OTHER_MODEL and self.embedders.is_given_up(model):
+            return _GIVEN_UP
         return _WHY[standing]
 
 
