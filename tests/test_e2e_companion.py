@@ -53,10 +53,11 @@ def test_a_wrong_call_or_key_is_told_in_a_line(tmp_path: Path) -> None:
     nothing = companion(device, "say", "hello")
     device.init()
     wrong = companion(device, "dance")
+    empty = companion(device, "say", " ")
     device.key.write_bytes(b"x" * 32)
     other = companion(device, "memories")
 
     assert nothing.stderr.startswith("companion: ") and nothing.stderr.count("\n") == 1
-    assert "HOME KEY say TEXT" in wrong.stderr
+    assert wrong.stderr == empty.stderr and "HOME KEY say TEXT" in wrong.stderr
     assert other.stderr.startswith("companion: ") and other.stderr.count("\n") == 1
     assert 0 not in (nothing.returncode, wrong.returncode, other.returncode)

@@ -108,6 +108,25 @@ async def test_what_arrives_while_nobody_follows_is_swept_at_the_next_start(mesh
     assert await messages_on(laptop) == await messages_on(phone) == []
 
 
+async def test_a_message_of_another_version_goes_with_its_conversation_as_well(mesh):
+    """What this version cannot read must not stay for ever, nor keep it from starting."""
+    laptop, phone = mesh.devices("laptop", "phone")
+    one = companion_on(mesh, laptop)
+    await one.hear("The code of the gate is 4711")
+    (talk,) = await one.conversations.care.newest()
+    foreign = {"conversation": talk.id, "text": 4711, "at_ms": "later"}
+    await phone.database("conversations").collection("messages").put(foreign, id="foreign")
+    await mesh.settle()
+
+    assert await one.forget_conversation() == 3
+    await phone.database("conversations").collection("messages").put(foreign, id="foreign")
+    await phone.database("conversations").collection("graves").put({"odd": 1}, id="odd")
+    await mesh.settle()
+    await one.start()
+
+    assert await laptop.database("conversations").collection("messages").get("foreign") is None
+
+
 async def test_a_message_is_not_deleted_because_its_conversation_is_still_under_way(mesh):
     """Absence is not deletion: only a grave is."""
     laptop, _ = mesh.devices("laptop", "phone")

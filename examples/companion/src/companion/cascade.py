@@ -4,6 +4,9 @@ Deleting the parts that are known here is not enough: a device that is away may 
 one, without knowing. So the deletion leaves a grave, which holds an id and no content; whatever
 says that it belongs to a grave goes as soon as both have met. That something is merely absent
 deletes nothing: it may be still under way.
+
+Parts and graves are read by their ids alone. What another version of this program wrote may be none
+of ours, and is deleted all the same.
 """
 
 from dataclasses import dataclass
@@ -12,7 +15,10 @@ from typing import Any
 import covey
 
 from .domains import Grave
+from .records import Bare, Records
 
+GRAVES = "graves"
+"""The collection of a domain in which its deletions are."""
 WRITES_MAX = 4_000
 """In one change set, which Covey limits to 5,000."""
 PARTS_MAX = 1_000_000
@@ -20,12 +26,25 @@ PARTS_MAX = 1_000_000
 
 @dataclass(frozen=True)
 class Cascade:
-    """`field` of a part names its whole. All three repositories are of one database."""
+    """`field` of a part names its whole. All are collections of one domain, by their names."""
 
-    wholes: "covey.Repository[Any]"
-    parts: "covey.Repository[Any]"
-    graves: "covey.Repository[Any]"
+    records: Records
+    domain: str
+    whole: str
+    part: str
     field: str
+
+    @property
+    def wholes(self) -> "covey.Repository[Any]":
+        return self.records.of(self.domain, self.whole)
+
+    @property
+    def parts(self) -> "covey.Repository[Bare]":
+        return self.records.bare(self.domain, self.part)
+
+    @property
+    def graves(self) -> "covey.Repository[Any]":
+        return self.records.of(self.domain, GRAVES)
 
     async def delete(self, id: str | int, now_ms: int) -> int:
         """Delete it and its parts; how many parts there were. One change set, if they are few.
@@ -46,14 +65,18 @@ class Cascade:
     async def sweep(self, *graves: str) -> int:
         """Delete what belongs to these graves, or to any; how much that was."""
         swept = 0
-        for grave in graves or [grave.id for grave in await self.graves.find(limit=PARTS_MAX)]:
+        for grave in graves or await self._all_graves():
             parts = await self._parts(grave)
             await self._delete(parts)
             swept += len(parts) + await self.wholes.delete(grave)
         return swept
 
     async def is_buried(self, id: str | int) -> bool:
-        return await self.graves.get(id) is not None
+        return await self.records.bare(self.domain, GRAVES).get(id) is not None
+
+    async def _all_graves(self) -> list[str]:
+        found = await self.records.bare(self.domain, GRAVES).find(limit=PARTS_MAX)
+        return [grave.id for grave in found]
 
     async def _parts(self, id: str) -> list[str]:
         return [part.id for part in await self.parts.find({self.field: id}, limit=PARTS_MAX)]

@@ -74,10 +74,7 @@ class Conversations:
         self.messages = MessageCare(records, embedding)
         self.care = ConversationCare(records)
         self.cascade = Cascade(
-            self.care.repository,
-            self.messages.repository,
-            records.of("conversation", "graves"),
-            "conversation",
+            records, "conversation", "conversations", "messages", field="conversation"
         )
         self.hot: HotReads[list[Message]] = HotReads()
 

@@ -40,9 +40,7 @@ class Library:
         self.documents = records.of("knowledge", "documents")
         self.chunks = records.of("knowledge", "chunks")
         self._messages = records.of("conversation", "messages")
-        self.cascade = Cascade(
-            self.documents, self.chunks, records.of("knowledge", "graves"), "document"
-        )
+        self.cascade = Cascade(records, "knowledge", "documents", "chunks", field="document")
 
     async def add(self, title: str, text: str, now_ms: int, language: str = "") -> str:
         """Keep a document with its chunks, which belong to it: all or nothing. Its id.

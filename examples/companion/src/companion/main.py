@@ -35,7 +35,7 @@ async def run(home: str, key_file: str, *command: str) -> None:
             await _meet(node)
             await companion.start()
             match command:
-                case ("say", text):
+                case ("say", text) if text.strip():
                     print((await bus.send(Hear(text))).text)
                     await _meet(node)
                 case ("forget", text):

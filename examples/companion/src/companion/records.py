@@ -25,15 +25,23 @@ ASKED_SINGLY_MAX = 8
 Open = Callable[[str, str, type], "covey.Repository[Any]"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Bare:
+    """A record of which nothing is known but its id: whatever stands in it, it is one."""
+
+    id: str = ""
+
+
 class Records:
     """See the module."""
 
     def __init__(self, open: Open) -> None:
-        self._repositories = {
-            (pack.domain, name): open(pack.database, name, kind)
-            for pack in PACKS
-            for name, kind in collections_of(pack).items()
-        }
+        self._repositories: dict[tuple[str, str], covey.Repository[Any]] = {}
+        self._bare: dict[tuple[str, str], covey.Repository[Bare]] = {}
+        for pack in PACKS:
+            for name, kind in collections_of(pack).items():
+                self._repositories[pack.domain, name] = open(pack.database, name, kind)
+                self._bare[pack.domain, name] = open(pack.database, name, Bare)
 
     @classmethod
     def of_node(cls, node: covey.Node) -> "Records":
@@ -81,6 +89,10 @@ class Records:
     def of(self, domain: str, collection: str) -> "covey.Repository[Any]":
         """Raises KeyError."""
         return self._repositories[domain, collection]
+
+    def bare(self, domain: str, collection: str) -> "covey.Repository[Bare]":
+        """The same records as `of` gives, those too that are no item of it. Raises KeyError."""
+        return self._bare[domain, collection]
 
     async def at(self, place: str) -> Any:
         """The item at a place; None if there is none here. Raises ValueError for what is none."""
