@@ -15,6 +15,7 @@ from heapq import merge
 from itertools import islice
 from typing import NamedTuple
 
+from .fields import is_text
 from .store import Conn
 
 ROWS_PER_STEP_MIN = 8
@@ -103,6 +104,8 @@ def counts(conn: Conn) -> dict[str, int]:
 
 
 def parts_of(conn: Conn, database: str, collection: str | None) -> list[Part]:
+    if not is_text(database) or not is_text(collection or ""):
+        return []  # SQLite takes no such text, so nothing is called so.
     rows = conn.execute(
         "SELECT c.coll_no, c.name, s.privacy, s.bucket FROM scopes s"
         " CROSS JOIN collections c ON c.scope_no = s.scope_no"

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from .blob_rows import forget_records
 from .bulk import ROWS_PER_STATEMENT, ensure_row, execute_rows, marks, select_in
 from .conflict_rows import forget_conflicts
+from .fields import is_text
 from .pack_rows import unpacked
 from .store import Conn
 from .text_rows import add_texts, change_texts, remove_texts
@@ -137,6 +138,8 @@ def locate(conn: Conn, database: str, collection: str, record_id: str) -> list[R
     """The records with this id in all scopes of a database, deleted too: the most private first,
     of one privacy the newest bucket, then the one in none.
     """
+    if not all(map(is_text, (database, collection, record_id))):
+        return []  # SQLite takes no such text, so no record has it.
     rows = conn.execute(
         f"SELECT {', '.join('r.' + name for name in _COLUMNS.split(', '))} FROM scopes s"
         " CROSS JOIN collections c ON c.scope_no = s.scope_no AND c.name = ?"

@@ -99,3 +99,12 @@ def test_a_text_begins_with_what_it_begins_with(text: str, prefix: str) -> None:
     assert ids(conn, where={"t": {"prefix": prefix}}) == ["one"]
     indexed(conn, "t")
     assert ids(conn, where={"t": {"prefix": prefix}}) == ["one"]
+
+
+def test_a_place_that_is_no_text_holds_nothing() -> None:
+    """Half a character comes from file names and command lines."""
+    conn = filled(3)
+    made = prepared(Query({}))
+
+    assert finding.find(conn, "memory", "\ud800", made).records == []
+    assert finding.find(conn, "\ud800", None, prepared(Query({}, "tea"))).records == []

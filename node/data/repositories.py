@@ -188,7 +188,9 @@ class PlacedRepository(Generic[T]):
     ) -> list[T]:
         if type(limit) is not int or limit < 0:
             raise BadValueError(f"limit: a number from 0 on is needed, not {limit!r:.40}")
-        wanted = {name: _equal(name, plain(value)) for name, value in (where or {}).items()}
+        wanted = _wanted({} if where is None else where)
+        if not isinstance(order, str | None):
+            raise BadValueError("order: the name of a field was expected")
         found = await self._place.search(
             self._name, wanted, text=text, order=order, descending=descending, limit=limit
         )
@@ -206,11 +208,15 @@ class PlacedRepository(Generic[T]):
         return ItemChanges(self.codec, self._place.watch(self._name))
 
 
-def _equal(name: str, value: Any) -> Any:
-    """A value that a field may be asked to equal. Raises BadValueError."""
-    if value is not None and not isinstance(value, bool | int | float | str):
-        raise BadValueError(f"{name:.80}: only texts, numbers, true, false and null compare")
-    return value
+def _wanted(where: Mapping[str, Any]) -> dict[str, Any]:
+    """What each field is asked to equal. Raises BadValueError."""
+    if not isinstance(where, Mapping) or not all(isinstance(name, str) for name in where):
+        raise BadValueError("where: an object of fields and what they must equal was expected")
+    wanted = {name: plain(value) for name, value in where.items()}
+    for name, value in wanted.items():
+        if value is not None and not isinstance(value, bool | int | float | str):
+            raise BadValueError(f"{name:.80}: only texts, numbers, true, false and null compare")
+    return wanted
 
 
 class RecordRepository(PlacedRepository[T]):

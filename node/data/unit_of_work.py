@@ -26,7 +26,9 @@ class AcrossDatabasesError(CoveyError):
 
 
 class UnitClosedError(CoveyError):
-    """A unit of work is used outside of its `async with` block. Nothing was written."""
+    """A unit of work is used outside of its `async with` block, or entered within it. Nothing was
+    written.
+    """
 
     exit_code = 3
 
@@ -35,7 +37,9 @@ class UnitOfWork:
     """Writes to several repositories of one database that become one change set, or none.
 
     They are collected, and written when the `async with` block ends well; if it raises, nothing is
-    written. Other devices apply the change set whole as well. Raises AcrossDatabasesError.
+    written. Other devices apply the change set whole as well. A unit within the block of another
+    one is by itself: what it wrote stays, whatever becomes of the outer. Raises
+    AcrossDatabasesError.
     """
 
     def __init__(self, *repositories: Repository[Any]) -> None:
@@ -99,6 +103,8 @@ class UnitOfWork:
             )
 
     async def __aenter__(self) -> "UnitOfWork":
+        if self._is_open:  # Its writes would be written by the inner block, and once more here.
+            raise UnitClosedError("this unit of work is open already: make one for each block")
         self._is_open, self._writes = True, []
         return self
 

@@ -380,6 +380,51 @@ async def test_a_unit_that_fails_leaves_everything_as_it_was(kept: Kept) -> None
     assert await kept.facts.find() == [FULL] and await kept.visits.find() == []
 
 
+async def test_a_unit_that_is_entered_within_itself_is_refused_and_writes_nothing(
+    kept: Kept,
+) -> None:
+    """The inner block would write what was collected, and the outer one the same once more."""
+    await kept.facts.put(Fact("tea", id="tea"))
+    unit = covey.UnitOfWork(kept.facts)
+    with pytest.raises(covey.CoveyError, match="open already"):
+        async with unit:
+            await unit.patch(kept.facts, "tea", uses=covey.Increment(1))
+            async with unit:
+                pass
+
+    found = await kept.facts.get("tea")
+    assert found is not None and found.uses.total == 0
+
+
+async def test_a_unit_within_another_is_by_itself(kept: Kept) -> None:
+    """Nothing is locked and there are no save points: an application must know it."""
+    with pytest.raises(ValueError, match="outer"):
+        async with covey.UnitOfWork(kept.facts) as outer:
+            outer.put(kept.facts, Fact("outer", id="outer"))
+            async with covey.UnitOfWork(kept.facts) as inner:
+                inner.put(kept.facts, Fact("inner", id="inner"))
+            raise ValueError("outer")
+
+    assert await kept.facts.get("outer") is None
+    assert await kept.facts.get("inner") == Fact("inner", id="inner")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"where": {1: 2}}, {"where": "tea"}, {"where": []}, {"order": 5}, {"order": ["text"]}],
+)
+async def test_what_means_nothing_is_refused_in_words(kept: Kept, asked: dict[str, Any]) -> None:
+    """An application may pass on what it was sent."""
+    with pytest.raises(BadValueError):
+        await kept.facts.find(**asked)
+
+
+async def test_no_item_has_an_id_that_is_no_text(kept: Kept) -> None:
+    """Half a character comes from file names and command lines."""
+    assert await kept.facts.get("\ud800") is None
+    assert await kept.facts.patch("\ud800", text="tea") is False
+
+
 async def test_a_unit_across_databases_is_refused_in_words(kept: Kept) -> None:
     """It could not be whole: each database has its own logs, policies and devices."""
     with pytest.raises(covey.CoveyError, match=r"'memory' and visits in 'other'.*change set"):
