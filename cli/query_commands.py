@@ -5,6 +5,7 @@ Contract: docs/cli.md; what conditions and orders mean: docs/data/queries.md.
 
 import json
 import re
+import shlex
 from contextlib import closing
 from typing import Any
 
@@ -221,8 +222,7 @@ def index_advise(settings: Settings) -> None:
     if settings.json:
         return emit(result)
     for one in result["advice"]:
-        place = f"{visible(one['database'])} {visible(one['collection'])}"
-        say(f"covey index create {place} {_names(one)}")
+        say(visible(_create_command(one)))
         say(f"  walked all of it {one['walked']} times for: {visible(one['asked'])}")
     if not result["advice"]:
         note("nothing to advise: no query walked a collection often")
@@ -247,6 +247,13 @@ def parse_conditions(conditions: tuple[str, ...]) -> dict[str, Any]:
     for field, asked in tests.items():
         where[field] = asked["="] if list(asked) == ["="] else asked
     return where
+
+
+def _create_command(one: dict[str, Any]) -> str:
+    """What to type for the index that is proposed. Names may hold what a shell would carry out."""
+    names = [one["database"], one["collection"], *one["fields"]]
+    end_of_options = ["--"] if any(name.startswith("-") for name in names) else []
+    return shlex.join(["covey", "index", "create", *end_of_options, *names])
 
 
 def _index(

@@ -223,7 +223,7 @@ class AnalyticsDatabase:
         """Judge a statement without running it. Raises: SqlError."""
         try:
             size = len(sql.encode())
-        except UnicodeEncodeError:
+        except (AttributeError, UnicodeEncodeError):
             raise SqlError("the query is no valid text: type it again") from None
         if size > SQL_BYTES_MAX:
             raise SqlError(f"a query has at most {SQL_BYTES_MAX} bytes: give values as parameters")
@@ -314,6 +314,8 @@ def _inserted(row: Row, record: Flat) -> str:
 
 
 def _bound(parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
+    if not isinstance(parameters, Mapping | list | tuple):
+        raise SqlError("parameters: a list of values, or values by name, were expected")
     return dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
 
 

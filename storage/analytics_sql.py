@@ -107,9 +107,14 @@ def judged(sql: str, told: str) -> Question:
     except RecursionError:
         raise SqlError("the query is nested too deep: split it, or write it shorter") from None
     if tree["error"]:
-        if tree.get("error_type") == "not implemented":
+        message = str(tree["error_message"])
+        if message.startswith("Only SELECT"):
             raise SqlError("only a SELECT is run: SQL reads records and never changes them")
-        raise SqlError(first_line(tree["error_message"]))
+        if message.startswith("Max expression depth"):  # It names a setting, which nobody can set.
+            raise SqlError("the query is nested too deep: split it, or write it shorter")
+        if "named and positional" in message:
+            raise SqlError("the parameters are `?` by place or `$name` by name, and not both")
+        raise SqlError(first_line(message))
     if len(tree["statements"]) != 1:
         raise SqlError(f"{len(tree['statements'])} statements: give one SELECT at a time")
     return Question(sql, _Judge().tables_of(tree["statements"][0]))

@@ -295,6 +295,25 @@ def test_sql_that_no_person_types_is_refused(sql: str) -> None:
         Tables().ask(sql)
 
 
+@pytest.mark.parametrize(
+    ("sql", "parameters", "said"),
+    [
+        ("SELECT " + "(" * 5_000 + "1" + ")" * 5_000, (), "nested too deep"),
+        ("SELECT $a, ?", {"a": 1}, "by name, and not both"),
+        ("SELECT ?", 5, "parameters"),
+        ("SELECT ?", "5", "parameters"),
+        (5, (), "no valid text"),
+    ],
+    ids=["deep", "mixed", "number", "text", "no query"],
+)
+def test_what_is_wrong_with_a_query_is_said_so_that_it_can_be_put_right(
+    sql: Any, parameters: Any, said: str
+) -> None:
+    """The library names settings that nobody can set, or calls it no SELECT."""
+    with pytest.raises(SqlError, match=said):
+        Tables().ask(sql, parameters)
+
+
 def test_what_takes_too_much_memory_fails_and_is_not_put_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Queries as a person types them: conditions, pages, indexes and advice, with real commands."""
 
 import json
+import shlex
 from pathlib import Path
 
 from .processes import homes
@@ -38,3 +39,20 @@ def test_a_person_asks_pages_and_indexes(tmp_path: Path) -> None:
         assert (index["fields"], index["behind"]) == (["kind", "age"], 0)
         assert gone.returncode == 1 and "covey index list" in gone.stderr
         assert refused.returncode == 2 and "FIELD=VALUE" in refused.stderr
+
+
+def test_the_advice_is_a_command_that_can_be_pasted(tmp_path: Path) -> None:
+    """A name may hold what a shell would carry out, or what looks like an option."""
+    name = "-x; echo $(date)"
+    with homes(tmp_path, "laptop") as (laptop,):
+        laptop.init()
+        laptop.run("put", "two words", "all", "r", json.dumps({name: 1}))
+        find = ("find", "--explain", "--", "two words", "all", f"{name}=1")
+        for _ in range(3):
+            laptop.attempt(*(word for word in find if word != "--explain"))
+        words = shlex.split(laptop.attempt("index", "advise").stdout.splitlines()[0])
+        made = laptop.attempt(*words[1:])
+
+        assert words == ["covey", "index", "create", "--", "two words", "all", name]
+        assert made.returncode == 0, made.stderr
+        assert laptop.attempt(*find).stdout == f"by the index of {name}\n"

@@ -335,9 +335,17 @@ async def test_views_have_bounds_and_names() -> None:
             with pytest.raises(BadValueError):
                 view_of(device, by_thread, version, name)
         view = view_of(device)
-        for bad in ({"limit": 0}, {"prefix": "t"}, {"since": [float("nan")]}):
+        bad: dict[str, Any]
+        for bad in (
+            *({"limit": 0}, {"prefix": "t"}, {"since": [float("nan")]}, {"since": "t"}),
+            *({"until": "t"}, {"prefix": 5}, {"after": 5}),
+        ):
             with pytest.raises(BadValueError):
                 await view.rows(**bad)
+        with pytest.raises(BadValueError, match="after"):
+            await view.groups(1, after="t")
+        with pytest.raises(BadValueError, match="a function"):
+            view_of(device, None, name="none")
         for arguments in ((0, "count"), (1, "median"), (True, "count")):
             with pytest.raises(BadValueError):
                 await view.groups(*arguments)

@@ -105,7 +105,12 @@ class View:
         """
         _check_limit(limit)
         low, high = _range(prefix)
-        low, high = low + key_of(since), high if until is None else low + key_of(until)
+        low, high = (
+            low + _key("since", since),
+            high if until is None else low + _key("until", until),
+        )
+        if not isinstance(after, ViewRow | None):
+            raise BadValueError("after: a row of an earlier page was expected")
         start = None if after is None else after.place
         found = await self._read(
             lambda conn, view: view_rows.rows(
@@ -151,7 +156,7 @@ class View:
             raise BadValueError("values: a number from 1 was expected")
         low, high = _range(prefix)
         if after is not None:
-            last = key_of(after)
+            last = _key("after", after)
             low = max(low, last + (END if len(after) >= values else b"\0"))
         reduction = _REDUCTIONS[reduce]
 
@@ -243,6 +248,8 @@ class Views:
         check_place(database, collection)
         if type(version) is not int or not 0 <= version < 2**31:
             raise BadValueError(f"{name}: a version is a number from 0 to {2**31 - 1:,}")
+        if not callable(map):
+            raise BadValueError(f"{name}: a function of a record's id and fields was expected")
         self._replace(name)
         view = View(self._engine, name, version, (database, collection), map)
         self._views[name] = view
@@ -290,10 +297,15 @@ _REDUCTIONS: dict[str, Callable[[Conn, int, bytes, bytes], Any]] = {
 
 
 def _range(prefix: Sequence[Any]) -> tuple[bytes, bytes]:
-    if isinstance(prefix, str):
-        raise BadValueError("prefix: a tuple of values was expected, not one text")
-    low = key_of(prefix)
+    low = _key("prefix", prefix)
     return low, low + END
+
+
+def _key(name: str, values: Sequence[Any]) -> bytes:
+    """A part of a key. Raises BadValueError, also for one text, which is a sequence of letters."""
+    if not isinstance(values, tuple | list):
+        raise BadValueError(f"{name}: a tuple of values was expected")
+    return key_of(values)
 
 
 def _shown(row: view_rows.Row) -> ViewRow:
