@@ -306,6 +306,23 @@ async def test_devices_on_two_versions_keep_syncing_and_lose_nothing() -> None:
         assert (await phone.node.schemas())[0]["version"] == 1
 
 
+async def test_on_the_way_down_what_an_older_device_wrote_since_is_not_lost() -> None:
+    """With both names there the old one was written later, whichever way the records go."""
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        phone = await world.member(laptop, "phone")
+        await old_records(laptop, 2)
+        await laptop.node.install(second())
+        await meet(laptop, phone)
+        await phone.collection().put({"body": "older and later"}, "r00")
+        await meet(laptop, phone)
+
+        down = await laptop.node.migrate("memory", 1)
+
+        assert await facts(laptop) == {"r00": {"body": "older and later"}, "r01": {"body": "b1"}}
+        assert down["caught_up"] == 1
+
+
 async def test_a_newer_version_of_another_device_is_told_and_refuses_nothing() -> None:
     async with World() as world:
         laptop = await world.founder("laptop")

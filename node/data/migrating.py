@@ -58,9 +58,9 @@ class Migrating:
         """Bring the records of a schema to a version, up or down; to its own if none is named.
 
         `backup` is where to make the backup before: beside the home if it is not said, none if it
-        is False. Records that are at that version already are looked at once more: an older device
-        may have written since. `{"from", "to", "steps": [{"step", "changed"}], "caught_up",
-        "backup"}`.
+        is False. What an older device wrote since is brought up where the records are at that
+        version already, and also before they go down: on that way the newer of two names counts.
+        `{"from", "to", "steps": [{"step", "changed"}], "caught_up", "backup"}`.
 
         Raises NoSchemaError, SchemaError where a step has no function for this way, MigrationError,
         StorageError. A step that fails before it wrote anything has changed nothing; one that was
@@ -73,11 +73,13 @@ class Migrating:
         plan = _plan(schema, row, target)
         work = [(number, is_up, functions_of(schema, [number], is_up)) for number, is_up in plan]
         file = await self._back_up(row, target, backup) if work else None
+        caught_up = 0
+        if not work or (target < row.at_version and row.running is None):
+            caught_up = await self._sweep(schema, target if work else 1, row.at_version)
         done = [
             {"step": number, "changed": await self._step(schema, number, is_up, functions, file)}
             for number, is_up, functions in work
         ]
-        caught_up = 0 if work else await self._sweep(schema, target)
         if row.at_version != target:
             await self._arrive(schema, target, row.at_version)
             changed = sum(one["changed"] for one in done)
@@ -129,9 +131,9 @@ class Migrating:
         await self._schemas.save(row, "", {})
         return row
 
-    async def _sweep(self, schema: Schema, at: int) -> int:
-        """Bring up whatever is not at a version, all records looked at. Down is never swept."""
-        functions = functions_of(schema, schema.between(1, at), True)
+    async def _sweep(self, schema: Schema, low: int, at: int) -> int:
+        """Bring up what is at a version from `low` on and not at `at`, all records looked at."""
+        functions = functions_of(schema, schema.between(low, at), True)
         row = await self._schemas.stored(schema.name)
         changed, held = 0, list[Made]()
         async for made in self._changing(schema, functions, None):
