@@ -13,6 +13,7 @@ from ..node.ledger import PRIVACY_NAMES
 from ..node.pairing_frames import DEVICE_TYPES, LEVELS
 from ..sync.policy import WINDOW_DAYS_MAX, is_setting
 from ..sync.registry import ROLES
+from .data_checks import are_values, is_declaration, is_question, is_version
 from .doings import DOINGS, FAULTS
 from .doings.fault import PHASES
 from .doings.process_doings import CLONE
@@ -232,6 +233,23 @@ NEEDS: Mapping[str, Mapping[str, Test]] = {
     "keep-image": {**_DEVICE, "image": _is_text},
     "put-back": {**_DEVICE, "image": _is_text},
     "clone": _DEVICE,
+    "put-data": {**_RECORD, "id": _is_text, "fields": _are_fields},
+    "set-fields": {**_RECORD, "id": _is_text, "extra": are_values},
+    "declare": {**_DEVICE, "database": _is_text, "declares": is_declaration},
+    "question": {**_DEVICE, "database": _is_text, "question": is_question},
+    "sweep": {**_DEVICE, "database": _is_text},
+    "forget-about": {**_DEVICE, "database": _is_text, "who": _is_text},
+    "enter": {**_RECORD, "id": _is_text, "text": _is_text},
+    "remember": {**_RECORD, "id": _is_text},
+    "install-schema": {**_DEVICE, "database": _is_text, "version": is_version},
+    "migrate-schema": {**_DEVICE, "database": _is_text, "version": is_version},
+    "write-page": {
+        **_DEVICE,
+        "database": _is_text,
+        "id": _is_text,
+        "text": _is_text,
+        "extra": are_values,
+    },
     "surround": {**_DEVICE, "metered": _is_known, "mains": _is_known},
     "say-policy": {**_DEVICE, "database": _is_text, "said": _is_policy},
     "version": {**_DEVICE, "versions": _are_numbers},

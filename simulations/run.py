@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .data_log import DataLog
 from .plan import Plan
 from .sim_device import SimDevice
 from .sim_disk import SimDisk
@@ -74,6 +75,7 @@ class Run:
     cuts: list[Cut] = field(default_factory=list)
     fetching: list[Fetch] = field(default_factory=list)
     """Those under way, and those whose process died meanwhile."""
+    data: DataLog = field(default_factory=DataLog)
     over: bool = False
     """The world is being mended: nothing that fate planned happens any more."""
 

@@ -22,9 +22,11 @@ from .checkers.convergence import (
 from .checkers.copies import spoil_parted_copies
 from .doings import DOINGS
 from .doings.conflict_doings import CONFLICT_DOINGS
+from .doings.data_doings import DATA_DOINGS
 from .doings.pairing_doings import PAIRING_DOINGS
 from .doings.policy_doings import POLICY_DOINGS
 from .doings.process_doings import begin
+from .doings.schema_doings import SCHEMA_DOINGS
 from .doings.surroundings_doings import AT_HOME
 from .doings.trust_doings import TRUST_DOINGS
 from .doings.user_doings import USER_DOINGS
@@ -48,7 +50,10 @@ SOON_LOOK_MS = 100
 Progress = Callable[[int, int], None]
 """Told of virtual milliseconds done and to do."""
 
-_OF_PEOPLE = (USER_DOINGS, TRUST_DOINGS, POLICY_DOINGS, CONFLICT_DOINGS, PAIRING_DOINGS)
+_OF_PEOPLE = (
+    *(USER_DOINGS, TRUST_DOINGS, POLICY_DOINGS, CONFLICT_DOINGS, PAIRING_DOINGS),
+    *(DATA_DOINGS, SCHEMA_DOINGS),
+)
 _BY_PEOPLE = {name for doings in _OF_PEOPLE for name in doings}
 _SHOWN = DOINGS.keys() - _BY_PEOPLE - {"start", "wake", "keep-image"}
 """Doings of fate that the trace tells as such; of the others it tells what came of them."""

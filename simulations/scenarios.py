@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from ..crypto.blob import CHUNK_BYTES
+from .data_steps import data
 from .decisions import decisions
 from .disputes import sometimes_decisions, sometimes_disputes
 from .doings import FAULTS, Stage
@@ -23,11 +24,8 @@ DAY_MS = 86_400_000
 DEFAULT_SCENARIO = "two-devices"
 
 _ALL = tuple(FAULTS)
-_AT_PAIRING = tuple(
-    kind
-    for kind in FAULTS
-    if kind not in ("hostile", "clone", "put-back", "bit-rot", "surroundings")
-)
+_LASTING = ("hostile", "clone", "put-back", "bit-rot", "surroundings")
+_AT_PAIRING = tuple(kind for kind in FAULTS if kind not in _LASTING)
 """What goes wrong while devices pair, and leaves what they have stored as it was."""
 _BETWEEN_PEOPLE = (
     *("away", "sleep", "crash", "restart", "partition", "one-way", "reset", "half-open", "law"),
@@ -377,6 +375,16 @@ SCENARIOS: dict[str, Scenario] = {
             level_of=("full", "full", "full", "limited"),
             databases=DATABASES,
             extra=wishes,
+        ),
+        Scenario(
+            "data",
+            "Applications declare, ask, migrate and erase, while everything fails.",
+            nodes=3,
+            hours=0.05,
+            operations=20,
+            faults=_ACCIDENTS,
+            fault_share=0.4,
+            extra=data,
         ),
         Scenario(
             "mixed",

@@ -35,7 +35,7 @@ cases and is collected at its end; looking every 700, as Python does, found noth
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """Something that must never be so. `claim` is I1 to I24 of docs/simulation.md."""
+    """Something that must never be so. `claim` is I1 to I33 of docs/simulation.md."""
 
     claim: str
     at_ms: int

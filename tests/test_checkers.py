@@ -15,6 +15,10 @@ from covey.crypto.identity import make_certificate
 from covey.node import switchboard
 from covey.node.status import Standing
 from covey.simulations.checkers import CHECKERS, bounds, convergence, holds
+from covey.simulations.checkers.ages import AgeChecker
+from covey.simulations.checkers.derived import DerivedChecker
+from covey.simulations.checkers.memories import MemoryChecker
+from covey.simulations.checkers.migrations import MigrationChecker
 from covey.simulations.checkers.wire import spellings
 from covey.simulations.doings import DOINGS
 from covey.simulations.doings.user_doings import in_device
@@ -40,6 +44,8 @@ Breakage = Callable[[Run], object]
 BREAK_MS = 4_000
 END_MS = 5_000
 CAST = (LAPTOP, PHONE, GUEST)
+DATA_CHECKERS = (DerivedChecker, MemoryChecker, MigrationChecker, AgeChecker)
+"""Their claims are broken in test_data_checkers.py."""
 
 
 def put(at_ms: int, device: str, privacy: str, id: str, **fields: str) -> Step:
@@ -120,8 +126,9 @@ def test_nothing_is_told_of_a_plan_in_which_nothing_is_broken(
 def test_every_claim_of_a_checker_is_broken_by_a_test_of_this_file() -> None:
     """A claim that no test breaks may be one that cannot be told."""
     claimed = {name for checker in CHECKERS for name in checker.claims}
+    of_data = {name for checker in DATA_CHECKERS for name in checker.claims}
 
-    assert claimed == {claim for claim, *_ in BREAKAGES.values()}
+    assert claimed - of_data == {claim for claim, *_ in BREAKAGES.values()}
     assert claims().keys() == claimed | {"I14"}
 
 

@@ -13,7 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covey.simulations.data_checks import DECLARED
+from covey.simulations.data_questions import ASKED
 from covey.simulations.doings import DOINGS, FAULTS
+from covey.simulations.doings.data_doings import DATA_DOINGS
+from covey.simulations.doings.schema_doings import SCHEMA_DOINGS
 from covey.simulations.hostile.registry import MISBEHAVIOURS
 from covey.simulations.months import MONTH_MS
 from covey.simulations.plan import Plan, PlanError, Step, read_plan
@@ -25,6 +29,7 @@ NAMES = (
     *("two-devices", "family", "commuter", "flaky-wifi", "long-offline", "hostile-peer"),
     *("restore", "disk", "clocks", "crowd", "pairing", "trust", "roaming", "months", "blobs"),
     "policies",
+    "data",
     "mixed",
 )
 USERS_DO = {"put", "put-together", "delete", "read", "rename", "sync"}
@@ -204,6 +209,29 @@ def test_policies_are_about_what_is_written_and_some_are_not_the_sayers_to_set()
     assert all(len({part.level for part in plan.cast}) > 1 for plan in plans)
 
 
+def test_plans_of_data_hold_every_habit_and_ask_what_was_declared() -> None:
+    """What no plan does is not tested, however good its checker is."""
+    plans = every_plan(SCENARIOS["data"])
+    steps = [step for plan in plans for step in plan.steps]
+    declared = {step.args["declares"]["what"] for step in steps if step.do == "declare"}
+    asked = {step.args["question"]["ask"] for step in steps if step.do == "question"}
+    done = {step.do for step in steps}
+
+    assert declared == set(DECLARED)
+    assert asked == set(ASKED)
+    assert {*DATA_DOINGS, *SCHEMA_DOINGS} <= done
+    assert {step.args["version"] for step in steps if step.do == "install-schema"} == {1, 2, 3}
+    assert {step.args["version"] for step in steps if step.do == "migrate-schema"} == {1, 2}
+
+
+@pytest.mark.parametrize("name", ["data", "mixed"])
+def test_habits_of_the_data_layer_are_in_its_own_scenario_alone(name: str) -> None:
+    """What the other scenarios cost and find stays as it was."""
+    done = {step.do for plan in every_plan(SCENARIOS[name]) for step in plan.steps}
+
+    assert bool(done & {*DATA_DOINGS, *SCHEMA_DOINGS}) == (name == "data")
+
+
 def test_habits_do_not_depend_on_how_much_is_written() -> None:
     """Otherwise nobody could vary one thing and leave the other."""
     few, many = (plan_of(SCENARIOS["commuter"], 5, operations=count) for count in (0, 200))
@@ -362,6 +390,18 @@ BAD_PLANS = {
     "a fetch without end": edited(
         steps=[[1, "fetch", {"device": "phone", "database": "memory", "timeout_ms": 10**12}]]
     ),
+    "a question that there is not": edited(
+        steps=[[1, "question", {"device": "phone", "database": "m", "question": {"ask": "why"}}]]
+    ),
+    "a question without its vector": edited(
+        steps=[[1, "question", {"device": "phone", "database": "m", "question": {"ask": "near"}}]]
+    ),
+    "a declaration of a list": edited(
+        steps=[[1, "declare", {"device": "phone", "database": "m", "declares": ["index"]}]]
+    ),
+    "a version that there is not": edited(
+        steps=[[1, "install-schema", {"device": "phone", "database": "m", "version": 4}]]
+    ),
     "a fate that there is not": edited(
         steps=[[1, "doom-commit", {"device": "phone", "ahead": 1, "fate": "sings"}]]
     ),
@@ -461,7 +501,9 @@ def test_a_step_without_what_it_needs_is_refused_by_name(do: str) -> None:
         **{"size": 5, "number": 1, "pick": 0},
         **{"set": {"mode": "full"}, "timeout_ms": 5},
         **{"kind": "phone", "newcomers": ["phone"], "level": "guest", "role": "admin"},
-        **{"days": 30, "text": "x", "privacy": "family"},
+        **{"days": 30, "text": "x", "privacy": "family", "extra": {"n": 1}, "who": "ann"},
+        **{"declares": {"what": "index", "collection": "facts", "fields": ["n"]}, "version": 2},
+        **{"question": {"ask": "words", "text": "tea"}},
     }
     args = {key: samples[key] for key in NEEDS[do]}
     if do == "attack":

@@ -8,6 +8,7 @@ may hold, with the function that draws their steps.
 
 from .clock_doings import CLOCK_DOINGS, CLOCK_FAULTS
 from .conflict_doings import CONFLICT_DOINGS
+from .data_doings import DATA_DOINGS
 from .disk_doings import DISK_DOINGS, DISK_FAULTS
 from .fault import Doing, FaultKind, Stage
 from .network_doings import NETWORK_DOINGS, NETWORK_FAULTS
@@ -15,6 +16,7 @@ from .pairing_doings import PAIRING_DOINGS
 from .peer_doings import PEER_DOINGS, PEER_FAULTS
 from .policy_doings import POLICY_DOINGS
 from .process_doings import PROCESS_DOINGS, PROCESS_FAULTS
+from .schema_doings import SCHEMA_DOINGS
 from .surroundings_doings import SURROUNDINGS_DOINGS, SURROUNDINGS_FAULTS
 from .trust_doings import TRUST_DOINGS
 from .user_doings import USER_DOINGS
@@ -27,6 +29,8 @@ DOINGS: dict[str, Doing] = {
     **POLICY_DOINGS,
     **CONFLICT_DOINGS,
     **PAIRING_DOINGS,
+    **DATA_DOINGS,
+    **SCHEMA_DOINGS,
     **NETWORK_DOINGS,
     **DISK_DOINGS,
     **CLOCK_DOINGS,
