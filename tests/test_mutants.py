@@ -15,6 +15,7 @@ from covey.simulations.mutants.mutant import Mutant, StaleMutantError
 from covey.simulations.mutants.mutants_blobs import BLOB_MUTANTS
 from covey.simulations.mutants.mutants_conflicts import CONFLICT_MUTANTS
 from covey.simulations.mutants.mutants_crypto import CRYPTO_MUTANTS
+from covey.simulations.mutants.mutants_data import DATA_MUTANTS
 from covey.simulations.mutants.mutants_node import NODE_MUTANTS
 from covey.simulations.mutants.mutants_policies import POLICY_MUTANTS
 from covey.simulations.mutants.mutants_storage import STORAGE_MUTANTS
@@ -40,6 +41,7 @@ BY_FILE = {
     "blobs": BLOB_MUTANTS,
     "policies": POLICY_MUTANTS,
     "conflicts": CONFLICT_MUTANTS,
+    "data": DATA_MUTANTS,
 }
 MUTANTS_MIN = 28
 CHEAP = ("absence-is-deletion", "acknowledged-before-commit", "proof-of-the-membership-alone")
@@ -90,6 +92,7 @@ def test_a_mutant_lies_in_the_floor_that_its_file_names() -> None:
     ]
 
     assert strays == []
+    assert {mutant.scenario for mutant in DATA_MUTANTS} == {"data"}
     for mutants in (TRUST_MUTANTS, POLICY_MUTANTS):
         assert {mutant.module.split(".")[1] for mutant in mutants} == {"sync", "node"}
 

@@ -4,6 +4,7 @@ from .mutant import Mutant
 from .mutants_blobs import BLOB_MUTANTS
 from .mutants_conflicts import CONFLICT_MUTANTS
 from .mutants_crypto import CRYPTO_MUTANTS
+from .mutants_data import DATA_MUTANTS
 from .mutants_node import NODE_MUTANTS
 from .mutants_policies import POLICY_MUTANTS
 from .mutants_storage import STORAGE_MUTANTS
@@ -22,6 +23,7 @@ MUTANTS: dict[str, Mutant] = {
         *BLOB_MUTANTS,
         *POLICY_MUTANTS,
         *CONFLICT_MUTANTS,
+        *DATA_MUTANTS,
         *TIMING_MUTANTS,
     )
 }
