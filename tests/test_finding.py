@@ -4,6 +4,7 @@ An index may make a query fast and must never change its answer: each question i
 with different indexes, some of them behind, and of a few lines of Python that know no SQL.
 """
 
+import base64
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.node.data.asking import Query, cursor_of, prepared, root_field
+from covey.node.data.asking import MARK_BYTES, Query, cursor_of, prepared, root_field
 from covey.node.service import Service
 from covey.storage import finding, index_rows
 from covey.storage.record_rows import RecordUpdate, remove_records, update_records
@@ -416,7 +417,16 @@ async def test_a_forged_cursor_is_refused_as_one() -> None:
             asked = {"database": "memory", "collection": "facts", "text": text, "order": order}
             for place in FORGED:
                 with pytest.raises(BadValueError, match="take `next` of the page before"):
-                    await service.call("find", {**asked, "after": cursor_of(made, place)})
+                    await service.call("find", {**asked, "after": forged(made, place)})
+
+
+def forged(made: finding.Query, place: tuple[Any, ...]) -> str:
+    """A cursor with the mark of a true one, and behind it whatever JSON can say."""
+    true = cursor_of(made, ())
+    assert true is not None
+    mark = base64.urlsafe_b64decode(true + "=" * (-len(true) % 4))[:MARK_BYTES]
+    said = json.dumps(finding.lowest_as_none(place)).encode()
+    return base64.urlsafe_b64encode(mark + said).decode().rstrip("=")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 2**63, -(2**64)])
