@@ -16,26 +16,29 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..storage.link_text import Target
 from ..sync.rules import Rule
 from ..sync.values import BlobRef, from_json
 from .conflict_methods import STANDING
-from .data.analytics import ROWS_DEFAULT, Answer
-from .data.embedders import Embed
-from .data.linking import Walk
 from .data.querying import Querying
 from .data.schema_methods import SchemaCalls
 from .data.vector_api import CollectionVectors
-from .data.views import Map, View
 from .engine import Engine
 from .happenings import EventsLost, LaggingError, RecordChanged
 from .inbox import Value as Settled
 from .moving import move
 from .own_rules import register
+from .parameters import ROWS_DEFAULT
 from .record_requests import Delete, Put, Written
 from .variants import MakeVariant
+
+if TYPE_CHECKING:
+    from .data.analytics import Answer
+    from .data.embedders import Embed
+    from .data.linking import Walk
+    from .data.views import Map, View
 
 Value = Mapping[str, Any]
 
@@ -322,7 +325,7 @@ class Node(SchemaCalls):
 
         return await import_chat(self.engine, path, database, format, collection)
 
-    def register_embedder(self, model: str, version: str, callback: Embed) -> None:
+    def register_embedder(self, model: str, version: str, callback: "Embed") -> None:
         """Embed records whose embedding is of another model, for this device's searches alone.
 
         `callback(record, field)` gives the vector, or None; it runs in another thread.
@@ -337,7 +340,7 @@ class Node(SchemaCalls):
         depth: int = 3,
         limit: int = 1_000,
         back: bool = False,
-    ) -> Walk:
+    ) -> "Walk":
         """What the links of a record (database, collection, id) lead to: `Linking.walk`.
 
         `engine.linking` declares fields that hold ids. Raises BadValueError, StorageError.
@@ -347,8 +350,8 @@ class Node(SchemaCalls):
         )
 
     def register_view(
-        self, name: str, version: int, database: str, collection: str, map: Map
-    ) -> View:
+        self, name: str, version: int, database: str, collection: str, map: "Map"
+    ) -> "View":
         """Keep (key, value) rows that `map(id, fields)` makes of the records of a collection.
 
         It depends on nothing but its arguments. Another `version` makes all rows anew, when the
@@ -362,7 +365,7 @@ class Node(SchemaCalls):
         parameters: Sequence[Any] | Mapping[str, Any] = (),
         *,
         limit: int = ROWS_DEFAULT,
-    ) -> Answer:
+    ) -> "Answer":
         """The rows of one SELECT over collections, named `database.collection`, as tables in
         memory. SQL changes no record. `parameters` are the values of `?`, or of `$name`.
 

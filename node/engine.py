@@ -34,15 +34,9 @@ from .blobs import FEATURES, Beside, Blobs, here
 from .channel import VERSIONS
 from .committer import Committer, Staged
 from .counters import Counters
-from .data.analytics import Analytics
-from .data.declaring import Declaring
 from .data.following import Followed
-from .data.lifecycle import Lifecycle
-from .data.linking import Linking
-from .data.queries import Queries
+from .data.late_parts import LateParts
 from .data.schemas import Schemas
-from .data.vectors import Vectors
-from .data.views import Views
 from .demands import Demands
 from .directory import Directory
 from .forks import ForkKeeper
@@ -82,7 +76,7 @@ class WindowOpenError(CoveyError):
     exit_code = 7
 
 
-class Engine:
+class Engine(LateParts):
     """An open node. `start` before anything else; `close` at the end."""
 
     def __init__(
@@ -128,6 +122,7 @@ class Engine:
 
     def _make_parts(self, files: Files, beside: Beside) -> None:
         """Make what lives as long as the engine; `_wire` makes what holds the store's content."""
+        self.beside = beside
         self.stores = Stores(self.place)
         self.board = Board()
         self.notes = Notes(self.database, self.clock)
@@ -145,18 +140,13 @@ class Engine:
         self.demands = Demands(self)
         self.narrowing = Narrowing(self)
         self.inbox = Inbox(self)
-        self.queries = Queries(self)
         self.rejudging = Rejudging(self)
-        self.lifecycle = Lifecycle(self)
-        self.linking = Linking(self)
-        self.views = Views(self)
         self.schemas = Schemas(self)
+        self.schemas.on_install.append(self.schema_installed)
+        self.schemas.on_remove.append(self.schema_removed)
         self.trust = Trust(self)
         self.policies = Policies(self)
         self.requests = Requests(self)
-        self.vectors = Vectors(self)
-        self.analytics = Analytics(self, beside)
-        self.declaring = Declaring(self)
 
     # Starting and stopping ---------------------------------------------------------------------
 
@@ -294,8 +284,7 @@ class Engine:
         await finish(self._tasks, self.clock)
         await self.reach.close_listener()
         await self.blobs.close()
-        await self.vectors.close()
-        await self.analytics.close()
+        await self.close_late_parts()
         await self.audit.close()
         await self.committer.settle()
         self.board.close()

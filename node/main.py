@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..crypto.identity import DeviceKeys
 from ..crypto.secret import Secret
@@ -53,6 +53,9 @@ from .system_surroundings import SystemSurroundings
 from .unlock import Unlock, make_vault_unlock, to_vault_unlock
 from .vault_care import follow_paper_keys, has_other_paper_slots
 from .websocket import WebSocketTransport
+
+if TYPE_CHECKING:
+    from .data.vectors import Vectors
 
 SWITCH_INTERVAL_S = 0.0005
 """The store's thread gives up the interpreter at every SQL step; beside a busy event loop it would
@@ -152,10 +155,8 @@ async def open_engine(
         engine.blobs.has_moved = not opened.kept
         engine.reach.listen_on = listen
         engine.back_up = backups.make
-        engine.vectors.open_index = ChromaIndex
-        engine.vectors.embedders.beside = in_foreign_thread
         await engine.start()
-        await engine.vectors.start()
+        await engine.follow_vectors()
         await _let_paper_keys_in(engine, home, header, vault_key)
         del vault_key  # What it opens is derived; it itself is needed no more.
         if not opened.kept:
@@ -262,6 +263,12 @@ def _fit_out(engine: Engine) -> None:
     engine.blobs.outside = Outside()
     engine.blobs.variants.register("thumbnail", thumbnail)
     engine.scheduling.source = SystemSurroundings()
+    engine.fit_vectors = _fit_vectors
+
+
+def _fit_vectors(vectors: "Vectors") -> None:
+    vectors.open_index = ChromaIndex
+    vectors.embedders.beside = in_foreign_thread
 
 
 def _unlock(header: bytes, unlock: Unlock) -> Secret:

@@ -20,6 +20,8 @@ DAY_MS = 86_400_000
 DAYS_MAX = 3650
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 10_000
+ROWS_DEFAULT = 10_000
+"""Of an answer of SQL."""
 
 
 def days(params: Json) -> int | None:

@@ -16,15 +16,8 @@ from ..storage.stores import StoreKind
 from ..sync.values import from_json, to_json
 from .blob_methods import BlobMethods
 from .conflict_methods import ConflictMethods
-from .data.analytics_methods import AnalyticsMethods
-from .data.link_methods import LinkMethods
-from .data.past_methods import PastMethods
-from .data.personal import Personal, PersonalMethods, about_of
-from .data.query_methods import QueryMethods
+from .data.late_methods import late_methods
 from .data.schema_methods import SchemaMethods
-from .data.storage_methods import StorageMethods
-from .data.vector_methods import VectorMethods
-from .data.view_methods import ViewMethods
 from .demand_methods import DemandMethods, NotFoundError
 from .directory import shown_device
 from .engine import Engine
@@ -54,7 +47,6 @@ class Service:
         self._demand = DemandMethods(engine)
         self._conflicts = ConflictMethods(engine)
         self._blobs = BlobMethods(engine)
-        self._queries = QueryMethods(engine)
         self._answers: dict[str, asyncio.Future[bool]] = {}
         self._unary: dict[str, Callable[[Json], Awaitable[Any]]] = {
             "device": self._device,
@@ -83,16 +75,9 @@ class Service:
             **self._blobs.table(),
             **self._demand.table(),
             **self._conflicts.table(),
-            **self._queries.table(),
-            **PastMethods(engine).table(),
             **PolicyMethods(engine).table(),
-            **StorageMethods(engine).table(),
-            **PersonalMethods(engine).table(),
             **SchemaMethods(engine).table(),
-            **VectorMethods(engine).table(),
-            **LinkMethods(engine).table(),
-            **ViewMethods(engine).table(),
-            **AnalyticsMethods(engine).table(),
+            **late_methods(engine),
         }
         self._streams: dict[str, Callable[[Json], AsyncIterator[Json]]] = {
             "watch": self._watch,
@@ -102,7 +87,7 @@ class Service:
             "pair": self._pair,
             "join": self._join,
             "blob_read": self._blobs.read,
-            "live": self._queries.live,
+            "live": self._live,
             "import_chat": self._import_chat,
         }
 
@@ -312,6 +297,9 @@ class Service:
         counts: dict[str, int] = {}
         source = self._engine.reader.export(params.get("database"))
         if params.get("about") is not None:
+            # Imported late, as the methods of `late_methods`.
+            from .data.personal import Personal, about_of
+
             source = Personal(self._engine).export(params.get("database"), about_of(params))
         try:
             async for database, found in source:
@@ -325,6 +313,12 @@ class Service:
         finally:
             for database, count in counts.items():
                 self._engine.audit.tally("exported", {"database": database, "records": count})
+
+    def _live(self, params: Json) -> AsyncIterator[Json]:
+        # Imported late, as the methods of `late_methods`.
+        from .data.query_methods import QueryMethods
+
+        return QueryMethods(self._engine).live(params)
 
     def _import_chat(self, params: Json) -> AsyncIterator[Json]:
         # Imported late: each command that opens a home by itself would pay for the formats.

@@ -30,6 +30,7 @@ from ...storage.stores import StoreKind
 from ...sync.hlc import wall_ms_of
 from ..blobs import Beside
 from ..ledger import PRIVACY_NAMES
+from ..parameters import ROWS_DEFAULT
 from ..ports import Cancel
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ T = TypeVar("T")
 
 __all__ = ["Analytics", "AnalyticsMissingError", "Answer", "SqlError", "SqlFailedError"]
 
-ROWS_DEFAULT = 10_000
 ROWS_MAX = 100_000
 TIME_MS_MAX = 30_000
 """For one query, beside what filling its tables takes."""
@@ -105,7 +105,7 @@ class Analytics:
             await self._forget()
 
     async def _opened(self) -> AnalyticsDatabase:
-        if self._closed:
+        if self._closed or self._engine.closing:
             raise SqlFailedError("the node is closed")
         if self._database is None:
             self._engine.stores.register("analytics", StoreKind.MEMORY)

@@ -6,8 +6,7 @@ from datetime import datetime
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from ..parameters import Json, UsageError, text
-from .analytics import ROWS_DEFAULT
+from ..parameters import ROWS_DEFAULT, Json, UsageError, text
 
 if TYPE_CHECKING:
     from ..engine import Engine

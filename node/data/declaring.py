@@ -26,8 +26,6 @@ class Declaring:
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
-        engine.schemas.on_install.append(self.installed)
-        engine.schemas.on_remove.append(self.removed)
 
     async def installed(self, database: str, collection: str, said: CollectionSchema) -> None:
         """Raises BadValueError, StorageError."""

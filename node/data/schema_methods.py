@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..parameters import Json, UsageError, text
 from .schema import schema_named
-from .schema_file import parse_schema
 from .schemas import FAULTS_MAX
 
 if TYPE_CHECKING:
@@ -45,6 +44,9 @@ class SchemaMethods:
         return {**await schemas.row(name), "definition": definition}
 
     async def _install(self, params: Json) -> Json:
+        # Imported late: few commands read the file of a schema, and all load this module.
+        from .schema_file import parse_schema
+
         name = "schema" if params.get("file") is None else text(params, "file")
         schema = parse_schema(text(params, "definition"), name, is_json=bool(params.get("is_json")))
         migrate = params.get("migrate", True)

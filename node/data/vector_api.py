@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...sync.values import Vector
-from .vectors import Nearest
 
 if TYPE_CHECKING:
     from ..engine import Engine
+    from .vectors import Nearest
 
 
 class CollectionVectors:
@@ -37,7 +37,7 @@ class CollectionVectors:
         where: Mapping[str, Any] | None = None,
         model: str | None = None,
         version: str | None = None,
-    ) -> Nearest:
+    ) -> "Nearest":
         """The `k` records whose embedding is nearest to a vector, or to that of the record with the
         id `what`; of those only whose fields equal `where`.
 

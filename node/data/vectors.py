@@ -111,6 +111,7 @@ class Vectors:
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
+        engine.stores.register("vectors", StoreKind.MEMORY)
         self._fields: dict[int, VectorField] = {}
         self._again: list[tuple[str, str]] = []
         self._follower = Follower(engine, "vectors", self._keep_up, LOOK_MS)
@@ -124,7 +125,6 @@ class Vectors:
 
     async def start(self) -> None:
         """Follow what was declared before. Raises StorageError."""
-        self._engine.stores.register("vectors", StoreKind.MEMORY)
         for declared in await self._engine.database.read(vector_rows.declared):
             self._field(declared)
 
