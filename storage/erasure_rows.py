@@ -92,6 +92,19 @@ def erasures(conn: Conn, limit: int) -> list[Erasure]:
     return [Erasure._make((*row, proofs[row[0]])) for row in rows]
 
 
+def living(conn: Conn, database: str, names: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Which of these records (collection, id) exist at any level, each once."""
+    rows = conn.execute(
+        "SELECT DISTINCT n.value ->> 0, n.value ->> 1 FROM json_each(?) n"
+        " JOIN scopes s ON s.database = ?"
+        " JOIN collections c ON c.scope_no = s.scope_no AND c.name = n.value ->> 0"
+        " JOIN records r ON r.coll_no = c.coll_no AND r.id = n.value ->> 1"
+        " WHERE r.value IS NOT NULL",
+        (json.dumps([list(name) for name in names]), database),
+    )
+    return [(str(collection), str(id)) for collection, id in rows.fetchall()]
+
+
 def count_blobs(conn: Conn, database: str, names: Sequence[tuple[str, str]]) -> int:
     """How many blobs these records (collection, id) refer to, each counted once."""
     (count,) = conn.execute(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from covey.node.data.past import ErasedError
 from covey.node.data.personal import Personal, PersonalMethods, about_of, digest_of
 from covey.node.parameters import UsageError
 from covey.node.service import Service
@@ -80,6 +81,29 @@ async def test_erasing_deletes_all_of_it_on_every_device() -> None:
             assert await exported(device, "memory") == ["a2", "m3"]
             assert await device.collection("messages").find(text="zebra") == []
         assert await exported(laptop, "other") == ["elsewhere"]
+
+
+async def test_a_record_that_is_at_several_levels_is_erased_at_each() -> None:
+    """Devices made it apart. A deletion takes one of them, and the receipt said that all went."""
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        phone = await world.member(laptop, "phone")
+        await laptop.collection().put({"who": "mara"}, id="r")
+        await phone.collection().put({"who": "mara"}, id="r", privacy="family")
+        await phone.collection().put({"who": "mara"}, id="s", privacy="family")
+        await exchange(laptop, phone)
+        assert len(await laptop.collection().find()) == 3
+        about = about_of({"about": {"who": "mara"}})
+        done = await Personal(laptop.engine).erase("memory", about, dry_run=False)
+        await exchange(laptop, phone)
+
+        assert (done["records"], done["refused"]) == (2, 0)
+        names = [("facts", "r"), ("facts", "s")]
+        assert done["receipt"]["digest"] == digest_of(names).hex()
+        for device in (laptop, phone):
+            assert await device.collection().find() == []
+        with pytest.raises(ErasedError):
+            await laptop.collection().history("r")
 
 
 async def test_a_conversation_goes_with_its_messages() -> None:

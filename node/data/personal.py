@@ -23,7 +23,7 @@ from ...storage.erasure_rows import Erasure
 from ...storage.store import Conn
 from ..parameters import Json, UsageError, text
 from ..reader import Found
-from ..record_requests import Delete, check_place
+from ..record_requests import Delete, Written, check_place
 from ..times import iso_time
 from .deleting import delete_all
 
@@ -94,9 +94,8 @@ class Personal:
         )
         if dry_run or not names:
             return {"records": len(names), "blobs": blobs, "refused": 0, "receipt": None}
-        deletes = [Delete(*name) for name in names]
-        done, refused = await delete_all(self._engine, database, deletes)
-        erased = [(delete.collection, delete.id) for delete, _ in done]
+        done, refused = await self._delete(database, names)
+        erased = list(dict.fromkeys((delete.collection, delete.id) for delete, _ in done))
         done_ms = self._engine.clock.wall_ms()
         digest = digest_of(erased)
         versions = [written.version for _, written in done if written.version]
@@ -108,6 +107,30 @@ class Personal:
         self._engine.tell("erased", {"database": database, "records": len(erased)})
         receipt = next(each for each in await self.receipts() if each["number"] == number)
         return {"records": len(erased), "blobs": blobs, "refused": refused, "receipt": receipt}
+
+    async def _delete(
+        self, database: str, names: Sequence[Name]
+    ) -> tuple[list[tuple[Delete, Written]], int]:
+        """Delete these records at every level; as `delete_all`.
+
+        A deletion takes the most private of those that devices made apart, so each level has its
+        turn. Somebody may bring one back meanwhile; that is found by looking again.
+        """
+        done: list[tuple[Delete, Written]] = []
+        refused = 0
+        left = list(names)
+        for _ in self._engine.ledger.scopes_of(database):
+            some, not_allowed = await delete_all(
+                self._engine, database, [Delete(*name) for name in left]
+            )
+            done, refused = [*done, *some], refused + not_allowed
+            gone = [(delete.collection, delete.id) for delete, written in some if written.changed]
+            left = await self._engine.database.read(
+                lambda conn, n=gone: erasure_rows.living(conn, database, n)  # type: ignore[misc]
+            )
+            if not left:
+                break
+        return done, refused
 
     async def receipts(self) -> list[Json]:
         """The latest erasures, and which devices have proved them by now."""
