@@ -105,7 +105,7 @@ DATA_MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "migration-a-record-at-a-time",
-        "covey.node.data.migrating",
+        "covey.node.data.remaking",
         "SLICE_RECORDS = 2_000\n",
         "SLICE_RECORDS = 1\n",
         "A crash leaves some records of a small migration at the old version.",
