@@ -83,7 +83,7 @@ def test_json_says_the_same_as_toml() -> None:
         ("max_length = 1000", 12, "no key 'maxLength' (did you mean max_length?)"),
         ('default = "fact"', 13, "a value that the field itself refuses: none of fact, guess"),
         ('tags = "union"', 19, "0 bytes, 1 to 64 allowed"),
-        ("dimension = 384", 23, "a whole number from 1 to 65536"),
+        ("dimension = 384", 23, "a whole number from 1 to 8192"),
         ('rename = "body"', 30, "to: another name was expected"),
         ("additional = false", 7, "true or false was expected"),
         ('"kind", "at"', 8, "no field 'when' in this collection"),

@@ -508,3 +508,61 @@ async def test_what_does_not_fit_the_new_version_is_kept_and_listed() -> None:
         assert found["faults"] == [{**fault, "why": "12 characters, 3 allowed"}]
         with pytest.raises(BadValueError, match="facts/new: text: 4 characters, 3 allowed"):
             await laptop.collection().put({"text": "long"}, id="new")
+
+
+async def test_a_schema_that_was_removed_comes_again_with_the_steps_that_were_applied() -> None:
+    """Its records stayed as the old step made them, and nobody else knows of it."""
+    edited = second(Migration(2, "facts", changes=[{"rename": "body", "to": "words"}]))
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        await old_records(laptop, 2)
+        await laptop.node.install(second())
+        await laptop.node.uninstall("memory")
+
+        with pytest.raises(SchemaDriftError, match="step 2 was applied in another form before"):
+            await laptop.node.install(edited)
+        with pytest.raises(SchemaDriftError, match=r"left at version 2 .* this is version 1"):
+            await laptop.node.install(first())
+
+        assert await laptop.node.schemas() == []
+        done = await laptop.node.install(second())
+        assert (done["at"], done["migrated"]) == (2, None)
+        assert await facts(laptop) == texts(2)
+
+
+async def test_a_schema_that_was_removed_with_its_records_begins_anew() -> None:
+    """There is nothing that another step could have changed."""
+    edited = second(Migration(2, "facts", changes=[{"rename": "body", "to": "words"}]))
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        await old_records(laptop, 2)
+        await laptop.node.install(second())
+        await laptop.node.uninstall("memory", records=True)
+
+        assert (await laptop.node.install(edited))["at"] == 2
+
+
+async def test_what_was_taken_down_before_it_was_removed_may_go_another_way() -> None:
+    edited = second(Migration(2, "facts", changes=[{"rename": "body", "to": "words"}]))
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        await old_records(laptop, 2)
+        await laptop.node.install(second())
+        await laptop.node.migrate("memory", 1)
+        await laptop.node.uninstall("memory")
+        await laptop.node.install(edited)
+
+        assert await facts(laptop) == texts(2, "words")
+
+
+async def test_what_an_older_device_wrote_is_not_lost_on_the_way_down() -> None:
+    """Both names are there until it is brought up; the old one was written later."""
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        await old_records(laptop, 1)
+        await laptop.node.install(second())
+        await laptop.collection().put({"body": "written late"}, id="r00")
+
+        await laptop.node.migrate("memory", 1)
+
+        assert await facts(laptop) == {"r00": {"body": "written late"}}

@@ -6,6 +6,7 @@ versions of one is declared again each time, which changes nothing.
 
 from typing import TYPE_CHECKING
 
+from ...sync.errors import BadValueError
 from .definition import CollectionSchema, days_of
 from .lifecycle import COLD_DAYS, DAYS_MAX, WARM_DAYS
 
@@ -30,11 +31,9 @@ class Declaring:
     async def installed(self, database: str, collection: str, said: CollectionSchema) -> None:
         """Raises BadValueError, StorageError."""
         engine = self._engine
+        await self._vectors(database, collection, said)
         for fields in said.indexes:
             await engine.queries.declare(database, collection, fields)
-        for field, model in said.vectors.items():
-            names = (database, collection, field, model.model, model.version)
-            await engine.vectors.declare(*names, model.dimension)
         for field, to in said.links.items():
             await engine.linking.declare(database, collection, field, to)
         if said.expires is not None or said.tier is not None:
@@ -48,6 +47,19 @@ class Declaring:
                 warm_days=warm,
                 cold_days=cold,
             )
+
+    async def _vectors(self, database: str, collection: str, said: CollectionSchema) -> None:
+        """First of all, and all or none: an application may have declared a model otherwise."""
+        vectors, done = self._engine.vectors, list[tuple[str, str, str, str, str]]()
+        for field, model in said.vectors.items():
+            names = (database, collection, field, model.model, model.version)
+            try:
+                await vectors.declare(*names, model.dimension)
+            except BadValueError:
+                for each in done:
+                    await vectors.forget(*each)
+                raise
+            done.append(names)
 
     async def removed(self, database: str, collection: str, said: CollectionSchema) -> None:
         """Raises StorageError."""

@@ -17,12 +17,14 @@ from itertools import chain
 from math import isfinite
 from typing import Any
 
+from ...sync.errors import BadValueError
 from ...sync.limits import (
     INTEGER_MAX,
     RECORD_BYTES_MAX,
 )
 from ...sync.rules import DELETION_RULES, LAST_WRITER_WINS, MANUAL
 from ...sync.session_limits import SETTING_BYTES_MAX
+from . import embedding
 from .reading import (
     ECHO,
     Path,
@@ -264,13 +266,17 @@ def _vectors(value: Any, path: Path) -> dict[str, VectorSchema]:
     keys: dict[str, Read] = {
         "model": name_of,
         "version": name_of,
-        "dimension": whole_number(1, DIMENSION_MAX),
+        "dimension": whole_number(1, embedding.DIMENSION_MAX),
     }
     found = {}
     for name, data in read_table(value, path).items():
         said = read_keys(data, (*path, str(name)), keys)
         if missing := sorted(keys.keys() - said.keys()):
             raise SchemaError(f"{missing[0]} is missing", (*path, str(name)))
+        try:
+            embedding.check_model(said["model"], said["version"])
+        except BadValueError as error:
+            raise SchemaError(str(error), (*path, str(name))) from None
         found[field_name(name, path)] = VectorSchema(**said)
     return found
 

@@ -5,9 +5,9 @@ anything is done; so is who gives another definition under a version that is kno
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from ...storage.schema_rows import Installed
+from ...storage.schema_rows import Done, Installed
 from ...sync.values import from_json
 from .reading import SchemaError
 from .schema import Schema, read_schema
@@ -50,6 +50,42 @@ def refuse_drift(schema: Schema, before: Installed | None, said: Mapping[str, Sa
             f"{schema.name}: another device ({other[1]}) applied another step {other[0]}: one"
             " of the two programs has to be changed"
         )
+
+
+def refuse_other_steps(schema: Schema, applied: Mapping[int, str]) -> None:
+    """Raises SchemaDriftError where the records were brought up by steps that are no more.
+
+    `applied` is what `applied_steps` says of a schema that was removed while its records stayed.
+    """
+    for number, checksum in sorted(applied.items()):
+        if number > schema.version:
+            raise SchemaDriftError(
+                f"{schema.name}: its records were left at version {max(applied)} when it was"
+                f" removed, and this is version {schema.version}: install the newer one, and"
+                f" `covey schema migrate {schema.name} --to {schema.version}`"
+            )
+        if schema.steps.get(number) != checksum:
+            raise SchemaDriftError(
+                f"{schema.name}: step {number} was applied in another form before it was removed:"
+                " put it back, and write a new step"
+            )
+
+
+def applied_steps(history: Sequence[Done], database: str) -> dict[int, str]:
+    """The steps that the records of a database went through here, with their checksums.
+
+    `history` is that of one schema, the newest first.
+    """
+    found: dict[int, str] = {}
+    for row in reversed(history):
+        said = json.loads(row.detail)
+        if said.get("database", database) != database:
+            continue
+        if row.action == "up" and "checksum" in said:
+            found[said["step"]] = said["checksum"]
+        elif row.action == "down":
+            found.pop(said.get("step"), None)
+    return found
 
 
 def schema_of(row: Installed) -> Schema:

@@ -14,10 +14,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ...storage.vector_rows import model_key
 from ...sync.errors import BadValueError
 from ...sync.limits import RECORD_DEPTH_MAX
 from ...sync.values import BlobRef, Counter, Increment, Text, Vector, same
-from .definition import LENGTH_OF, CollectionSchema, FieldSchema
+from .definition import LENGTH_OF, CollectionSchema, FieldSchema, VectorSchema
 from .reading import shown_name
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def misfits(schema: CollectionSchema, value: Mapping[Any, Any]) -> dict[str, str
     for name, item in value.items():
         field = schema.fields.get(name)
         if field is not None:
-            why = misfit(field, item)
+            why = misfit(field, item) or _embedding(schema.vectors.get(name), item)
         else:
             why = None if schema.additional else f" is no field of this collection{_named(schema)}"
         if why:
@@ -201,6 +202,16 @@ def _dimension(schema: FieldSchema, value: Vector, _: int) -> str | None:
     numbers = len(value.data) // 4
     if schema.dimension is not None and numbers != schema.dimension:
         return f"a vector of {numbers} numbers, {schema.dimension} expected"
+    return None
+
+
+def _embedding(model: VectorSchema | None, value: Any) -> str | None:
+    """Why what stands under the model of a field is no vector of it. Other models may be there."""
+    key = "" if model is None else model_key(model.model, model.version)
+    if model is None or type(value) is not dict or key not in value:
+        return None
+    if why := misfit(FieldSchema("vector", dimension=model.dimension), value[key]):
+        return _inside(f".{shown_name(key)}", why)
     return None
 
 

@@ -121,6 +121,7 @@ class Migrating:
         changed += await self._write_with_news(schema, piece.puts, at=at, down=down)
         way = "up" if is_up else "down"
         detail = {"step": number, "changed": changed, "checksum": schema.steps[number]}
+        detail["database"] = schema.database
         row = row._replace(at_version=at, running=None, change_no=end)
         await self._schemas.save(row, way, detail | ({"backup": backup} if backup else {}))
         return changed

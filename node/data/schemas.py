@@ -10,14 +10,15 @@ is made from records (indexes, vectors, expiry) follows the schemas: one line ea
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ... import CoveyError
 from ...crypto.field import field_key_id
 from ...storage import record_queries, schema_rows
 from ...storage.record_queries import Position
-from ...storage.schema_rows import Done, Installed
+from ...storage.schema_rows import HISTORY_MAX, Done, Installed
 from ...sync.errors import BadValueError
 from ...sync.values import from_json
 from ..parameters import Json
@@ -25,7 +26,7 @@ from ..record_requests import Delete
 from ..times import iso_time
 from .conflict_rules import RulesOfSchema
 from .definition import CollectionSchema
-from .drift import refuse_drift, schema_of
+from .drift import applied_steps, refuse_drift, refuse_other_steps, schema_of
 from .fitting import Fitting, misfits, missing
 from .late_writes import LateWrites
 from .migrating import Migrating
@@ -103,6 +104,7 @@ class Schemas:
         refuse_drift(schema, before, said)
         self.rules.require_known(schema)
         at = await self._at(schema, said) if before is None else before.at_version
+        was = None if before is None else schema_of(before)
         row = Installed(
             schema.name,
             json.dumps(schema.data, sort_keys=True),
@@ -112,17 +114,12 @@ class Schemas:
             self._engine.clock.wall_ms() if before is None else before.installed_ms,
         )
         is_new = before is None or json.loads(before.definition) != schema.data
+        await self._declare(schema, was if is_new else schema)
         rules: Json = {"said": [], "left": [], "for_an_admin": []}
         if is_new:  # Once: what a person changes of them later stays so.
-            was = None if before is None else schema_of(before)
             rules = await self.rules.say(schema, was)
-            if was is not None:
-                await self._undeclare(was, keep=schema)
             await self.save(row, "installed", {"version": schema.version, "at": at})
         self._take(schema)
-        for name, collection in schema.collections.items():
-            for declare in self.on_install:
-                await declare(schema.database, name, collection)
         if is_new:
             self._engine.tell("schema_installed", _told(schema))
         done = None
@@ -145,7 +142,7 @@ class Schemas:
     async def _uninstall(self, schema: Schema, records: bool) -> Json:
         name = schema.name
         deleted = await self._delete_records(schema) if records else 0
-        await self._undeclare(schema)
+        await self._undeclare(schema, schema.collections)
         rules = await self.rules.take_back(schema)
         await self.news.withdraw(schema)
         done = self._done(name, "removed", {"version": schema.version, "deleted": deleted})
@@ -301,9 +298,30 @@ class Schemas:
         for name, collection in schema.collections.items():
             self.fitting.schemas[schema.database, name] = collection
 
-    async def _undeclare(self, schema: Schema, keep: Schema | None = None) -> None:
+    async def _declare(self, schema: Schema, was: Schema | None) -> None:
+        """Declare what a schema says. What cannot be declared leaves all as it was before."""
+        done: list[str] = []
+        try:
+            if was is not None and was is not schema:
+                await self._undeclare(was, was.collections, keep=schema)
+            for name, collection in schema.collections.items():
+                for declare in self.on_install:
+                    await declare(schema.database, name, collection)
+                done.append(name)
+        except CoveyError:
+            if was is not schema:
+                await self._undeclare(schema, done, keep=was)
+                if was is not None:
+                    self._take(self.installed.get(was.name, was))
+                    await self._declare(was, was)
+            raise
+
+    async def _undeclare(
+        self, schema: Schema, names: Iterable[str], keep: Schema | None = None
+    ) -> None:
         """Take back what a schema declared, but for what another version of it will again."""
-        for name, collection in schema.collections.items():
+        for name in names:
+            collection = schema.collections[name]
             kept = keep is not None and keep.database == schema.database
             if kept and keep is not None and keep.collections.get(name) == collection:
                 continue
@@ -323,14 +341,26 @@ class Schemas:
         return count
 
     async def _at(self, schema: Schema, said: Mapping[str, Said]) -> int:
-        """The version that the records are at which this device has never migrated."""
+        """The version that the records are at, of a schema that is not installed.
+
+        Raises SchemaDriftError where it was, and its records went through other steps.
+        """
         known = kept_at(said)
+        has_records = await self._has_records(schema)
+        history = await self._engine.database.read(
+            lambda conn: schema_rows.history(conn, schema.name, HISTORY_MAX)
+        )
+        applied = applied_steps(history, schema.database) if has_records else {}
+        refuse_other_steps(schema, applied)
         if known is not None:
             return min(known, schema.version)
+        return max(applied, default=1) if has_records else schema.version
+
+    async def _has_records(self, schema: Schema) -> bool:
         for name in schema.collections:
             async for _ in self.pages(schema.database, name):
-                return 1
-        return schema.version
+                return True
+        return False
 
     def _faults(
         self, place: tuple[str, str], schema: CollectionSchema, text: str

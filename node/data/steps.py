@@ -176,6 +176,9 @@ def _changed(record: Record, changes: Sequence[Mapping[str, Any]]) -> Record:
             # The old name wins: where both are there, an older device has written it since.
             case {"rename": old, "to": new} if old in record:
                 record[new] = record.pop(old)
+            case {"return": new, "to": old} if new in record:
+                # As on the way up, the old name wins where both are there.
+                record.setdefault(old, record.pop(new))
             case {"add": name, "value": value}:
                 record.setdefault(name, _copied(value))
             case {"remove": name}:
@@ -192,7 +195,7 @@ def _back(changes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     for change in reversed(changes):
         match change:
             case {"rename": old, "to": new}:
-                back.append({"rename": new, "to": old})
+                back.append({"return": new, "to": old})
             case {"add": name, "value": value}:
                 back.append({"drop": name, "value": value})
             case {"remove": name, "value": value}:
