@@ -435,6 +435,28 @@ async def test_who_comes_second_waits_for_the_first() -> None:
         assert await facts(laptop) == await facts(other) == {"late": {"text": "b"}}
 
 
+async def test_what_is_written_at_the_newest_version_stays_as_it_is() -> None:
+    """Step 2 would add what step 3 gives another name, over what the application wrote there."""
+    steps = [
+        Migration(2, "facts", changes=[ADD]),
+        Migration(3, "facts", changes=[{"rename": "kind", "to": "sort"}]),
+    ]
+    newest = schema(3, collections=notes(sort="string"), migrations=steps)
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        await laptop.node.install(newest)
+        await laptop.collection().put({"sort": "guess"}, id="r")
+        await laptop.collection().put({"kind": "of an old device"}, id="late")
+        await laptop.collection().put({}, id="oldest")
+        await look(world, laptop)
+
+        assert await facts(laptop) == {
+            "r": {"sort": "guess"},
+            "late": {"sort": "of an old device"},
+            "oldest": {"sort": "fact"},
+        }
+
+
 async def test_looking_in_vain_writes_nothing() -> None:
     """A companion that writes all day would else write twice as often."""
     async with World() as world:

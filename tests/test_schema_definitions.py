@@ -1,6 +1,7 @@
 """Definitions: what is not understood is refused at its place, also if somebody means harm."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -8,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.node.data.reading import SchemaError
-from covey.node.data.schema import read_schema
+from covey.node.data.remaking import functions_of
+from covey.node.data.schema import Schema, read_schema
 from covey.node.data.schema_file import (
     DEFINITION_BYTES_MAX,
     SchemaFileError,
     parse_schema,
 )
-from covey.node.data.steps import Migration, checksums, read_migration
+from covey.node.data.steps import Migration, advance, checksums, read_migration
 
 from .schema_world import notes, schema
 
@@ -198,6 +200,64 @@ def test_a_name_that_a_step_takes_away_does_not_come_back() -> None:
 
     with pytest.raises(SchemaError, match="step 2 takes the field 'body' away"):
         schema(2, collections=notes(text="string", body="any"), migrations=steps)
+
+
+A_TO_B, B_TO_C = {"rename": "a", "to": "b"}, {"rename": "b", "to": "c"}
+ADD_A, REMOVE_A = {"add": "a", "value": 1}, {"remove": "a"}
+
+
+def stepped(*steps: list[dict[str, Any]]) -> Schema:
+    """A schema whose steps change the collection `facts` so."""
+    found = [Migration(2 + n, "facts", changes=changes) for n, changes in enumerate(steps)]
+    return schema(1 + len(steps), collections={"facts": {}}, migrations=found)
+
+
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        ([[REMOVE_A, ADD_A]], "step 2 brings back the name 'a', which step 2 takes away"),
+        ([[REMOVE_A], [ADD_A]], "step 3 brings back the name 'a', which step 2 takes away"),
+        ([[A_TO_B], [ADD_A]], "step 3 brings back the name 'a', which step 2 takes away"),
+        ([[A_TO_B], [{"rename": "b", "to": "a"}]], "step 3 brings back the name 'a'"),
+        ([[B_TO_C, A_TO_B]], "step 2 brings back the name 'b', which step 2 takes away"),
+        ([[A_TO_B, B_TO_C]], "step 2 renames 'b' twice"),
+        ([[A_TO_B, {"rename": "c", "to": "b"}]], "step 2 gives the name 'b' to a second field"),
+        ([[A_TO_B], [{"rename": "c", "to": "b"}]], "step 3 gives the name 'b' to a second field"),
+    ],
+)
+def test_steps_that_would_lose_a_value_are_refused(
+    steps: list[list[dict[str, Any]]], why: str
+) -> None:
+    """They are gone through again whenever something comes late, on new records too."""
+    with pytest.raises(SchemaError, match=re.escape(why)):
+        stepped(*steps)
+
+
+names = st.sampled_from("abcd")
+change = (
+    st.fixed_dictionaries({"rename": names, "to": names})
+    | st.fixed_dictionaries({"add": names, "value": st.integers(0, 2)})
+    | st.fixed_dictionaries({"remove": names})
+)
+
+
+@given(
+    st.lists(st.lists(change, min_size=1, max_size=3), min_size=1, max_size=3),
+    st.dictionaries(names, st.integers(), max_size=4),
+    st.lists(st.integers(), min_size=4, max_size=4),
+)
+def test_steps_that_are_let_through_leave_new_records_alone(
+    steps: list[list[dict[str, Any]]], record: dict[str, int], others: list[int]
+) -> None:
+    """Whatever an application writes at the new version has to stay as it wrote it."""
+    try:
+        up = functions_of(stepped(*steps), list(range(2, 2 + len(steps))), True)["facts"]
+    except SchemaError:
+        return
+    new = up(dict(record)) or {}
+    written = dict(zip(sorted(new), others, strict=False))
+
+    assert advance(up, written, "facts/r") is None
 
 
 def test_the_checksum_of_a_step_covers_its_functions_as_they_are_written() -> None:

@@ -553,16 +553,3 @@ async def test_what_was_taken_down_before_it_was_removed_may_go_another_way() ->
         await laptop.node.install(edited)
 
         assert await facts(laptop) == texts(2, "words")
-
-
-async def test_what_an_older_device_wrote_is_not_lost_on_the_way_down() -> None:
-    """Both names are there until it is brought up; the old one was written later."""
-    async with World() as world:
-        laptop = await world.founder("laptop")
-        await old_records(laptop, 1)
-        await laptop.node.install(second())
-        await laptop.collection().put({"body": "written late"}, id="r00")
-
-        await laptop.node.migrate("memory", 1)
-
-        assert await facts(laptop) == {"r00": {"body": "written late"}}

@@ -5,7 +5,7 @@ other fields made at the same time merge, and no conflict is decided by it.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from ...sync.values import BlobRef, from_json, to_plain
 from ..record_requests import Put
 from .reading import SchemaError
 from .schema import Schema
-from .steps import MigrationError, Remake, advance, composed
+from .steps import Migration, MigrationError, Remake, advance, changing, composed
 
 SLICE_RECORDS = 2_000
 SLICE_BYTES = 400_000
@@ -33,7 +33,7 @@ class Made(NamedTuple):
 
 def functions_of(schema: Schema, numbers: list[int], is_up: bool) -> Functions:
     """What these steps do to each collection. Raises SchemaError where that is not known here."""
-    found: dict[str, list[Remake]] = {}
+    found: dict[str, list[Migration]] = {}
     for number in numbers:
         parts = schema.parts(number)
         for part in parts if is_up else reversed(parts):
@@ -45,8 +45,18 @@ def functions_of(schema: Schema, numbers: list[int], is_up: bool) -> Functions:
                 )
             if function is None:
                 raise SchemaError(f"{schema.name}: step {number} has no way back")
-            found.setdefault(part.collection, []).append(function)
-    return {collection: composed(functions) for collection, functions in found.items()}
+            found.setdefault(part.collection, []).append(part)
+    return {name: composed(_functions(parts, is_up)) for name, parts in found.items()}
+
+
+def _functions(parts: Sequence[Migration], is_up: bool) -> list[Remake]:
+    functions = [part.up if is_up else part.down for part in parts]
+    if is_up:
+        for at, part in enumerate(parts):
+            if part.changes:
+                later = [change for other in parts[at + 1 :] for change in other.changes]
+                functions[at] = changing(part.changes, later)
+    return [function for function in functions if function is not None]
 
 
 def made_of(function: Remake, collection: str, id: str, text: str) -> Made | None:

@@ -90,6 +90,7 @@ def read_schema(data: Any, path: Path = ()) -> Schema:
         if at and one.number < migrations[at - 1].number:
             raise SchemaError("the numbers of migrations ascend", where)
     _refuse_reused_names(said["collections"], migrations, path)
+    _refuse_mixed_names(migrations, path)
     plain = {
         **{key: said[key] for key in ("name", "kind", "priority", "version", "database")},
         "collections": to_json(_listed(data["collections"])),
@@ -211,6 +212,33 @@ def _refuse_reused_names(
                     " what is new",
                     (*path, "collections", one.collection, "fields", str(name)),
                 )
+
+
+def _refuse_mixed_names(migrations: Sequence[Migration], path: Path) -> None:
+    """No name is brought back after it was taken away, and no two fields get one name.
+
+    All steps are gone through again for what comes late, also on records that are new already: one
+    that came back would lose its value each time, and of two that become one a value is lost.
+    """
+    taken: dict[tuple[str, str], int] = {}
+    targets: dict[tuple[str, str], int] = {}
+    for at, one in enumerate(migrations):
+        for change in one.changes:
+            why = None
+            old = one.collection, change.get("rename", change.get("remove", ""))
+            new = one.collection, change.get("to", change.get("add", ""))
+            if new in taken:
+                why = f"brings back the name {new[1]!a:.40}, which step {taken[new]} takes away"
+            elif "to" in change and new in targets:
+                why = f"gives the name {new[1]!a:.40} to a second field"
+            elif targets.get(old) == one.number:
+                why = f"renames {old[1]!a:.40} twice: say it in one change"
+            if why is not None:
+                raise SchemaError(f"step {one.number} {why}", (*path, "migrations", str(at)))
+            if old[1]:
+                taken[old] = one.number
+            if "to" in change:
+                targets[new] = one.number
 
 
 def _listed(value: Any) -> Any:

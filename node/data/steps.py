@@ -78,7 +78,7 @@ class Migration:
             raise SchemaError("it changes nothing: give changes, or a function up")
         self.up, self.down = up, down
         if self.changes:
-            self.up = lambda record: _changed(record, self.changes)
+            self.up = changing(self.changes, ())
             if all("remove" not in one or "value" in one for one in self.changes):
                 self.down = lambda record: _changed(record, _back(self.changes))
         self._source = checksum or ("" if self.changes else _source(up, down))
@@ -149,6 +149,31 @@ def composed(functions: Sequence[Remake]) -> Remake:
     return remake
 
 
+def changing(changes: Sequence[Mapping[str, Any]], later: Sequence[Mapping[str, Any]]) -> Remake:
+    """What changes do to a record that then goes through others, which may be the newest already.
+
+    A field that is added and given another name later would take the place of what a record at the
+    newest version has under that name. So it is added only where none of its later names is.
+    """
+    every = [*changes, *later]
+    guarded = [
+        {**change, "unless": _later_names(change["add"], every[at + 1 :])}
+        if "add" in change
+        else change
+        for at, change in enumerate(changes)
+    ]
+    return lambda record: _changed(record, guarded)
+
+
+def _later_names(name: str, later: Sequence[Mapping[str, Any]]) -> list[str]:
+    names = []
+    for change in later:
+        if change.get("rename") == name:
+            name = change["to"]
+            names.append(name)
+    return names
+
+
 def _called(remake: Remake, value: Mapping[str, Any], place: str) -> Record | None:
     try:
         made = remake({name: _copied(item) for name, item in value.items()})
@@ -176,9 +201,8 @@ def _changed(record: Record, changes: Sequence[Mapping[str, Any]]) -> Record:
             # The old name wins: where both are there, an older device has written it since.
             case {"rename": old, "to": new} if old in record:
                 record[new] = record.pop(old)
-            case {"return": new, "to": old} if new in record:
-                # As on the way up, the old name wins where both are there.
-                record.setdefault(old, record.pop(new))
+            case {"add": _, "unless": names} if any(other in record for other in names):
+                pass
             case {"add": name, "value": value}:
                 record.setdefault(name, _copied(value))
             case {"remove": name}:
@@ -195,7 +219,7 @@ def _back(changes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     for change in reversed(changes):
         match change:
             case {"rename": old, "to": new}:
-                back.append({"return": new, "to": old})
+                back.append({"rename": new, "to": old})
             case {"add": name, "value": value}:
                 back.append({"drop": name, "value": value})
             case {"remove": name, "value": value}:
