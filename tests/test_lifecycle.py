@@ -271,6 +271,36 @@ def test_whatever_is_in_the_field_is_a_time_or_never(value: object) -> None:
     assert due_ms({}, 5 << 16, RULE) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("1801121312345", "20200101", "2020-W01-1", "1" * 5_000, "20200101T000000Z", "2020"),
+        *(
+            "2020-01-01x10:00",
+            "2020-01-01\u00e910:00",
+            "\u0662\u0660\u0662\u0660-01-01",
+            "2020-01-01T25:00",
+        ),
+    ],
+)
+def test_a_text_that_only_may_be_a_time_deletes_nothing(text: str) -> None:
+    """Numbers, too, are written as texts: of phones, of ids, of milliseconds since 1970."""
+    assert time_ms(text) is None
+    assert time_ms({"$time": text}) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2020-01-01", "2020-01-01T00:00:00.000Z", "2020-01-01 00:00", "2020-01-01T01:00+01:00"),
+        *("2019-12-31T23:00:00,5-01", "2020-01-01T00:00:00.123456789Z"),
+    ],
+)
+def test_a_time_may_be_written_in_the_usual_ways(text: str) -> None:
+    found = time_ms(text)
+    assert found is not None and 0 <= found - 1_577_836_800_000 < 1_000
+
+
 def test_the_earlier_of_field_and_age_counts() -> None:
     """Both were said, so neither is to be passed."""
     both = RULE._replace(keep_days=1)

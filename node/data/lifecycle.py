@@ -16,6 +16,7 @@ the one thing here that is not in the record.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -45,6 +46,13 @@ EVERY_MS = 3_600_000
 WALK_RECORDS = 2_000
 PACK_RECORDS = 200
 """In one transaction: writers wait for it."""
+
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII
+)
+"""ISO 8601 as people write it. The library reads more as times: 13 digits, which are milliseconds
+of today, as a day of the year 1801, and what expires is deleted.
+"""
 
 
 class Swept(NamedTuple):
@@ -230,7 +238,7 @@ def time_ms(field: object) -> int | None:
             return field if 0 < field <= TIMESTAMP_MS_MAX else None
         case datetime():
             return _of(field)
-        case {"$time": str(text)} | str(text):
+        case {"$time": str(text)} | str(text) if _TIME.fullmatch(text):
             with suppress(ValueError):
                 return _of(datetime.fromisoformat(text))
     return None
