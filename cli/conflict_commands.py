@@ -5,12 +5,11 @@ decided by somebody who saw all candidates. Deciding works without any other dev
 clears the conflict on all of them.
 """
 
-import json
 from typing import Any
 
 import click
 
-from .data_commands import refuse_constant
+from .json_text import read_json
 from .options import Settings, json_option, limit_option, open_node, pass_settings
 from .output import emit, note, pretty, say, table, visible
 
@@ -170,8 +169,8 @@ def set_rule(settings: Settings, database: str, place: tuple[str, ...], rule: st
 
 def _value(text: str | None) -> Any:
     try:
-        return json.loads(text or "", parse_constant=refuse_constant)
-    except (ValueError, RecursionError) as error:
+        return read_json(text or "")
+    except ValueError as error:
         raise click.UsageError(f"--value is not JSON: {error}") from None
 
 

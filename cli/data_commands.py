@@ -5,12 +5,12 @@ refused here with the place of the fault and without its content. Reading and wr
 node's: see docs/cli.md for what each method gives.
 """
 
-import json
 import sys
 from typing import Any
 
 import click
 
+from .json_text import read_json
 from .options import (
     PRIVACY_LEVELS,
     Settings,
@@ -204,20 +204,12 @@ def ls(settings: Settings, database: str, collection: str | None, limit: int) ->
 def parse_record(text: str) -> dict[str, Any]:
     """The JSON object in `text`. Raises UsageError that tells the place and not the content."""
     try:
-        value = json.loads(text, parse_constant=refuse_constant)
-    except json.JSONDecodeError as error:
-        raise click.UsageError(
-            f"the record is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        ) from None
-    except (ValueError, RecursionError) as error:
+        value = read_json(text)
+    except ValueError as error:
         raise click.UsageError(f"the record is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise click.UsageError('a record is a JSON object, such as \'{"text": "hello"}\'')
     return value
-
-
-def refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not in JSON")
 
 
 def _id_and_text(rest: tuple[str, ...]) -> tuple[str | None, str | None]:

@@ -3,7 +3,6 @@
 Contract: docs/cli.md; what conditions and orders mean: docs/data/queries.md.
 """
 
-import json
 import re
 import shlex
 from contextlib import closing
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from .data_commands import refuse_constant
+from .json_text import read_json
 from .options import (
     Settings,
     json_option,
@@ -241,8 +240,8 @@ def parse_conditions(conditions: tuple[str, ...]) -> dict[str, Any]:
         if sign in of_field:
             raise click.UsageError(f"{field!r} stands there twice; all conditions must hold")
         try:
-            of_field[sign] = json.loads(text, parse_constant=refuse_constant)
-        except (ValueError, RecursionError):
+            of_field[sign] = read_json(text)
+        except ValueError:
             of_field[sign] = text
     for field, asked in tests.items():
         where[field] = asked["="] if list(asked) == ["="] else asked

@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 import sys
 from typing import Any
 
 import click
 
+from .json_text import read_json
 from .options import Settings, json_option, open_node, pass_settings
 from .output import emit, note, on_terminal, pretty, table, visible
 
@@ -65,8 +65,8 @@ def _from_input() -> str:
 
 def _value(text: str) -> Any:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = read_json(text)
+    except ValueError:
         return text
     return value if isinstance(value, str | int | float | None) else text
 

@@ -1,12 +1,11 @@
 """Similar: records whose embedding is near to that of another record, or to a vector."""
 
-import json
 import sys
 from typing import Any
 
 import click
 
-from .data_commands import refuse_constant
+from .json_text import read_json
 from .options import Settings, json_option, open_node, pass_settings
 from .output import emit, note, pretty, say, visible
 from .query_commands import parse_conditions
@@ -73,12 +72,10 @@ def _vector_from_input() -> list[Any]:
     if sys.stdin.isatty():
         note("the vector, as a JSON list of numbers, then Ctrl-D:")
     try:
-        value = json.loads(sys.stdin.buffer.read().decode(), parse_constant=refuse_constant)
-    except json.JSONDecodeError as error:
-        raise click.UsageError(f"the vector is not JSON: {error.msg}") from None
-    except UnicodeDecodeError:  # Its text would quote the bytes.
+        value = read_json(sys.stdin.buffer.read().decode())
+    except UnicodeDecodeError:
         raise click.UsageError("the vector is not JSON: not UTF-8 text") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise click.UsageError(f"the vector is not JSON: {error}") from None
     if not isinstance(value, list):
         raise click.UsageError("a vector is a JSON list of numbers, such as [0.1, -0.5]")
