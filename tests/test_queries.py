@@ -2,7 +2,7 @@
 
 import pytest
 
-from covey.node.data.asking import Query
+from covey.node.data.asking import Query, prepared
 from covey.node.data.queries import ADVISED_WALKS_MIN
 from covey.node.data.result_cache import CACHE_BYTES_MAX, ResultCache
 from covey.storage import finding
@@ -95,6 +95,27 @@ def test_the_kept_answers_are_bounded_and_the_oldest_go() -> None:
     assert cache.look(keys[0]) is None
     assert cache.look(keys[99]) is not None
     assert CACHE_BYTES_MAX <= 16 << 20
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query({"id": {"in": [f"{n:030}" for n in range(1_000)]}}),
+        Query({"id": "x" * 100_000}),
+        Query({"x" * 100_000: 1}),
+        Query({}, "x" * 100_000),
+        Query({}, order="x" * 100_000),
+    ],
+    ids=["list", "value", "field", "words", "order"],
+)
+def test_a_kept_answer_counts_with_its_question(query: Query) -> None:
+    """Who asks for a thousand ids and finds none of them must not fill memory with questions."""
+    cache, made = ResultCache(bytes_max=1_000_000), prepared(query)
+    keys = [("memory", str(number), made) for number in range(20)]
+    for key in keys:
+        cache.keep(key, Page([], None), 1)
+
+    assert sum(cache.look(key) is not None for key in keys) <= 10
 
 
 async def test_advice_names_the_index_that_queries_missed_and_no_value() -> None:

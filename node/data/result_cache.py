@@ -2,7 +2,8 @@
 
 A page is kept with the number of the last change that it has seen. It is true as long as nothing
 of its collection has changed since, which the feed tells (`storage/feed_rows.py`): what a peer
-wrote ends it just as a put here does. In memory, bounded in bytes; what was used longest ago goes.
+wrote ends it just as a put here does. In memory, bounded in bytes, those of the question included;
+what was used longest ago goes.
 """
 
 from collections import OrderedDict
@@ -13,6 +14,9 @@ from ...storage.finding import Page, Query
 CACHE_BYTES_MAX = 8 << 20
 RECORD_BYTES = 300
 """What a record costs beside its text: its row as Python has it."""
+
+VALUE_BYTES = 300
+"""What a value that is asked for costs beside its text."""
 
 Key = tuple[str, str, Query]
 
@@ -48,7 +52,7 @@ class ResultCache:
         """Keep a page that was just read, if it is not too large by itself."""
         self.misses += 1
         self.forget(key)
-        size = sum(len(found.value) + RECORD_BYTES for found in page.records) + RECORD_BYTES
+        size = sum(len(found.value) + RECORD_BYTES for found in page.records) + _size_of(key[2])
         if size > self._bytes_max // 4:
             return
         self._kept[key] = Kept(page, seen, size)
@@ -61,3 +65,17 @@ class ResultCache:
         kept = self._kept.pop(key, None)
         if kept is not None:
             self._size -= kept.size
+
+
+def _size_of(query: Query) -> int:
+    """About how much room a question takes: a list of ids may be far larger than what it finds."""
+    asked = [operand.value for condition in query.where for operand in condition.operands]
+    texts = [
+        *(query.text, *(condition.field for condition in query.where)),
+        *(field for field, _ in query.order),
+        *asked,
+        *(query.after or ()),
+    ]
+    return RECORD_BYTES + sum(
+        VALUE_BYTES + (len(text) if isinstance(text, str) else 0) for text in texts
+    )
