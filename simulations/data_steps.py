@@ -320,8 +320,9 @@ def _narrowings(random: Random, stage: Stage) -> list[Step]:
             "database": random.choice(stage.databases),
         }
         at_ms = random.randrange(stage.end_ms)
-        mode = random.choice(("on-demand", "on-demand", "local-only", "summary"))
-        steps.append(Step(at_ms, "policy", {**args, "set": {"mode": mode}}))
+        mode = random.choice(("on-demand", "on-demand", "on-demand", "local-only", "summary"))
+        said = {"mode": mode, "narrowed": random.choice(("remove", "remove", "keep"))}
+        steps.append(Step(at_ms, "policy", {**args, "set": said}))
         if random.random() < 0.7:
             at_ms = random.randrange(at_ms, stage.end_ms)
             steps.append(Step(at_ms, "policy", {**args, "set": {"mode": None}}))

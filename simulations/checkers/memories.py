@@ -14,6 +14,7 @@ from ..sim_device import SimDevice
 from .belonging import circle_of
 from .checker import Checker
 from .convergence import may_read
+from .migrations import EXCUSED
 
 DIARY = "diary"
 MEMORIES_MAX = 12
@@ -30,8 +31,7 @@ class MemoryChecker(Checker):
     }
 
     async def at_rest(self) -> None:
-        done = self.run.done
-        if done["set-wall"] or done["policy"] or done["window"]:
+        if self.run.done["set-wall"] or any(self.run.done[do] for do in EXCUSED):
             return
         sound = list(self.sound())
         for memory in self.run.data.memories[-MEMORIES_MAX:]:
@@ -65,12 +65,14 @@ class MemoryChecker(Checker):
     async def _ask(self, device: SimDevice, memory: Memory) -> None:
         names = memory.database, DIARY, memory.id
         try:
-            value = await as_of(device.node, *names, memory.wall_ms)
+            value, *among = await as_of(device.node, *names, memory.wall_ms)
         except CoveyError as error:
             told = f"the past of {memory.id} is not told: {type(error).__name__}"
             self.violate("I32", device.name, told)
             return
-        if value != memory.value:
-            then = "nothing" if memory.value is None else "something else"
-            told = f"{memory.id} as of {int(memory.at_ms)} ms: {memory.device} saw {then} then"
-            self.violate("I32", device.name, told)
+        found = None if not among else among[0] if len(among) == 1 else among
+        for answer, what in ((value, "as of"), (found, "found at")):
+            if answer != memory.value:
+                then = "nothing" if memory.value is None else "something else"
+                when = f"{memory.id} {what} {int(memory.at_ms)} ms"
+                self.violate("I32", device.name, f"{when}: {memory.device} saw {then} then")

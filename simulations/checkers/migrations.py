@@ -17,6 +17,9 @@ from ..data_shapes import NAME, PAGES, TITLE, VERSIONS, migrated
 from ..sim_device import SimDevice
 from .checker import Checker
 
+EXCUSED = ("policy", "window", "put-back")
+"""Doings after which a device may not have what it wrote: a whole machine that was set back has no
+other instance, and what nobody had heard of is gone."""
 _FORMS = range(VERSIONS)
 
 
@@ -31,7 +34,7 @@ class MigrationChecker(Checker):
         begun = self.run.data.migrating.pop(device.name, None)
         if begun is None or begun.process is device.process:
             return
-        if device.name in self.run.spoiled or not device.kept_instance:
+        if device.name in self.run.spoiled or self.run.done["put-back"]:
             return
         self._judge(device, begun)
 
@@ -60,7 +63,7 @@ class MigrationChecker(Checker):
         return getattr(log, "instance", None) == device.engine.instance
 
     async def at_rest(self) -> None:
-        if self.run.done["policy"] or self.run.done["window"]:
+        if any(self.run.done[do] for do in EXCUSED):
             return
         last: dict[tuple[str, str, str], list[Entry]] = {}
         for entry in self.run.data.entries:

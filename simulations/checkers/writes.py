@@ -88,7 +88,11 @@ class WriteChecker(Checker):
 
 
 def _was_taken_out(device: SimDevice, log: Log) -> bool:
-    """Whether it was the device's own branch of a log that forked."""
+    """Whether it was the device's own branch of a log that forked, or the device was told to take
+    its copy of the database away."""
+    us = device.engine.keys.sig_pk
+    if not log.head_seq and device.engine.mesh.policy(us, log.scope.database).narrowed == "remove":
+        return True
     ours = device.store.look(partial(holds_own_branch, scope=log.scope.tag, instance=log.instance))
     return log.author == device.engine.keys.sig_pk and not ours
 

@@ -247,8 +247,10 @@ def remember(run: Run, args: dict[str, Any]) -> None:
 
 
 async def as_of(node: Node, database: str, collection: str, id: str, wall_ms: int) -> Any:
-    """What a record was, as a device tells it now."""
-    return await node.database(database).collection(collection).as_of(id, timestamp_of(wall_ms))
+    """What a record was, as a device tells it now: by its id, and among all of its collection."""
+    target, time = node.database(database).collection(collection), timestamp_of(wall_ms)
+    among = [found.value for found in await target.find(at=time) if found.id == id]
+    return await target.as_of(id, time), *among
 
 
 DATA_DOINGS: dict[str, Doing] = {
