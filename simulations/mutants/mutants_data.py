@@ -20,6 +20,38 @@ DATA_MUTANTS: tuple[Mutant, ...] = (
         scenario="data",
     ),
     Mutant(
+        "feed-misses-deletions",
+        "covey.storage.migrations",
+        'file.read_text(encoding="utf-8")))\n',
+        'file.read_text(encoding="utf-8").replace(\n'
+        '                "AFTER UPDATE OF value ON records BEGIN",\n'
+        '                "AFTER UPDATE OF value ON records WHEN NEW.value NOTNULL BEGIN")))\n',
+        "The trigger that keeps the feed does not fire when a record is deleted.",
+        scenario="data",
+    ),
+    Mutant(
+        "index-keeps-the-row-of-before",
+        "covey.storage.index_rows",
+        """    if index.reached:  # Until then there are no rows.
+        conn.execute(
+            f"DELETE FROM {index.table} WHERE record_no IN"
+            " (SELECT record_no FROM record_marks WHERE change_no > ? AND change_no <= ?)",
+            span,
+        )
+    numbers = numbers_of(conn, index.database, index.collection)
+    if numbers:
+        ranks = joined([rank_of(field) for field in index.fields], ", ")
+        take = (
+            Sql(f"INSERT OR REPLACE INTO""",
+        """    numbers = numbers_of(conn, index.database, index.collection)
+    if numbers:
+        ranks = joined([rank_of(field) for field in index.fields], ", ")
+        take = (
+            Sql(f"INSERT OR IGNORE INTO""",
+        "A record that was changed stays in an index where it was.",
+        scenario="data",
+    ),
+    Mutant(
         "index-alone-is-looked-at",
         "covey.storage.finding",
         '    return select + old + " UNION ALL " + select + new + made.tests\n',
