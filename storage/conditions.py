@@ -109,6 +109,8 @@ def _compared(field: str, test: Test, operand: Operand) -> Sql:
             raise BadFieldError("a prefix is a text")
         assert isinstance(operand.value, str)
         first = operand.value.encode()
+        if not first:
+            return kind  # Of an empty BLOB `substr` is NULL, and that is equal to nothing.
         # Not LIKE: it folds case, and has characters of its own. Texts would end at a zero byte.
         same = Sql(" AS BLOB), 1, ?) = ?", (len(first), first))
         return kind + " AND substr(CAST(" + value_of(field) + same

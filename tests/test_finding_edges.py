@@ -108,3 +108,18 @@ def test_a_place_that_is_no_text_holds_nothing() -> None:
 
     assert finding.find(conn, "memory", "\ud800", made).records == []
     assert finding.find(conn, "\ud800", None, prepared(Query({}, "tea"))).records == []
+
+
+def test_every_text_begins_with_nothing_the_empty_one_too() -> None:
+    """A screen that asks for what begins with the letters typed so far begins with none."""
+    conn = memory_conn()
+    notes = a_collection(conn)
+    for id, value in (("empty", ""), ("text", "a"), ("number", 1), ("null", None)):
+        put(conn, notes, id, value_text({"t": value}))
+    put(conn, notes, "without", value_text({}))
+
+    for fields in ((), ("t",)):
+        if fields:
+            indexed(conn, *fields)
+        assert ids(conn, where={"t": {"prefix": ""}}) == ["empty", "text"]
+        assert ids(conn, where={"t": {"prefix": "a"}}) == ["text"]
