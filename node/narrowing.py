@@ -24,7 +24,7 @@ from ..storage.instance_rule import renew_instance, take_branch_out
 from ..storage.record_rows import wipe_projection
 from ..storage.store import Conn
 from ..sync.policy import WINDOW_DAYS_MAX, Policy, floor_at
-from ..sync.session_standing import Condition, scope_standing
+from ..sync.session_standing import is_proved_whole
 from .ledger import Log, Scope
 from .mesh import INSTANCE_BYTES
 from .mesh_view import DEVICE_PRIVACY
@@ -85,10 +85,7 @@ class Narrowing:
         holdings = self._engine.ledger.holdings
         tags = [s.tag for s in self._scopes(database)]
         return any(
-            all(
-                scope_standing(link.state, tag, holdings).condition is Condition.SYNCED
-                for tag in tags
-            )
+            all(is_proved_whole(link.state, tag, holdings) for tag in tags)
             for link in self._engine.switchboard.links.values()
         )
 

@@ -71,6 +71,16 @@ def scope_standing(state: SessionState, scope: bytes, ours: Holdings) -> Standin
     return Standing(condition, behind, beyond, proved_at_ms)
 
 
+def is_proved_whole(state: SessionState, scope: bytes, ours: Holdings) -> bool:
+    """Whether the other side is proved to hold all that we hold of a scope, of every author.
+
+    `SYNCED` is said of what both share, and that may be the logs of one author alone.
+    """
+    if ours.heads(scope, state.sharing) != ours.heads(scope):
+        return False
+    return scope_standing(state, scope, ours).condition is Condition.SYNCED
+
+
 def _unproved(state: SessionState, behind: int, beyond: int, is_held: bool) -> Condition:
     """The word for a scope whose vectors are known and whose digests were not found equal."""
     idle = is_held or state.phase in (Phase.CLOSED, Phase.MEMBERSHIP)

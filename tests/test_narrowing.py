@@ -88,6 +88,22 @@ async def test_what_nobody_else_is_proved_to_have_is_not_removed(tmp_path: Path)
         assert (await held(laptop))["notes"] == {"phone"}
 
 
+async def test_a_peer_that_shares_its_own_writes_alone_proves_nothing_of_ours(
+    tmp_path: Path,
+) -> None:
+    """What the two share is the same on both sides, and what was written here is not in it."""
+    async with nodes(tmp_path) as opened:
+        laptop, phone = await pair_with_notes(opened)
+        await say(laptop, laptop, "notes", mode="on-demand")
+        await settled(laptop, phone)
+        await phone.node.database("notes").collection("c").put({"x": 1}, id="only here")
+        await settled(laptop, phone)
+        await say(laptop, phone, "notes", mode="on-demand", narrowed="remove")
+
+        assert (await narrowed(phone))["copy"] == "not proved elsewhere"
+        assert (await held(phone))["notes"] == {"laptop", "phone", "only here"}
+
+
 async def test_a_change_that_came_right_before_the_end_is_carried_out_at_the_next_start(
     tmp_path: Path,
 ) -> None:
