@@ -17,6 +17,7 @@ from .loopback import meet, nodes
 from .memory_world import Device, World
 from .memory_world import meet as exchange
 from .store_rows import memory_conn, new_store
+from .test_sharing import say, settled
 
 MARA = {"about": {"author": "mara"}, "via": ["reply_to", "message"]}
 
@@ -180,6 +181,23 @@ async def test_a_device_has_proved_it_when_its_digests_agree_afterwards(tmp_path
         assert (before["name"], before["proved_at"]) == ("phone", None)
         assert after["proved_at"] is not None
         assert then["proved_at"] == after["proved_at"], "what was proved once stays so"
+
+
+async def test_a_device_that_takes_nothing_of_ours_has_proved_nothing(tmp_path: Path) -> None:
+    """It is in sync in all that it shares, and the deletion is not in that."""
+    async with nodes(tmp_path) as world:
+        laptop, phone = await world.mesh("laptop", "phone")
+        await laptop.facts.put({"who": "mara"}, id="a")
+        await meet(laptop, phone)
+        await say(laptop, phone, "memory", direction="send")
+        await settled(laptop, phone)
+        personal = Personal(laptop.engine)
+        await personal.erase("memory", about_of({"about": {"who": "mara"}}), dry_run=False)
+        await settled(laptop, phone)
+
+        (receipt,) = await personal.receipts()
+        assert await phone.facts.get("a") == {"who": "mara"}
+        assert [one["proved_at"] for one in receipt["devices"]] == [None]
 
 
 @pytest.mark.parametrize(

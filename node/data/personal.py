@@ -157,6 +157,7 @@ class Personal:
             for each in found
             for device, databases in standing.items()
             if databases.get(each.database) == "synced" and device not in each.proofs
+            if self._shares_all(device, each.database)
         ]
 
         def job(conn: Conn) -> None:
@@ -168,13 +169,20 @@ class Personal:
         return bool(proofs)
 
     async def _standing(self) -> Mapping[bytes, Mapping[str, str]]:
-        """Device -> database -> how we stand with it. *synced* is a proof over all that we hold."""
+        """Device -> database -> how we stand with it; *synced* is said of what is shared."""
         rows = (await self._engine.status())["peers"]
         ids = {shown_id(each): each for each in self._engine.mesh.registry.devices}
         return {
             ids[row["device_id"]]: {each["name"]: each["state"] for each in row["databases"]}
             for row in rows
         }
+
+    def _shares_all(self, device: bytes, database: str) -> bool:
+        """Whether a device is given the logs of every author, and so our deletions as well."""
+        holdings, sharing = self._engine.ledger.holdings, self._engine.mesh.sharing_with(device)
+        tags = [scope.tag for scope in self._engine.ledger.scopes_of(database)]
+        shared = [tag for tag in tags if holdings.is_shared(tag, sharing)]
+        return all(holdings.heads(tag, sharing) == holdings.heads(tag) for tag in shared)
 
     def _receipt(self, one: Erasure, standing: Mapping[bytes, Mapping[str, str]]) -> Json:
         devices = self._engine.mesh.registry.devices
