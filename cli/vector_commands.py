@@ -18,6 +18,11 @@ from .query_commands import parse_conditions
 @click.argument("conditions", nargs=-1, metavar="[CONDITION …]")
 @click.option("--field", metavar="F", help="Compare by this field, where several are declared.")
 @click.option(
+    "--model",
+    metavar="NAME@VERSION",
+    help="Compare by this model's embeddings; else by those of the model declared last.",
+)
+@click.option(
     "--limit",
     type=click.IntRange(1, 1_000),
     default=10,
@@ -34,6 +39,7 @@ def similar(
     record_id: str,
     conditions: tuple[str, ...],
     field: str | None,
+    model: str | None,
     limit: int,
 ) -> None:
     """Find records that are near to one of them in meaning.
@@ -48,6 +54,7 @@ def similar(
         "field": field,
         "limit": limit,
         "where": parse_conditions(conditions),
+        **_model(model),
     }
     if record_id == "-":
         params["vector"] = _vector_from_input()
@@ -65,6 +72,16 @@ def similar(
         note("no records")
     for left in found["left_out"]:
         note(f"left out: {left['count']} that {visible(left['why'])}")
+
+
+def _model(text: str | None) -> dict[str, str]:
+    """Raises UsageError."""
+    if text is None:
+        return {}
+    name, _, version = text.rpartition("@")
+    if not name or not version:
+        raise click.UsageError("--model: a name and a version, such as minilm@2")
+    return {"model": name, "version": version}
 
 
 def _vector_from_input() -> list[Any]:

@@ -40,6 +40,9 @@ def test_similar_finds_by_a_record_by_a_vector_and_by_conditions(tmp_path: Path)
     undeclared = device.attempt("similar", *PLACE, "tea")
     declare(device)
 
+    unknown = device.attempt("similar", *PLACE, "tea", "--model", "minilm@9")
+    named = device.run("similar", *PLACE, "tea", "--model", "minilm@2")
+    nameless = device.attempt("similar", *PLACE, "tea", "--model", "minilm")
     alone = device.run("similar", *PLACE, "tea", "--limit", "2")
     shown = device.attempt("similar", *PLACE, "tea", "far=false")
     device.up("--no-mdns")
@@ -53,6 +56,9 @@ def test_similar_finds_by_a_record_by_a_vector_and_by_conditions(tmp_path: Path)
     finally:
         device.down()
 
+    assert unknown.returncode == 1 and "not of that model" in unknown.stderr
+    assert len(named["records"]) == 2
+    assert nameless.returncode == 2 and "such as minilm@2" in nameless.stderr
     assert undeclared.returncode == 1 and "collection.vectors" in undeclared.stderr
     assert [hit["id"] for hit in alone["records"]] == ["coffee", "snow"]
     assert alone["left_out"][0]["count"] == 1 and alone["model"] == "minilm"
