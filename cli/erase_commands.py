@@ -97,7 +97,7 @@ def _receipts(settings: Settings) -> None:
 def _show(receipt: dict[str, Any]) -> None:
     say(
         f"{receipt['erased_at']}: {receipt['records']} records and {receipt['blobs']} blobs of"
-        f" {visible(receipt['database'])} ({receipt['digest'][:16]})"
+        f" {visible(receipt['database'])} ({receipt['digest'][:16] or 'interrupted: erase again'})"
     )
     for device in receipt["devices"]:
         if device["proved_at"]:

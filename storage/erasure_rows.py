@@ -2,10 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import NamedTuple
 
 from .store import Conn
 from .text_rows import flush_texts
+
+UNFINISHED = b""
+"""In the place of a digest: an erasure that is under way, or was interrupted."""
+_LABEL = b"covey erased change 1"
 
 
 class Erasure(NamedTuple):
@@ -20,6 +25,15 @@ class Erasure(NamedTuple):
     proofs: dict[bytes, int]
 
 
+class Left(NamedTuple):
+    """What a record is since it was erased: `version` as `record_requests.version` tells it."""
+
+    database: str
+    collection: str
+    id: str
+    version: str
+
+
 class Erased(NamedTuple):
     """A version that an erasure left: nothing that led to it is to be shown."""
 
@@ -28,43 +42,56 @@ class Erased(NamedTuple):
     erased_ms: int
 
 
-def add_erasure(
-    conn: Conn,
-    database: str,
-    erased_ms: int,
-    records: int,
-    blobs: int,
-    digest: bytes,
-    versions: Sequence[str] = (),
-) -> int:
-    """Keep that something was erased; its number. Words of it leave the index of full text.
-
-    `versions` are what the records are since, of 16 hex digits each.
-    """
+def add_erasure(conn: Conn, database: str, erased_ms: int, blobs: int) -> int:
+    """Keep that something is being erased; its number. Until `end_erasure` it proves nothing."""
     conn.execute(
-        "INSERT INTO erasures (database, erased_ms, records, blobs, digest) VALUES (?, ?, ?, ?, ?)",
-        (database, erased_ms, records, blobs, digest),
+        "INSERT INTO erasures (database, erased_ms, records, blobs, digest) VALUES (?, ?, 0, ?, ?)",
+        (database, erased_ms, blobs, UNFINISHED),
     )
-    # A word that was taken out stays in the index until its pages are written anew.
-    flush_texts(conn)
-    conn.execute("INSERT INTO record_text (record_text) VALUES ('optimize')")
     (number,) = conn.execute("SELECT max(erasure_no) FROM erasures").fetchone()
-    conn.executemany(
-        "INSERT OR IGNORE INTO erased_changes (version, erasure_no) VALUES (?, ?)",
-        [(version, number) for version in versions],
-    )
     return int(number)
 
 
-def erased_by(conn: Conn, versions: Sequence[str]) -> list[Erased]:
+def grow_erasure(
+    conn: Conn, erasure_no: int, erased_ms: int, records: int, left: Sequence[Left]
+) -> None:
+    """So many records more were erased, and these are what is left at each of their levels."""
+    conn.execute(
+        "UPDATE erasures SET records = records + ?, erased_ms = ? WHERE erasure_no = ?",
+        (records, erased_ms, erasure_no),
+    )
+    conn.executemany(
+        "INSERT OR IGNORE INTO erased_changes (version, erasure_no) VALUES (?, ?)",
+        [(_name_of(one), erasure_no) for one in left if one.version],
+    )
+
+
+def end_erasure(conn: Conn, erasure_no: int, digest: bytes) -> None:
+    """All of it is erased. Words that were taken out of full text leave its pages."""
+    conn.execute("UPDATE erasures SET digest = ? WHERE erasure_no = ?", (digest, erasure_no))
+    flush_texts(conn)
+    conn.execute("INSERT INTO record_text (record_text) VALUES ('optimize')")
+
+
+def erased_by(conn: Conn, left: Sequence[Left]) -> list[Erased]:
     """Which of these versions an erasure left, the latest erasure last."""
+    versions = {_name_of(one): one.version for one in left}
     rows = conn.execute(
         "SELECT c.version, e.erasure_no, e.erased_ms FROM json_each(?) v"
         " JOIN erased_changes c ON c.version = v.value"
         " JOIN erasures e ON e.erasure_no = c.erasure_no ORDER BY e.erasure_no",
         (json.dumps(list(versions)),),
     )
-    return [Erased(*row) for row in rows.fetchall()]
+    return [Erased(versions[row[0]], row[1], row[2]) for row in rows.fetchall()]
+
+
+def _name_of(left: Left) -> str:
+    """A version alone is the same for all records of one content by one device, so that the past of
+    others would be hidden as well. A hash of 32 hex digits, as names of records are content.
+    """
+    parts = [part.encode("utf-8", "surrogatepass") for part in left]
+    framed = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return blake2b(_LABEL + framed, digest_size=16).hexdigest()
 
 
 def add_proof(conn: Conn, erasure_no: int, device: bytes, proved_ms: int) -> None:

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from covey.node.data import deleting
 from covey.node.data.past import ErasedError
 from covey.node.data.personal import Personal, about_of
 from covey.node.service import Service
+from covey.storage.errors import StorageError
 from covey.sync.values import timestamp_of
 
-from .memory_world import Device, World, carry
+from .memory_world import Device, World, carry, meet
 
 MARA = about_of({"about": {"who": "mara"}})
 ASKED = {"database": "memory", "collection": "facts", "id": "r"}
@@ -94,6 +96,58 @@ async def test_what_was_deleted_and_not_erased_keeps_its_past() -> None:
 
         assert await shown(device) == [None, {"n": 1}]
         assert "erased" not in await service.call("history", ASKED)
+
+
+@pytest.mark.parametrize(
+    ("database", "collection", "id"),
+    [("memory", "facts", "twin"), ("memory", "others", "r"), ("other", "facts", "r")],
+)
+async def test_a_record_of_the_same_content_that_was_only_deleted_keeps_its_past(
+    database: str, collection: str, id: str
+) -> None:
+    """One device gives the same name to the same versions of all records: the past of others was
+    said to be erased as well.
+    """
+    async with World() as world:
+        device = await world.founder("laptop")
+        content = {"who": "mara", "n": 1}
+        await device.collection().put(content, id="r")
+        await erase(device)
+        twin = device.collection(collection, database)
+        await twin.put(content, id=id)
+        await tick(device)
+        await twin.delete(id)
+
+        assert [version.record for version in await twin.history(id)] == [None, content]
+
+
+async def test_what_an_interrupted_erasure_took_is_not_shown_and_nothing_is_proved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk is full, or the node is killed, after some of many records."""
+    monkeypatch.setattr(deleting, "DELETE_RECORDS", 1)
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        phone = await world.member(laptop, "phone")
+        await laptop.collection().put({"who": "mara", "n": 1}, id="a")
+        await laptop.collection().put({"who": "mara", "n": 2}, id="b")
+        laptop.gate.fail_after = 3
+        with pytest.raises(StorageError):
+            await erase(laptop)
+        laptop.gate.fail_after = None
+        await meet(laptop, phone)
+        (receipt,) = await Personal(laptop.engine).receipts()
+
+        assert (receipt["records"], receipt["digest"]) == (1, "")
+        assert [device["proved_at"] for device in receipt["devices"]] == [None]
+        with pytest.raises(ErasedError):
+            await laptop.collection().history("a")
+        assert await laptop.collection().get("b") is not None
+
+        again = (await erase(laptop))["receipt"]
+        assert (again["records"], len(again["digest"])) == (1, 64)
+        with pytest.raises(ErasedError):
+            await laptop.collection().history("b")
 
 
 async def test_a_level_at_which_it_once_lived_shows_nothing_either() -> None:

@@ -9,7 +9,13 @@ from covey.node.data.past import ErasedError
 from covey.node.data.personal import Personal, PersonalMethods, about_of, digest_of
 from covey.node.parameters import UsageError
 from covey.node.service import Service
-from covey.storage.erasure_rows import add_erasure, add_proof, count_blobs, erasures
+from covey.storage.erasure_rows import (
+    add_erasure,
+    add_proof,
+    count_blobs,
+    end_erasure,
+    erasures,
+)
 from covey.storage.store import Conn
 from covey.storage.text_rows import add_texts, change_texts, flush_texts
 
@@ -135,7 +141,7 @@ async def test_words_leave_the_index_of_full_text(tmp_path: Path) -> None:
     def erase(conn: Conn) -> bytes:
         change_texts(conn, [(7, None)])
         flush_texts(conn)
-        add_erasure(conn, "memory", 1, 1, 0, b"d" * 32)
+        end_erasure(conn, add_erasure(conn, "memory", 1, 0), b"d" * 32)
         return words(conn)
 
     async with await new_store(tmp_path / "store.db") as database:
@@ -237,8 +243,8 @@ async def test_nothing_found_leaves_no_receipt() -> None:
 def test_rows_keep_the_first_proof_and_the_newest_erasure_first() -> None:
     """The time of a proof is evidence."""
     conn = memory_conn()
-    first = add_erasure(conn, "memory", 5, 2, 1, b"d" * 32)
-    second = add_erasure(conn, "memory", 6, 1, 0, b"e" * 32)
+    first = add_erasure(conn, "memory", 5, 1)
+    second = add_erasure(conn, "memory", 6, 0)
     add_proof(conn, first, b"p" * 32, 7)
     add_proof(conn, first, b"p" * 32, 9)
 

@@ -1,6 +1,6 @@
 """Deleting: many records, in parts that writers wait for, and past those that may not be."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from ... import CoveyError
@@ -24,12 +24,23 @@ async def delete_all(
     """
     done: list[tuple[Delete, Written]] = []
     refused = 0
+    async for part, not_allowed in delete_parts(engine, database, deletes):
+        done += part
+        refused += not_allowed
+    return done, refused
+
+
+async def delete_parts(
+    engine: "Engine", database: str, deletes: Sequence[Delete]
+) -> AsyncIterator[tuple[list[tuple[Delete, Written]], int]]:
+    """The same part by part, each durable when it is told. Raises StorageError."""
     for start in range(0, len(deletes), DELETE_RECORDS):
         part = deletes[start : start + DELETE_RECORDS]
         try:
-            done += zip(part, await engine.writer.write(database, part), strict=True)
+            results = await engine.writer.write(database, part)
         except StorageError:
             raise
         except CoveyError:
-            refused += len(part)
-    return done, refused
+            yield [], len(part)
+        else:
+            yield list(zip(part, results, strict=True)), 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ... import CoveyError
 from ...storage import erasure_rows
-from ...storage.erasure_rows import Erased
+from ...storage.erasure_rows import Erased, Left
 from ...sync.errors import BadValueError, GateError
 from ...sync.record_state import RecordState
 from ...sync.values import milliseconds_of, timestamp_of
@@ -197,7 +197,12 @@ class Past:
                 pasts.append((key, await in_pieces(changes_made(state))))
             except GateError as error:
                 raise _unreadable(key, error) from None
-        gone = [_left_by(one) for _, made in pasts for one in made if one.change.deletes_record]
+        gone = [
+            Left(self._engine.ledger.scope_numbered(key[0]).database, key[1], key[2], _left_by(one))
+            for key, made in pasts
+            for one in made
+            if one.change.deletes_record
+        ]
         if not gone:
             return pasts, []
         read = self._engine.database.read

@@ -14,18 +14,26 @@ The log of events keeps that it was done, in numbers; no event ever held content
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...crypto.identity import shown_id
 from ...storage import erasure_rows
-from ...storage.erasure_rows import Erasure
+from ...storage.erasure_rows import (
+    UNFINISHED,
+    Erasure,
+    Left,
+    add_erasure,
+    end_erasure,
+    grow_erasure,
+)
 from ...storage.store import Conn
 from ..parameters import Json, UsageError, text
 from ..reader import Found
 from ..record_requests import Delete, Written, check_place
 from ..times import iso_time
-from .deleting import delete_all
+from .deleting import delete_parts
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -94,43 +102,44 @@ class Personal:
         )
         if dry_run or not names:
             return {"records": len(names), "blobs": blobs, "refused": 0, "receipt": None}
-        done, refused = await self._delete(database, names)
-        erased = list(dict.fromkeys((delete.collection, delete.id) for delete, _ in done))
-        done_ms = self._engine.clock.wall_ms()
-        digest = digest_of(erased)
-        versions = [written.version for _, written in done if written.version]
-        number = await self._engine.database.write(
-            lambda conn: erasure_rows.add_erasure(
-                conn, database, done_ms, len(erased), blobs, digest, versions
-            )
-        )
+        write, now_ms = self._engine.database.write, self._engine.clock.wall_ms
+        # Before anything goes, and grown with each part: whatever ends this half-way, what is gone
+        # is counted, and its past is not shown.
+        number = await write(lambda conn: add_erasure(conn, database, now_ms(), blobs))
+        erased: dict[Name, None] = {}
+        refused = 0
+        async for part, not_allowed in self._delete(database, names):
+            refused += not_allowed
+            left = [Left(database, it.collection, it.id, done.version) for it, done in part]
+            before = len(erased)
+            erased |= {(one.collection, one.id): None for one in left}
+            grown = partial(grow_erasure, records=len(erased) - before, left=left)
+            await write(partial(grown, erasure_no=number, erased_ms=now_ms()))
+        await write(lambda conn: end_erasure(conn, number, digest_of(list(erased))))
         self._engine.tell("erased", {"database": database, "records": len(erased)})
         receipt = next(each for each in await self.receipts() if each["number"] == number)
         return {"records": len(erased), "blobs": blobs, "refused": refused, "receipt": receipt}
 
     async def _delete(
         self, database: str, names: Sequence[Name]
-    ) -> tuple[list[tuple[Delete, Written]], int]:
-        """Delete these records at every level; as `delete_all`.
+    ) -> AsyncIterator[tuple[list[tuple[Delete, Written]], int]]:
+        """Delete these records at every level, part by part; as `delete_parts`.
 
         A deletion takes the most private of those that devices made apart, so each level has its
         turn. Somebody may bring one back meanwhile; that is found by looking again.
         """
-        done: list[tuple[Delete, Written]] = []
-        refused = 0
         left = list(names)
         for _ in self._engine.ledger.scopes_of(database):
-            some, not_allowed = await delete_all(
-                self._engine, database, [Delete(*name) for name in left]
-            )
-            done, refused = [*done, *some], refused + not_allowed
-            gone = [(delete.collection, delete.id) for delete, written in some if written.changed]
+            gone: list[Name] = []
+            deletes = [Delete(*name) for name in left]
+            async for part, not_allowed in delete_parts(self._engine, database, deletes):
+                gone += [(delete.collection, delete.id) for delete, done in part if done.changed]
+                yield part, not_allowed
             left = await self._engine.database.read(
                 lambda conn, n=gone: erasure_rows.living(conn, database, n)  # type: ignore[misc]
             )
             if not left:
-                break
-        return done, refused
+                return
 
     async def receipts(self) -> list[Json]:
         """The latest erasures, and which devices have proved them by now."""
@@ -156,8 +165,11 @@ class Personal:
             (each.erasure_no, device)
             for each in found
             for device, databases in standing.items()
-            if databases.get(each.database) == "synced" and device not in each.proofs
-            if self._shares_all(device, each.database)
+            if databases.get(each.database) == "synced"
+            and device not in each.proofs
+            # Of one that is under way, more goes after whatever is proved now.
+            and each.digest != UNFINISHED
+            and self._shares_all(device, each.database)
         ]
 
         def job(conn: Conn) -> None:
