@@ -54,6 +54,7 @@ COMMANDS = {
     "schema": "schema_commands",
     "settings": "settings_commands",
     "storage": "storage_commands",
+    "cache": "cache_commands",
     "log": "log_commands",
     "simulate": "simulate_commands",
     "demo": "node_commands",

@@ -16,6 +16,7 @@ _MEANINGS = {
     "phone": "few and short connections",
     "phone_minutes": "how often a phone looks for news",
     "bandwidth": "bytes a second to all others together; 0: no cap",
+    "cache_mib": "MiB that caches of applications take at most",
 }
 
 
@@ -42,7 +43,8 @@ def show_settings(settings: Settings) -> None:
 @json_option
 @pass_settings
 def set_settings(settings: Settings, said: tuple[str, ...]) -> None:
-    """Change settings of this device: metered, mains, phone, phone_minutes, bandwidth.
+    """Change settings of this device: metered, mains, phone, phone_minutes, bandwidth,
+    cache_mib.
 
     The first three are yes, no or auto. With auto the system is asked, if `covey[desktop]` is
     installed; what nobody knows counts as a metered network and as a battery. A phone is, with

@@ -78,6 +78,7 @@ __all__ = [
     "add_slot",
     "backup_key",
     "blob_key",
+    "cache_key",
     "create_vault",
     "local_api_key",
     "open_slot",
@@ -95,6 +96,7 @@ LABEL_BLOBS = b"cvy-blobstore-v1"
 LABEL_SNAPSHOT = b"cvy-snapshot--v1"
 LABEL_LOCAL_API = b"cvy-localapi--v1"
 LABEL_BACKUP = b"cvy-backup-key-1"
+LABEL_CACHE = b"cvy-cachekey--v1"
 
 MAGIC = b"CVV1"
 VAULT_ID_BYTES = 16
@@ -228,6 +230,11 @@ def local_api_key(vault_key: Secret) -> Secret:
 def backup_key(vault_key: Secret) -> Secret:
     """Return the key that authenticates backups of the home, 32 bytes."""
     return Secret(derive(vault_key.reveal(), LABEL_BACKUP))
+
+
+def cache_key(vault_key: Secret) -> Secret:
+    """Return the key from which those of the cache are derived (crypto/cache.py), 32 bytes."""
+    return Secret(derive(vault_key.reveal(), LABEL_CACHE))
 
 
 def _encode(vault_id: bytes, found: Sequence[Slot], vault_key: Secret) -> bytes:

@@ -36,6 +36,7 @@ from .variants import MakeVariant
 
 if TYPE_CHECKING:
     from .data.analytics import Answer
+    from .data.cache_api import Cache
     from .data.embedders import Embed
     from .data.linking import Walk
     from .data.views import Map, View
@@ -372,6 +373,12 @@ class Node(SchemaCalls):
         Raises AnalyticsMissingError, SqlError, SqlFailedError, StorageError.
         """
         return await self.engine.analytics.ask(query, parameters, limit=limit)
+
+    def cache(self, name: str) -> "Cache":
+        """What is kept for a while on this device alone, under a name. Raises BadValueError."""
+        from .data.cache_api import Cache  # Few programs have one.
+
+        return Cache(self.engine, name)
 
     async def status(self) -> dict[str, Any]:
         """Proof of sync for each peer and database, as `covey status --json` prints it."""

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from ..storage.errors import StorageError
 from .ports import Clock
+
+T = TypeVar("T")
 
 FAREWELL_MS = 500
 """How long links may take to say goodbye before they are cut off."""
@@ -40,3 +42,23 @@ async def finish(tasks: Iterable[asyncio.Task[Any]], clock: Clock) -> None:
     for task in rest:
         task.cancel()
     await asyncio.gather(*rest, return_exceptions=True)
+
+
+async def to_its_end(work: Awaitable[T], gone: Callable[[], None] = lambda: None) -> T:
+    """What some work gives. It has ended when this ends, also if its caller has gone.
+
+    `gone` is called when the caller goes, and may hurry the work.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        gone()
+        while not task.done():
+            try:
+                await asyncio.wait((task,))
+            except asyncio.CancelledError:
+                continue  # It is being ended; whatever comes next needs it to be over.
+        if not task.cancelled():
+            task.exception()  # Looked at, or it would be reported as lost.
+        raise

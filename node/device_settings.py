@@ -19,6 +19,8 @@ DEVICE_SETTINGS = "device_settings"
 WORDS = ("auto", "yes", "no")
 MINUTES_MAX = 24 * 60
 BANDWIDTH_MAX = 2**40
+CACHE_MIB_MIN = 16
+CACHE_MIB_MAX = 2**16
 
 
 class SettingError(CoveyError):
@@ -40,6 +42,8 @@ class DeviceSettings(NamedTuple):
     """How often a device in phone mode looks for news by itself."""
     bandwidth: int = 0
     """Bytes a second that this device sends at most, to all others together; 0 for no cap."""
+    cache_mib: int = 256
+    """MiB that the caches of applications take at most."""
 
 
 def _is_word(value: Any) -> bool:
@@ -56,6 +60,10 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "mains": (_is_word, _WORDS_TEXT),
     "phone": (_is_word, _WORDS_TEXT),
     "phone_minutes": (_is_within(1, MINUTES_MAX), f"a number of minutes, 1 to {MINUTES_MAX}"),
+    "cache_mib": (
+        _is_within(CACHE_MIB_MIN, CACHE_MIB_MAX),
+        f"a number of MiB, {CACHE_MIB_MIN} to {CACHE_MIB_MAX}",
+    ),
     "bandwidth": (_is_within(0, BANDWIDTH_MAX), "bytes a second, 0 for no cap"),
 }
 

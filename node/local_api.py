@@ -51,6 +51,7 @@ _LINK_CALLS = {"links", "link_declare", "link_undeclare", "link_fields", "views"
 _PAST_CALLS = {"get_at", "history"}
 _QUERY_CALLS = {"search", "find_explain", "indexes", "index_create", "index_drop", "index_advise"}
 _SQL_CALLS = {"sql"}
+_CACHE_CALLS = {"cache_stats", "cache_clear"}
 _SCHEMA_CALLS = {"schemas", "schema_show", "schema_install", "schema_remove", "schema_check"}
 _MIGRATION_CALLS = {"schema_migrate", "schema_history"}
 _STORAGE_CALLS = {"storage", "storage_keep", "storage_tidy", "erase", "erasures"}
@@ -58,7 +59,7 @@ CALLS = frozenset().union(
     *(_DEVICE_CALLS, _TRUST_CALLS, _KEY_CALLS, _DATABASE_CALLS, _RECORD_CALLS),
     *(_NODE_CALLS, _LOG_CALLS, _CONFLICT_CALLS, _RULE_CALLS, _POLICY_CALLS, _BLOB_CALLS),
     *(_SETTING_CALLS, _VECTOR_CALLS, _QUERY_CALLS, _SCHEMA_CALLS, _STORAGE_CALLS),
-    *(_MIGRATION_CALLS, _PAST_CALLS, _LINK_CALLS, _SQL_CALLS),
+    *(_MIGRATION_CALLS, _PAST_CALLS, _LINK_CALLS, _SQL_CALLS, _CACHE_CALLS),
 )
 STREAMS = frozenset(
     {"watch", "live", "export", "log", "events", "pair", "join", "blob_read", "import_chat"}

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from ..crypto.vault import (
     Argon2Cost,
     PaperLock,
     backup_key,
+    cache_key,
     create_vault,
     open_vault,
     store_key,
@@ -55,6 +57,7 @@ from .vault_care import follow_paper_keys, has_other_paper_slots
 from .websocket import WebSocketTransport
 
 if TYPE_CHECKING:
+    from .data.caches import Caches
     from .data.vectors import Vectors
 
 SWITCH_INTERVAL_S = 0.0005
@@ -155,6 +158,7 @@ async def open_engine(
         engine.blobs.has_moved = not opened.kept
         engine.reach.listen_on = listen
         engine.back_up = backups.make
+        engine.fit_caches = partial(_fit_caches, home, cache_key(vault_key))
         await engine.start()
         await engine.follow_vectors()
         await _let_paper_keys_in(engine, home, header, vault_key)
@@ -269,6 +273,12 @@ def _fit_out(engine: Engine) -> None:
 def _fit_vectors(vectors: "Vectors") -> None:
     vectors.open_index = ChromaIndex
     vectors.embedders.beside = in_foreign_thread
+
+
+def _fit_caches(home: Home, key: Secret, caches: "Caches") -> None:
+    from ..storage.rocks import RocksPlace
+
+    caches.keep_at(RocksPlace(home.cache), key)
 
 
 def _unlock(header: bytes, unlock: Unlock) -> Secret:

@@ -248,6 +248,7 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
         f"Devices cannot be found by mDNS here: {_field(d, 'message', 'it is not available')}"
     ),
     "disk_trouble": lambda d: f"The store cannot be read: {_field(d, 'message', 'try again')}",
+    "cache_made_anew": lambda d: f"The caches of applications were thrown away{_why(d)}",
     # Records
     "imported": lambda d: (
         f"{_count(d, 'written', 'record')} imported into {_field(d, 'database', 'a database')},"

@@ -24,7 +24,7 @@ from .virtual_loop import Process
 
 T = TypeVar("T")
 
-PARTS = ("patience", "reader", "writer")
+PARTS = ("caches", "patience", "reader", "writer")
 """Parts of an engine that applications reach through the API."""
 
 PURE = ("shown_id", "short_id")

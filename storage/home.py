@@ -7,6 +7,7 @@
 | `instance.token` | 16 random bytes, renewed at every start (docs/protocol.md, section 2) |
 | `node.lock` | locked (flock) by the one process that owns the home; its pid as text |
 | `node.sock` | the local API of a running node |
+| `cache` | a folder with what applications keep for a while, sealed (`cache_store.py`) |
 | `reserve` | empty space kept for a full disk (`reserve.py`) |
 
 Everything is mode 0700 or 0600. The lock is advisory and dies with its process, however it dies;
@@ -84,6 +85,7 @@ class Home:
         self.vault = self.path / "vault.covey"
         self.store = self.path / "store.db"
         self.token = self.path / "instance.token"
+        self.cache = self.path / "cache"
         self.reserve = Reserve(self.path / "reserve")
 
     def register_stores(self, stores: Stores) -> None:
@@ -95,6 +97,7 @@ class Home:
         stores.register("records", StoreKind.SQLCIPHER, self.store)
         stores.register("vault", StoreKind.CIPHERTEXT_FILE, self.vault)
         stores.register("instance token", StoreKind.CIPHERTEXT_FILE, self.token)
+        stores.register("cache", StoreKind.CIPHERTEXT_FILE, self.cache)
         stores.register("reserve", StoreKind.CIPHERTEXT_FILE, self.reserve.path)
 
     @property

@@ -191,6 +191,15 @@ class FakeService:
         rows = [["tea", 2, None], [HOSTILE, 1.5, {"a": [HOSTILE]}], ["=1+1", True, 'a "b", c']]
         return {"columns": ["text", HOSTILE, "j"], "rows": rows, "whole": "LIMIT" in d["query"]}
 
+    def on_cache_stats(self, _: dict[str, Any]) -> Any:
+        one = {"name": HOSTILE, "values": 2, "bytes": 900, "hits": 3, "misses": 1}
+        dropped = {"expired": 4, "evicted": 5, "unreadable": 1, "failed": 0}
+        whole = {"kept": "on the disk", "values": 2, "bytes": 900, "bytes_max": 2**28}
+        return {**whole, "caches": [one], **dropped}
+
+    def on_cache_clear(self, d: dict[str, Any]) -> Any:
+        return {"name": d["name"], "values": None if d["name"] is None else 2}
+
     def on_vectors(self, d: dict[str, Any]) -> Any:
         return {"fields": []}
 

@@ -8,6 +8,7 @@ import pytest
 
 from covey.node.data import (
     analytics_methods,
+    cache_methods,
     link_methods,
     past_methods,
     personal,
@@ -22,6 +23,7 @@ from .memory_world import World
 from .processes import Device, homes
 
 LATE = (
+    *("crypto.cache", "node.data.caches", "node.data.cache_api", "storage.rocks"),
     *("node.data.analytics", "node.data.declaring", "node.data.lifecycle"),
     *("node.data.linking", "node.data.live", "node.data.nearness", "node.data.past"),
     *("node.data.past_finding", "node.data.personal", "node.data.queries", "node.data.ranking"),
@@ -82,6 +84,7 @@ async def test_each_late_method_is_one_of_its_class() -> None:
         engine = (await world.founder("laptop")).engine
         made: dict[str, Any] = {
             "AnalyticsMethods": analytics_methods.AnalyticsMethods(engine),
+            "CacheMethods": cache_methods.CacheMethods(engine),
             "LinkMethods": link_methods.LinkMethods(engine),
             "PastMethods": past_methods.PastMethods(engine),
             "PersonalMethods": personal.PersonalMethods(engine),

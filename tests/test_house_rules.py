@@ -56,6 +56,7 @@ STORAGE_ADAPTERS = {
     "storage/home.py": "names, makes and locks the folder of a device",
     "storage/memory.py": "is the Store in memory",
     "storage/reserve.py": "takes and gives back real space on the disk",
+    "storage/rocks.py": "keeps rows in RocksDB, beside the loop",
     "storage/system_files.py": "is the real Files",
 }
 """The same for `storage`. Rows, groups, the instance rule and the schema run in simulations too."""
@@ -64,7 +65,7 @@ WORLD_MODULES = {
     "the clock": ("time",),
     "randomness": ("random", "secrets", "uuid"),
     "files": ("fcntl", "glob", "os", "platformdirs", "shutil", "tempfile"),
-    "databases": ("aiosqlite", "duckdb", "sqlcipher3", "sqlite3"),
+    "databases": ("aiosqlite", "duckdb", "rocksdict", "sqlcipher3", "sqlite3"),
     "sockets": ("aiohttp", "http", "select", "selectors", "socket", "ssl", "urllib", "zeroconf"),
     "threads and processes": ("concurrent", "multiprocessing", "signal", "subprocess", "threading"),
     "the keyring": ("keyring",),
@@ -135,6 +136,7 @@ HEAVY_MODULES = {
             "duckdb",
             "numpy",
             "psutil",
+            "rocksdict",
             "shamir_mnemonic",
             "PIL",
         ),

@@ -487,3 +487,29 @@ def test_seeds_differ() -> None:
         mesh.close()
 
     assert delays[0] != delays[1]
+
+
+async def test_a_cache_is_of_one_device_and_its_time_is_that_of_the_mesh(mesh: Mesh) -> None:
+    """In memory here, so it is gone after a crash: an application must live with that anyway."""
+    laptop, phone = mesh.devices("laptop", "phone")
+    answers = laptop.cache("answers")
+
+    async def make() -> object:
+        return await notes(laptop).get("tea")
+
+    await notes(laptop).put({"text": "buy tea"}, id="tea")
+    assert await answers.get_or_make("tea", make, ttl=timedelta(hours=1)) == {"text": "buy tea"}
+    await notes(laptop).put({"text": "drink tea"}, id="tea")
+    await mesh.settle()
+    assert await answers.get("tea") == {"text": "buy tea"}
+    assert await phone.cache("answers").get("tea") is None
+    assert (await answers.stats()).hits == 1
+    mesh.advance(hours=1)
+    assert await answers.get("tea") is None
+
+    await answers.put("tea", 1)
+    laptop.crash()
+    with pytest.raises(DeviceDownError):
+        await answers.get("tea")
+    mesh.restart(laptop)
+    assert await answers.get("tea", "none") == "none"

@@ -318,6 +318,8 @@ def test_settings_are_kept_as_they_were_said() -> None:
         ({"phone_minutes": "0"}, "minutes"),
         ({"bandwidth": "-1"}, "bytes a second"),
         ({"bandwidth": True}, "bytes a second"),
+        ({"cache_mib": "15"}, "MiB"),
+        ({"cache_mib": 2**16 + 1}, "MiB"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_in_words(said: dict[str, Any], named: str) -> None:

@@ -21,6 +21,7 @@ def test_settings_are_shown_changed_and_kept(tmp_path: Path) -> None:
         "phone": "auto",
         "phone_minutes": 15,
         "bandwidth": 0,
+        "cache_mib": 256,
     }
     assert (after["settings"]["metered"], after["settings"]["bandwidth"]) == ("yes", 200_000)
     assert after["now"]["metered"] is True

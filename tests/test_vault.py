@@ -409,10 +409,11 @@ def test_subkeys_differ_by_use_and_are_not_the_vault_key() -> None:
             vault.snapshot_key,
             vault.local_api_key,
             vault.backup_key,
+            vault.cache_key,
         )
     ]
 
-    assert len({*subkeys, vault_key.reveal()}) == 6
+    assert len({*subkeys, vault_key.reveal()}) == 7
     assert {len(key) for key in subkeys} == {32}
 
 

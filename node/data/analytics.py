@@ -28,6 +28,7 @@ from ...storage.analytics_rows import Batch, is_there, read_batch
 from ...storage.analytics_sql import SqlError
 from ...storage.stores import StoreKind
 from ...sync.hlc import wall_ms_of
+from ..background import to_its_end
 from ..blobs import Beside
 from ..ledger import PRIVACY_NAMES
 from ..parameters import ROWS_DEFAULT
@@ -152,21 +153,10 @@ class Analytics:
     async def _beside(self, call: Callable[[], T], is_query: bool = False) -> T:
         """What a call gives. It has ended when this ends, also if its caller has gone."""
         self._running = stopping = _Stopping(self._engine, self._database)
-        work = asyncio.ensure_future(self.beside(call))
         if is_query:
             stopping.after(TIME_MS_MAX)
         try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            stopping.stop()
-            while not work.done():
-                try:
-                    await asyncio.wait((work,))
-                except asyncio.CancelledError:
-                    continue  # It is being stopped; whatever comes next needs it to be over.
-            if not work.cancelled():
-                work.exception()  # Looked at, or it would be reported as lost.
-            raise
+            return await to_its_end(self.beside(call), stopping.stop)
         except CoveyError:
             if stopping.is_late:
                 raise SqlFailedError(

@@ -28,6 +28,7 @@ TABLES: dict[tuple[str, str], tuple[str, ...]] = {
     ("link_methods", "LinkMethods"): ("links", "link_fields", "link_declare", "link_undeclare"),
     ("view_methods", "ViewMethods"): ("views", "view_drop"),
     ("analytics_methods", "AnalyticsMethods"): ("sql",),
+    ("cache_methods", "CacheMethods"): ("cache_stats", "cache_clear"),
 }
 """Module and class -> the methods of its `table`."""
 

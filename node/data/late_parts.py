@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..blobs import Beside
     from ..engine import Engine
     from .analytics import Analytics
+    from .caches import Caches
     from .declaring import Declaring
     from .definition import CollectionSchema
     from .lifecycle import Lifecycle
@@ -31,6 +32,8 @@ class LateParts:
     beside: "Beside"
     fit_vectors: "Callable[[Vectors], None] | None" = None
     """What gives vectors what they have on this machine, once they are made."""
+    fit_caches: "Callable[[Caches], None] | None" = None
+    """The same for caches."""
 
     @property
     def _whole(self) -> "Engine":
@@ -76,6 +79,15 @@ class LateParts:
         return Analytics(self._whole, self.beside)
 
     @cached_property
+    def caches(self) -> "Caches":
+        from .caches import Caches
+
+        made = Caches(self._whole, self.beside)
+        if self.fit_caches is not None:
+            self.fit_caches(made)
+        return made
+
+    @cached_property
     def declaring(self) -> "Declaring":
         from .declaring import Declaring
 
@@ -104,6 +116,8 @@ class LateParts:
             await self.vectors.close()
         if "analytics" in self.__dict__:
             await self.analytics.close()
+        if "caches" in self.__dict__:
+            await self.caches.close()
 
 
 def _has_vectors(conn: Conn) -> bool:

@@ -7,8 +7,8 @@ that are named are followed, because an id may stand in any text.
 
 Erasing deletes these records on all devices, and with them their words in the index of full text
 and, a day later, the blobs to which nothing else refers. A device has proved it when the digests of
-the whole database agreed after the deletion. What erasing does not reach is said each time
-(`REMAINS`).
+the whole database agreed after the deletion. The caches of applications on this device are thrown
+away with it, whatever is in them. What erasing does not reach is said each time (`REMAINS`).
 
 The log of events keeps that it was done, in numbers; no event ever held content.
 """
@@ -44,7 +44,8 @@ ERASURES_SHOWN_MAX = 100
 REMAINS = (
     "earlier versions stay sealed in the history of every device until that is forgotten, and in"
     " backups; this device shows them no more, others know of a deletion alone; a device that is"
-    " away erases when it syncs"
+    " away erases when it syncs; caches of applications on other devices may keep what they made of"
+    " it for up to 30 days"
 )
 
 
@@ -100,8 +101,15 @@ class Personal:
         blobs = await self._engine.database.read(
             lambda conn: erasure_rows.count_blobs(conn, database, names)
         )
-        if dry_run or not names:
-            return {"records": len(names), "blobs": blobs, "refused": 0, "receipt": None}
+        nothing = {"records": len(names), "blobs": blobs, "refused": 0, "receipt": None}
+        if dry_run:
+            return nothing
+        # Nobody knows what applications made of it: also not if this is a second try, which finds
+        # nothing. Before anything else, so that a disk that refuses is known in time; and after
+        # it, for what was made of the records meanwhile.
+        await self._engine.caches.clear_all()
+        if not names:
+            return nothing
         write, now_ms = self._engine.database.write, self._engine.clock.wall_ms
         # Before anything goes, and grown with each part: whatever ends this half-way, what is gone
         # is counted, and its past is not shown.
@@ -117,6 +125,7 @@ class Personal:
             await write(partial(grown, erasure_no=number, erased_ms=now_ms()))
         await write(lambda conn: end_erasure(conn, number, digest_of(list(erased))))
         self._engine.tell("erased", {"database": database, "records": len(erased)})
+        await self._engine.caches.clear_all()
         receipt = next(each for each in await self.receipts() if each["number"] == number)
         return {"records": len(erased), "blobs": blobs, "refused": refused, "receipt": receipt}
 
