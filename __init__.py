@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .node.api import Change, Collection, Database, Node, Transaction
     from .node.data.bus import Bus
+    from .node.data.cache_api import Cache
     from .node.data.codecs import Codec, DataclassCodec, RecordShapeError
     from .node.data.embedding import embedding
     from .node.data.memory_repository import MemoryDatabase, MemoryRepository
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BlobRef",
     "Bus",
+    "Cache",
     "Change",
     "Changed",
     "Codec",
@@ -75,6 +77,7 @@ _HOMES = {
     "Variant": (".node.variants", ""),
     "embedding": (".node.data.embedding", ""),
     "Bus": (".node.data.bus", ""),
+    "Cache": (".node.data.cache_api", ""),
     **dict.fromkeys(("Codec", "DataclassCodec", "RecordShapeError"), (".node.data.codecs", "")),
     **dict.fromkeys(("MemoryDatabase", "MemoryRepository"), (".node.data.memory_repository", "")),
     **dict.fromkeys(("Changed", "RecordRepository", "Repository"), (".node.data.repositories", "")),

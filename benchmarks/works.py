@@ -14,6 +14,7 @@ from covey.simulations.scenarios import SCENARIOS
 from .analytics import measure_analytics
 from .blobs import measure_cuts, measure_stream
 from .budgets import Measure
+from .caching import measure_cache
 from .commands import measure_command
 from .companion import measure_companion
 from .disk import measure_disk
@@ -309,6 +310,7 @@ WORKS: dict[str, Callable[[Stage], list[Measure]]] = {
     "views": measure_views,
     "search": measure_search,
     "analytics": measure_analytics,
+    "cache": measure_cache,
     "fold": fold,
     "simulated": simulated,
     "crowd": crowd,

@@ -40,6 +40,7 @@ def report(settings: Settings) -> None:
         ("free pages", size_text(store["free"])),
         ("the store as a whole", size_text(store["bytes"])),
         ("blobs, beside it", size_text(found["blobs"])),
+        ("caches of applications", size_text(found["caches"])),
     ]
     table(("what", "takes"), rows)
     for rule in found["rules"]:

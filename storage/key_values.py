@@ -58,6 +58,9 @@ class RowPlace(Protocol):
     def is_empty(self) -> bool:
         """True if nothing was ever kept here, or it was thrown away."""
 
+    def disk_bytes(self) -> int:
+        """What it takes on the disk, with all that is not given back yet."""
+
     def throw_away(self) -> None:
         """Remove everything. Nothing of it may be open."""
 
@@ -115,6 +118,9 @@ class MemoryPlace:
 
     def is_empty(self) -> bool:
         return not self._opened
+
+    def disk_bytes(self) -> int:
+        return 0
 
     def throw_away(self) -> None:
         self.rows, self._opened = MemoryKeyValues(), False

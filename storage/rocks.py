@@ -39,12 +39,16 @@ WRITE_BUFFER_BYTES = 8 << 20
 WRITE_BUFFERS_MAX = 4
 BLOCK_CACHE_BYTES = 8 << 20
 OPEN_FILES_MAX = 128
+LOG_BYTES_MAX = 1 << 20
+"""Of the log of what RocksDB did, and of its list of files; then a new one is begun."""
 BLOOM_BITS = 10
 """Bits a key, by which 99 of 100 reads of what is not there open no file."""
 STALL_S = 0.02
 STALLS_MAX = 100
 """How long, and how often, a write waits that RocksDB would hold up: two seconds in all."""
 REASON_CHARACTERS_MAX = 120
+PANIC = "PanicException"
+"""What a fault inside of the library ends as; pyo3 derives it from BaseException."""
 
 
 class CacheMissingError(CoveyError):
@@ -79,6 +83,15 @@ class RocksPlace:
 
     def is_empty(self) -> bool:
         return not self.path.exists()
+
+    def disk_bytes(self) -> int:
+        found = 0
+        # RocksDB removes files while it is looked at; and a folder may not be there at all.
+        with suppress(OSError):
+            for path in self.path.iterdir():
+                with suppress(FileNotFoundError):
+                    found += path.stat().st_size
+        return found
 
     def throw_away(self) -> None:
         try:
@@ -174,6 +187,8 @@ def _options() -> "Options":
     options.set_target_file_size_base(WRITE_BUFFER_BYTES)
     options.set_max_open_files(OPEN_FILES_MAX)
     options.set_keep_log_file_num(1)
+    options.set_max_log_file_size(LOG_BYTES_MAX)
+    options.set_max_manifest_file_size(LOG_BYTES_MAX)
     options.set_stats_dump_period_sec(0)
     options.set_stats_persist_period_sec(0)
     tables = rocksdict.BlockBasedOptions()
@@ -189,6 +204,10 @@ def _translated(folder: Path, call: Callable[[], T]) -> T:
         return call()
     except Exception as error:
         raise _storage_error(folder, str(error)) from None
+    except BaseException as error:
+        if type(error).__name__ != PANIC:
+            raise
+        raise RowsDamagedError(folder, "RocksDB gave up") from None
 
 
 def _storage_error(folder: Path, said: str) -> StorageError:

@@ -28,6 +28,7 @@ PHONE = {"id": "9RTB-C400-0002", "short_id": "9RTB-C400", "name": HOSTILE, "type
 REPORT: dict[str, Any] = {
     "store": {"bytes": 4096, "free": 2048, "text": 10, "dictionaries": 0, "rest": 5},
     "blobs": 7,
+    "caches": 9,
     "collections": [
         {
             "database": "memory",

@@ -1,6 +1,7 @@
 """`covey storage` as people and programs see it."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def test_people_see_where_the_room_went_and_what_would_help(node: FakeNode) -> N
     shown = node.run("storage").stdout
 
     assert "10 B of 40 B" in shown and "1 / 2" in shown
+    assert "caches of applications  9 B" in re.sub("  +", "  ", shown)
     assert "history of the mesh" in shown and "1.0 KiB" in shown
     assert "would delete 2 records and pack 5 documents" in shown
     assert "2.0 KiB are free" in shown

@@ -160,6 +160,10 @@ class Caches:
         """How much there is of what."""
         return await self._do(CacheStore.contents, Contents(Amount(), {}), if_there=True)
 
+    async def disk_bytes(self) -> int:
+        """What caches take on the disk, files and all."""
+        return await self._run(self._where().disk_bytes)
+
     async def stats(self) -> dict[str, Any]:
         """What `covey cache stats --json` prints."""
         await self._engine.scheduling.load()

@@ -49,6 +49,7 @@ class StorageMethods:
                 "rest": max(0, store.total - store.free - known),
             },
             "blobs": blobs,
+            "caches": await engine.caches.disk_bytes(),
             "collections": [_shown(each) for each in collections if each.database],
             "history": [
                 {"database": name or None, "entries": count, "bytes": size}
