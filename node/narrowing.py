@@ -131,6 +131,7 @@ class Narrowing:
             self._engine.tell("narrowed", {**told, "copy": "not proved elsewhere"})
         else:
             await self._remove(scopes)
+            await self._engine.caches.clear_all()  # Nobody knows what was made of it.
             self._engine.tell("narrowed", {**told, "copy": "removed"})
 
     def _logs(self, of: Sequence[Scope]) -> list[Log]:

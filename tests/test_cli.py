@@ -61,6 +61,10 @@ CHANGE_FIELDS = {"changes", "changed", "dry_run", "warnings", "preview"}
 EXPLAIN_FIELDS = {"allowed", "rule", "because", "device", "back", "record", "others"} | {
     *("settings", "conditions", "proved", "proved_at")
 }
+CACHE_FIELDS = {
+    *("kept", "values", "bytes", "bytes_max", "caches"),
+    *("expired", "evicted", "unreadable", "failed"),
+}
 JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("devices",), {"devices"}),
     (("devices", "list"), {"devices"}),
@@ -119,6 +123,9 @@ JSON_ANSWERS: list[tuple[tuple[str, ...], set[str]]] = [
     (("conflicts", "undo", "0f"), CONFLICT_FIELDS),
     (("conflicts", "rules"), {"rules", "otherwise"}),
     (("conflicts", "rule", "memory", "facts", "manual"), {"database", "of", "rule"}),
+    (("cache",), CACHE_FIELDS),
+    (("cache", "clear", "answers"), {"name", "values"}),
+    (("cache", "clear"), {"name", "values"}),
     (("log",), {"time", "event", "device"}),
     (("log", "verify"), {"ok", "events", "from", "forgotten", "at", "head"}),
     (("log", "keep"), {"days", "events"}),

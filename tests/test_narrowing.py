@@ -42,9 +42,13 @@ async def test_a_copy_is_removed_once_where_somebody_chose_so(tmp_path: Path) ->
     """The phone is full. What it wrote is on the laptop, and comes back if it is wanted again."""
     async with nodes(tmp_path) as opened:
         laptop, phone = await pair_with_notes(opened)
+        for device in (laptop, phone):
+            await device.node.cache("answers").put("what is in the notes?", "a word")
         await say(laptop, phone, "notes", consent=False, narrowed="remove")
 
         assert (await narrowed(phone))["copy"] == "removed"
+        assert await phone.node.cache("answers").get("what is in the notes?") is None
+        assert await laptop.node.cache("answers").get("what is in the notes?") == "a word"
         assert await held(phone) == {"memory": {"laptop"}}
         notes = phone.node.database("notes").collection("c")
         assert await notes.find(text="laptop") == []

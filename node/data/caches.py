@@ -1,9 +1,10 @@
 """Caches: what applications keep for a while on this device, to be had again without much work.
 
 Nothing of a cache leaves the device or is ever the only copy: all may be thrown away at any moment,
-and are, when their files are damaged, when the disk is full, and when something is erased
-(`personal.py`). So no fault of the disk reaches a caller: what cannot be read is absent, what
-cannot be kept is not kept, and the log of events says why.
+and are, when their files are damaged, when the disk is full, when something is erased
+(`personal.py`) and when a copy is taken away that is no longer wanted here (`narrowing.py`). So no
+fault of the disk reaches a caller: what cannot be read is absent, what cannot be kept is not kept,
+and the log of events says why.
 
 What is on the disk, and what a thief learns from it: `storage/cache_store.py`. Where nobody says a
 place (simulations), caches are in memory. A place is opened when a cache is first used, and one
@@ -243,7 +244,8 @@ class Caches:
         if self._store is None:
             await self._engine.scheduling.load()  # How much may be kept.
             place, engine = self._where(), self._engine
-            assert self._key is not None, "it came with the place"
+            if self._key is None:  # In memory; drawn for who uses a cache and for nobody else.
+                self._key = Secret(engine.entropy.draw(KEY_BYTES))
             now_ms, key = engine.clock.wall_ms(), self._key
 
             def open_it() -> CacheStore:
@@ -258,7 +260,6 @@ class Caches:
         if self._place is None:
             self._engine.stores.register(STORE, StoreKind.MEMORY)
             self._place = MemoryPlace()
-            self._key = Secret(self._engine.entropy.draw(KEY_BYTES))
         return self._place
 
     def _in_memory(self) -> bool:
