@@ -14,8 +14,8 @@ leave as one range.
 
 So whoever sees the files learns how many values of how many caches there are, their rounded sizes,
 their order and when they expire. A value that does not open counts as absent and is dropped. What
-is dropped one by one leaves the files when RocksDB writes them anew; a range, and a cache that is
-cleared, leave at once.
+is dropped one by one leaves the files when RocksDB writes them anew, or when it is half the bound;
+a range, and a cache that is cleared, leave at once.
 
 Nothing here awaits or is called twice at a time. Times are milliseconds since 1970, sizes bytes,
 integers big-endian. Every method raises StorageError, RowsDamagedError among them.
@@ -43,6 +43,8 @@ CACHES_MAX = 1_000
 PAGE_ROWS = 1_000
 ROOM_SHARE = 10
 """What is made room for when the bound is reached: a tenth of it, so that it is seldom."""
+DROPPED_SHARE = 2
+"""Half the bound may be dropped one by one, but not given back, as RocksDB is in no hurry."""
 _HEAD = b"s"
 _NAME = b"n"
 _KEY = b"k"
@@ -102,6 +104,8 @@ class CacheStore:
         self._groups: dict[bytes, Amount] = {}
         self._whole = Amount()
         self._seq = 0
+        self._dropped_bytes = 0
+        """What was dropped one by one since RocksDB was last told to give its room back."""
         self.expired = self.evicted = self.unreadable = 0
         """Values that were dropped since it was opened, and why."""
         self._count_all(now_ms)
@@ -134,9 +138,12 @@ class CacheStore:
         self._seq = new.seq
         if old is not None:
             self._count(old, -1)
+            self._dropped_bytes += old.size
         self._count(new, 1)
         if self._whole.bytes > bytes_max:
             self._make_room(now_ms, bytes_max - bytes_max // ROOM_SHARE)
+        if self._dropped_bytes > bytes_max // DROPPED_SHARE:
+            self._give_back()
 
     def get(self, name: bytes, key: bytes, now_ms: int) -> bytes | None:
         """The value, if it is there, has not expired and opens."""
@@ -172,7 +179,7 @@ class CacheStore:
             self._drop([self._entry(key[1:], row) for key, row in page])
             dropped += len(page)
         if dropped:
-            self._rows.compact(_AGE, _VALUE + _SEQ_END)
+            self._give_back()
         return dropped
 
     def contents(self) -> Contents:
@@ -250,11 +257,17 @@ class CacheStore:
         self.expired += len(over)
         self._drop(over)
 
+    def _give_back(self) -> None:
+        """Take what was dropped out of the files."""
+        self._rows.compact(_AGE, _VALUE + _SEQ_END)
+        self._dropped_bytes = 0
+
     def _drop(self, entries: list[_Entry]) -> None:
         if entries:
             self._rows.write([], [key for entry in entries for key in _keys_of(entry)])
         for entry in entries:
             self._count(entry, -1)
+            self._dropped_bytes += entry.size
         self._forget_groups(entries)
 
     def _forget_groups(self, entries: list[_Entry]) -> None:

@@ -1,5 +1,6 @@
 """Caches in real homes: on the disk, sealed, and never in the way of the rest of the home."""
 
+import asyncio
 import random
 import shutil
 import subprocess
@@ -243,3 +244,38 @@ def test_erasing_from_the_command_line_throws_the_caches_away(tmp_path: Path) ->
 
     assert done["records"] == 1
     assert not (device.home / "cache").exists()
+
+
+async def test_many_at_once_some_of_whom_go_leave_counts_that_are_those_of_the_rows(
+    home: Path, key: covey.KeyFile
+) -> None:
+    """Calls run in threads; a count that is wrong by one would never be right again."""
+    dice = random.Random(9)
+    async with covey.open(home, unlock=key) as node:
+        names = ("a", "b", "c")
+
+        async def one(number: int) -> None:
+            cache = node.cache(dice.choice(names))
+            match dice.randrange(1, 9) if number % 50 else 0:
+                case 0:
+                    await cache.clear()
+                case 1 | 2:
+                    await cache.delete(f"{number % 20}")
+                case 3 | 4:
+                    await cache.get(f"{number % 20}")
+                case _:
+                    await cache.put(f"{number % 20}", b"x" * dice.randrange(3_000))
+
+        tasks = [asyncio.ensure_future(one(number)) for number in range(400)]
+        for turn in range(40):
+            await asyncio.sleep(0)
+            tasks[dice.randrange(len(tasks))].cancel()
+            if turn % 8 == 0:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        counted = await node.engine.caches.contents()
+    async with covey.open(home, unlock=key) as node:
+        again = await node.engine.caches.contents()
+
+    assert {type(each) for each in done} == {type(None), asyncio.CancelledError}
+    assert counted == again and counted.whole.values > 10

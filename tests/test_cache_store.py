@@ -372,3 +372,26 @@ def test_a_large_cache_is_cleared_and_counted_page_by_page(opened: Opened) -> No
     assert opened().contents().whole.values == PAGE_ROWS + 2
     assert opened().clear(b"answers") == PAGE_ROWS + 1
     assert opened().get(b"other", b"1", NOW) == b"other"
+
+
+def test_what_was_replaced_and_dropped_is_given_back_when_it_is_half_the_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One key put again and again would fill the disk with what it was, as nothing is evicted."""
+    place, asked = MemoryPlace(), list[tuple[bytes, bytes]]()
+    monkeypatch.setattr(place.rows, "compact", lambda start, end: asked.append((start, end)))
+    store = open_cache(place, KEY, RNG.randbytes, NOW)
+    taken, rounds = 0, 0
+    while not asked:
+        put(store, b"a", b"x" * 900, bytes_max=20_000)
+        put(store, b"b", b"x" * 900, bytes_max=20_000)
+        taken = max(taken, store.contents().whole.bytes)
+        store.delete(b"answers", b"b")
+        rounds += 1
+    (first,) = asked
+    left = raw(place)
+
+    assert 8_000 < 2 * (rounds - 1) * taken // 2 < 14_000
+    assert all(first[0] <= key < first[1] for key in left if key[:1] in (b"a", b"k", b"v"))
+    put(store, b"a", b"x" * 900, bytes_max=20_000)
+    assert asked == [first]
