@@ -24,7 +24,7 @@ def third() -> Schema:
     """Version 3: what version 2 added is gone again."""
     steps = [
         Migration(2, "facts", changes=[RENAME, ADD]),
-        Migration(3, "facts", changes=[{"remove": "kind"}]),
+        Migration(3, "facts", changes=[{"remove": "kind", "value": "fact"}]),
     ]
     return schema(3, collections=notes(text="string"), migrations=steps)
 
@@ -191,6 +191,28 @@ async def test_what_was_taken_down_stays_down(mesh: Mesh) -> None:
     await phone.migrate("memory")
     await come_to_rest(mesh)
     assert await shown(laptop) == {"r": {"text": "b"}, "late": {"text": "of the tablet"}}
+
+
+async def test_what_was_taken_down_over_two_steps_stays_down(mesh: Mesh) -> None:
+    """Also when the older application is installed there, for which it was taken down."""
+    laptop, phone, tablet = mesh.devices("laptop", "phone", "tablet")
+    for device in (laptop, phone):
+        await device.install(third())
+        await come_to_rest(mesh)
+    await write(laptop, "r", text="b")
+    await come_to_rest(mesh)
+    await laptop.migrate("memory", 1)
+    await come_to_rest(mesh)
+    await laptop.install(first())
+    await write(tablet, "late", body="of the tablet")
+    await come_to_rest(mesh)
+    await phone.install(third())
+    await come_to_rest(mesh)
+
+    for device in (laptop, phone, tablet):
+        found = await shown(device)
+        assert (found["r"]["body"], found["late"]["body"]) == ("b", "of the tablet")
+        assert "text" not in found["r"] and "text" not in found["late"]
 
 
 async def test_a_crash_in_the_middle_is_gone_on_with(mesh: Mesh) -> None:

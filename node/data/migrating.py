@@ -105,7 +105,9 @@ class Migrating:
         after = running if running and running[:2] == (number, is_up) else None
         async for each in self._changing(schema, functions, after):
             require_storable(each)
-        at, down = (number, 0) if is_up else (number - 1, number)
+        at = number if is_up else number - 1
+        # Of several steps down the first counts: from there others would bring the records up.
+        down = 0 if is_up else max(number, await self._schemas.news.taken_down_from(schema))
         changed, piece = 0, Slice()
         async for made in self._changing(schema, functions, after):
             if piece.takes(made):
@@ -157,7 +159,8 @@ class Migrating:
             detail = {"from": row.at_version, "to": target, "changed": 0}
             way = "up" if target > was else "down"
             await self._schemas.save(row._replace(at_version=target), way, detail)
-            await self._schemas.news.announce(schema, target, was if target < was else 0)
+            from_ = max(was, await self._schemas.news.taken_down_from(schema))
+            await self._schemas.news.announce(schema, target, from_ if target < was else 0)
 
     # Parts of these ----------------------------------------------------------------------------
 

@@ -81,12 +81,20 @@ class News:
         """Say what we have, if that is not what is said already."""
         said = (await self.said(schema)).get(self.us)
         ours = schema.version, at, schema.checksum, schema.steps
+        if said is not None and said.at == at:
+            # The application that it was taken down for is installed: it stays taken down.
+            down = max(down, said.down)
         if said is not None and ours == (said.version, said.at, said.checksum, said.steps):
             return
         try:
             await self._engine.writer.write(schema.database, [self.announcement(schema, at, down)])
         except NotEntitledError:
             return  # This device may not write at that level: others are not told.
+
+    async def taken_down_from(self, schema: Schema) -> int:
+        """The version from which this device took the records down, as it says, or 0."""
+        said = (await self.said(schema)).get(self.us)
+        return 0 if said is None else said.down
 
     async def withdraw(self, schema: Schema) -> None:
         """Say no more what we have."""
