@@ -303,6 +303,39 @@ async def test_many_and_large_records_are_brought_up_in_pieces(
         assert {tuple(value) for value in (await facts(laptop)).values()} == {("text",)}
 
 
+async def test_who_decides_otherwise_is_heard_while_there_is_much_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten thousand late records take a minute, in which a newer device may come."""
+    monkeypatch.setattr(late_writes, "FEED_PAGE", 2)
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        phone = await world.member(laptop, "phone")
+        newest = await world.member(laptop, "newest")
+        await meet(laptop, phone, newest)
+        await laptop.node.install(second_with_kind())
+        await phone.node.install(first())
+        await meet(laptop, phone, newest)
+        await look(world, laptop)
+        await phone.collection().put_many([(f"r{n}", {"body": "b"}) for n in range(8)])
+        await newest.node.install(third())
+        await carry(phone, laptop)
+        bring_up = late_writes.LateWrites._bring_up
+
+        async def then_news(self: Any, *args: Any) -> Any:
+            monkeypatch.setattr(late_writes.LateWrites, "_bring_up", bring_up)
+            done = await bring_up(self, *args)
+            await carry(newest, laptop)
+            return done
+
+        monkeypatch.setattr(late_writes.LateWrites, "_bring_up", then_news)
+        await laptop.engine.schemas.late.look()
+
+        assert sum("text" in value for value in (await facts(laptop)).values()) == 2
+        (line, *_) = await laptop.engine.schemas.history("memory", 9)
+        assert (line["action"], line["changed"]) == ("caught up", 2)
+
+
 async def test_a_full_disk_is_waited_for() -> None:
     async with World() as world:
         laptop, phone = await two(world)

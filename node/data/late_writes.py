@@ -1,7 +1,7 @@
 """Late writes: what devices on an older version of a schema write is brought up soon after it came.
 
 A `Follower` looks when records have changed, after the entries are durable, and goes through the
-feed of changes from where it was, a page at a time. What it does to a record is what a migration
+feed of changes from where it was, page by page. What it does to a record is what a migration
 does (`Put.remake`): a function of the record alone that leaves alone what is new already, so two
 devices that both do it come to the same. The first of those that can waits least, so mostly there
 is one write and not one for each device.
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from ..engine import Engine
     from .schemas import Schemas
 
-FEED_PAGE = 500
+FEED_PAGE = 100
+"""Changes that are looked at without a pause: a few thousandths of a second."""
+SAVED_EVERY = 500
+"""Changes after which a look that found nothing to do is remembered over a restart."""
 LOOK_MS = 2_000
 """After a change. Those who are not the first wait as long again for each who is before them."""
 TIMES_MAX = 3
@@ -95,32 +98,29 @@ class LateWrites:
 
         What cannot be brought up is left as it is, and counted in the history. Raises StorageError.
         """
-        work = await self._work(name, is_unasked)
-        if work is None:
-            return 0
-        row = work.row
-        after = max(row.change_no, self._looked.get(name, 0))
         end = await self._engine.database.read(feed_rows.last_change)
         changed = left = 0
-        while work.functions and after < end:
+        # Judged anew for each page: a person may decide otherwise while there is much to do.
+        while (work := await self._work(name, is_unasked)) is not None:
+            after = max(work.row.change_no, self._looked.get(name, 0))
+            if after >= end or not work.functions:
+                # That nothing was to do is written now and then, or each look would be a write.
+                self._looked[name] = after = max(after, end)
+                if after - work.row.change_no >= (SAVED_EVERY if is_unasked else 1):
+                    await self._schemas.save(work.row._replace(change_no=after), "", {})
+                break
             after, found = await self._engine.database.read(
                 partial(_feed, work.schema, sorted(work.functions), after)
             )
             done, refused = await self._bring_up(work, found)
             changed, left = changed + done, left + refused
+            self._looked[name] = after
             if done or refused:
-                row = await self._reached(row, after, done, refused)
-        self._looked[name] = after = max(after, end)
-        # That nothing was to do is written now and then: a look is not to be a write each time.
-        if after - row.change_no >= (FEED_PAGE if is_unasked else 1):
-            await self._reached(row, after, 0, 0)
+                await self._schemas.save(work.row._replace(change_no=after), "", {})
+        if changed or left:
+            said = {"changed": changed} | ({"left": left} if left else {})
+            await self._schemas.save(await self._schemas.stored(name), "caught up", said)
         return changed
-
-    async def _reached(self, row: Installed, after: int, changed: int, left: int) -> Installed:
-        row = row._replace(change_no=after)
-        said = {"changed": changed} | ({"left": left} if left else {})
-        await self._schemas.save(row, "caught up" if changed or left else "", said)
-        return row
 
     async def _work(self, name: str, is_unasked: bool) -> _Work | None:
         """What is to be done, None if nothing is ours to do."""
