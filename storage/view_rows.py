@@ -114,6 +114,17 @@ def find_view(conn: Conn, name: str) -> Stored | None:
     return Stored(*rows[0]) if rows else None
 
 
+def is_there(conn: Conn, view: Stored) -> bool:
+    """Whether a view is what it was when it was opened: its number may be another one's by now."""
+    return _now(conn, view) is not None
+
+
+def _now(conn: Conn, view: Stored) -> Stored | None:
+    """The view with what it has taken since; None if it was dropped, or is of another version."""
+    stored = find_view(conn, view.name)
+    return stored if stored is not None and stored[:5] == view[:5] else None
+
+
 def stored_views(conn: Conn) -> list[tuple[Stored, int, int, int]]:
     """All views by name, each with its rows, skipped records, and changes that it has not taken."""
     found = []
@@ -150,9 +161,9 @@ def start_over(conn: Conn, view_no: int) -> None:
     conn.execute("UPDATE views SET reached = 0 WHERE view_no = ?", (view_no,))
 
 
-def pending(conn: Conn, name: str, limit: int) -> Pending | None:
-    """The next changes for a view, at most `limit`; None if there are none, or it was dropped."""
-    stored = find_view(conn, name)
+def pending(conn: Conn, view: Stored, limit: int) -> Pending | None:
+    """The next changes for a view, at most `limit`; None if there are none, or it is not there."""
+    stored = _now(conn, view)
     if stored is None or stored.reached >= last_change(conn):
         return None
     parts = parts_of(conn, stored.database, stored.collection)
@@ -167,9 +178,11 @@ def pending(conn: Conn, name: str, limit: int) -> Pending | None:
     return Pending(stored.reached, page.reached, items, touched, len(touched) == limit)
 
 
-def apply(conn: Conn, name: str, taken: Pending, made: Sequence[Made]) -> bool:
-    """Take what was made of pending changes; False, and nothing is done, if another was faster."""
-    stored = find_view(conn, name)
+def apply(conn: Conn, view: Stored, taken: Pending, made: Sequence[Made]) -> bool:
+    """Take what was made of pending changes; False, and nothing is done, if another was faster, or
+    the view is not there any more.
+    """
+    stored = _now(conn, view)
     if stored is None or stored.reached != taken.start:
         return False
     view_no, touched = stored.view_no, json.dumps(taken.touched)

@@ -15,6 +15,7 @@ from covey.node.data.views import (
     KEY_BYTES_MAX,
     ROWS_PER_RECORD_MAX,
     VALUE_BYTES_MAX,
+    Rebuilt,
     Skipped,
     View,
     ViewReplacedError,
@@ -429,6 +430,47 @@ async def test_views_and_links_survive_a_change_of_mesh_with_records_of_their_ow
             assert len((await device.node.traverse(start, back=True)).found) == 2
 
 
+async def test_a_view_that_was_replaced_while_it_was_asked_leaves_the_new_one_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A new version starts while a screen of the old one is still being drawn."""
+    async with World() as world:
+        device = await world.founder("laptop")
+        await talk(device, 3)
+        old, beside = view_of(device), device.engine.blobs.beside
+        new: list[View] = []
+
+        async def replaced_meanwhile(job: Any) -> Any:
+            made = await beside(job)
+            if not new:
+                new.append(view_of(device, lambda id, _: [((id,), 2)], version=2))
+                await new[0]._open()
+            return made
+
+        monkeypatch.setattr(device.engine.blobs, "beside", replaced_meanwhile)
+        with pytest.raises(ViewReplacedError):
+            await old.rows()
+
+        assert [row.key for row in await new[0].rows()] == [("t0",), ("t1",), ("t2",)]
+        assert await new[0].rebuild() == Rebuilt(*[await new[0].digest()] * 2)
+
+
+async def test_a_view_is_not_taken_for_another_one_with_its_number() -> None:
+    """The store gives the number of a view that was dropped to the next one."""
+    async with World() as world:
+        device = await world.founder("laptop")
+        await talk(device, 3)
+        old = view_of(device)
+        stored = await old._open()
+        new = view_of(device, lambda id, _: [((id,), 2)], version=2)
+        await new.rows()
+        database = device.engine.database
+
+        assert await database.read(lambda conn: view_rows.pending(conn, stored, 9)) is None
+        assert not await database.read(lambda conn: view_rows.is_there(conn, stored))
+        assert await database.read(lambda conn: view_rows.find_view(conn, "threads")) is not None
+
+
 class Following(RuleBasedStateMachine):
     """Rows under any history against rows made at once, in a store whose numbers come back."""
 
@@ -472,23 +514,23 @@ class Following(RuleBasedStateMachine):
 
     @rule()
     def step(self) -> None:
-        taken = view_rows.pending(self.conn, "v", 1)
+        taken = view_rows.pending(self.conn, self.view, 1)
         if taken is not None:
-            assert view_rows.apply(self.conn, "v", taken, self.made(taken))
+            assert view_rows.apply(self.conn, self.view, taken, self.made(taken))
 
     @rule(id=st.sampled_from("abc"), gone=st.booleans())
     def something_happens_while_the_function_runs(self, id: str, gone: bool) -> None:
-        taken = view_rows.pending(self.conn, "v", 2)
+        taken = view_rows.pending(self.conn, self.view, 2)
         self.delete(id, gone)
         if taken is not None:
-            assert view_rows.apply(self.conn, "v", taken, self.made(taken))
+            assert view_rows.apply(self.conn, self.view, taken, self.made(taken))
 
     @rule()
     def two_are_at_it(self) -> None:
-        taken = view_rows.pending(self.conn, "v", 2)
+        taken = view_rows.pending(self.conn, self.view, 2)
         self.step()
         if taken is not None:
-            assert not view_rows.apply(self.conn, "v", taken, self.made(taken))
+            assert not view_rows.apply(self.conn, self.view, taken, self.made(taken))
 
     @invariant()
     def what_is_gone_is_gone_at_once(self) -> None:
@@ -499,7 +541,7 @@ class Following(RuleBasedStateMachine):
 
     @rule()
     def everything_is_there(self) -> None:
-        while view_rows.pending(self.conn, "v", 1):
+        while view_rows.pending(self.conn, self.view, 1):
             self.step()
         no, whole = self.view.view_no, (b"", END)
         expected = sorted((n, id, part) for id, n in self.values.items() for part in range(n))
@@ -513,9 +555,9 @@ class Following(RuleBasedStateMachine):
         assert skips == sorted(id for id, n in self.values.items() if n == 0)
         digest = view_rows.digest(self.conn, no)
         view_rows.start_over(self.conn, no)
-        taken = view_rows.pending(self.conn, "v", 1_000)
+        taken = view_rows.pending(self.conn, self.view, 1_000)
         if taken is not None:
-            view_rows.apply(self.conn, "v", taken, self.made(taken))
+            view_rows.apply(self.conn, self.view, taken, self.made(taken))
         assert view_rows.digest(self.conn, no) == digest
 
 

@@ -13,6 +13,7 @@ view and neither writers nor sync. A record that it raises at is skipped; `skipp
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from ... import CoveyError
@@ -192,33 +193,42 @@ class View:
 
     async def _read(self, job: Callable[[Conn, Stored], T]) -> T:
         """What a job reads of the rows, after everything until now was taken in."""
+
+        def answer(conn: Conn, view: Stored) -> tuple[T] | None:
+            return (job(conn, view),) if view_rows.is_there(conn, view) else None
+
+        found: tuple[T] | None = None
         async with self._lock:
-            view = await self._open()
-            while await self._step():
-                pass
-            # Under the lock, or a rebuild might begin before the rows are read.
-            return await self._engine.database.read(lambda conn: job(conn, view))
+            while found is None:  # Somebody may have opened another version; `_open` tells whose.
+                view = await self._open()
+                while await self._step(view):
+                    pass
+                # Under the lock, or a rebuild might begin before the rows are read.
+                found = await self._engine.database.read(partial(answer, view=view))
+        return found[0]
 
     async def _open(self) -> Stored:
-        if self.is_replaced:
-            raise ViewReplacedError(f"{self.name}: the view was registered anew, or dropped")
+        self._require_current()
         open_view = view_rows.open_view
         args = (self.name, self.version, self.database, self.collection)
         found = await self._engine.database.read(lambda conn: view_rows.find_view(conn, self.name))
+        self._require_current()
         if found is not None and found[1:5] == args:
             return found
         return await self._engine.database.write(lambda conn: open_view(conn, *args))
 
-    async def _step(self) -> bool:
+    def _require_current(self) -> None:
+        if self.is_replaced:
+            raise ViewReplacedError(f"{self.name}: the view was registered anew, or dropped")
+
+    async def _step(self, view: Stored) -> bool:
         """Take in the next changes; True if there may be more."""
         database = self._engine.database
-        taken = await database.read(
-            lambda conn: view_rows.pending(conn, self.name, CHANGES_PER_STEP)
-        )
+        taken = await database.read(lambda conn: view_rows.pending(conn, view, CHANGES_PER_STEP))
         if taken is None:
             return False
         made = await self._engine.blobs.beside(lambda: [self._made(item) for item in taken.items])
-        await database.write(lambda conn: view_rows.apply(conn, self.name, taken, made))
+        await database.write(lambda conn: view_rows.apply(conn, view, taken, made))
         return taken.more
 
     def _made(self, item: Item) -> Made:
