@@ -59,6 +59,7 @@ from .websocket import WebSocketTransport
 if TYPE_CHECKING:
     from .data.caches import Caches
     from .data.vectors import Vectors
+    from .data.views import Views
 
 SWITCH_INTERVAL_S = 0.0005
 """The store's thread gives up the interpreter at every SQL step; beside a busy event loop it would
@@ -268,11 +269,16 @@ def _fit_out(engine: Engine) -> None:
     engine.blobs.variants.register("thumbnail", thumbnail)
     engine.scheduling.source = SystemSurroundings()
     engine.fit_vectors = _fit_vectors
+    engine.fit_views = _fit_views
 
 
 def _fit_vectors(vectors: "Vectors") -> None:
     vectors.open_index = ChromaIndex
     vectors.embedders.beside = in_foreign_thread
+
+
+def _fit_views(views: "Views") -> None:
+    views.beside = in_foreign_thread
 
 
 def _fit_caches(home: Home, key: Secret, caches: "Caches") -> None:

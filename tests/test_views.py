@@ -1,8 +1,11 @@
 """Views: rows made of records by a function, the same on every device and after every rebuild."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -326,6 +329,64 @@ async def test_a_dropped_view_leaves_nothing_and_can_be_registered_anew() -> Non
         with pytest.raises(ViewReplacedError):
             await view.rows()
         assert await view_of(device).count() == 2
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()])
+async def test_a_function_that_would_end_the_node_costs_its_record_only(
+    error: BaseException,
+) -> None:
+    """`sys.exit` in a function of an application ended the process, sync and all."""
+
+    def function(id: str, fields: dict[str, Any]) -> Any:
+        if fields["at"] == 1:
+            raise error
+        yield (fields["at"],), None
+
+    async with World() as world:
+        device = await world.founder("laptop")
+        await talk(device, 3)
+        view = view_of(device, function)
+
+        assert [row.key for row in await view.rows()] == [(0,), (2,)]
+        assert [one.error for one in await view.skipped()] == [type(error).__name__]
+
+
+def test_a_function_that_hangs_keeps_no_process_from_ending(tmp_path: Path) -> None:
+    """Nobody can end its thread; the home is closed without it, and is good."""
+    program = """
+import asyncio, sys, threading
+import covey
+from covey.node.main import create_home
+
+begun = threading.Event()
+
+def hang(id, fields):
+    begun.set()
+    threading.Event().wait()
+
+async def main():
+    home, key = sys.argv[1], covey.KeyFile(sys.argv[1] + ".key")
+    await create_home(home, "laptop", "laptop", key)
+    async with covey.open(home, unlock=key) as node:
+        facts = node.database("memory").collection("facts")
+        await facts.put({"n": 1}, id="r")
+        view = node.register_view("hangs", 1, "memory", "facts", hang)
+        reading = asyncio.create_task(view.count())
+        await asyncio.to_thread(begun.wait)
+        print(await facts.get("r"))
+        reading.cancel()
+
+asyncio.run(main())
+print("ended")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "home")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.stdout == "{'n': 1}\nended\n", done.stderr
 
 
 async def test_views_have_bounds_and_names() -> None:

@@ -32,6 +32,8 @@ class LateParts:
     beside: "Beside"
     fit_vectors: "Callable[[Vectors], None] | None" = None
     """What gives vectors what they have on this machine, once they are made."""
+    fit_views: "Callable[[Views], None] | None" = None
+    """The same for views."""
     fit_caches: "Callable[[Caches], None] | None" = None
     """The same for caches."""
 
@@ -61,7 +63,10 @@ class LateParts:
     def views(self) -> "Views":
         from .views import Views
 
-        return Views(self._whole)
+        made = Views(self._whole)
+        if self.fit_views is not None:
+            self.fit_views(made)
+        return made
 
     @cached_property
     def vectors(self) -> "Vectors":

@@ -7,7 +7,8 @@ rebuilt. Rows are kept in the encrypted store and follow the feed of changes: be
 answers, it takes whatever changed until it was asked.
 
 The function runs beside the event loop and outside of any transaction, so a slow one delays its own
-view and neither writers nor sync. A record that it raises at is skipped; `skipped` lists those.
+view and neither writers nor sync, and one that hangs only who reads that view. A record that it
+raises at is skipped; `skipped` lists those.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from ...storage.view_rows import Item, Made, Stored
 from ...sync.errors import BadValueError
 from ...sync.limits import NAME_BYTES_MAX
 from ...sync.values import from_json, to_plain, value_text
+from ..blobs import Beside
 from ..record_requests import check_name, check_place
 
 if TYPE_CHECKING:
@@ -227,7 +229,8 @@ class View:
         taken = await database.read(lambda conn: view_rows.pending(conn, view, CHANGES_PER_STEP))
         if taken is None:
             return False
-        made = await self._engine.blobs.beside(lambda: [self._made(item) for item in taken.items])
+        beside = self._engine.views.beside
+        made = await beside(lambda: [self._made(item) for item in taken.items])
         await database.write(lambda conn: view_rows.apply(conn, view, taken, made))
         return taken.more
 
@@ -239,8 +242,8 @@ class View:
                 rows.append(_row(key, value))
                 if len(rows) > ROWS_PER_RECORD_MAX:
                     raise BadValueError("too many rows")
-        except Exception as error:
-            # The kind alone: a text may quote the record.
+        except BaseException as error:
+            # SystemExit too, which would end the node. The kind alone: a text may quote the record.
             return Made(item, [], type(error).__name__)
         return Made(item, rows, None)
 
@@ -251,6 +254,8 @@ class Views:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._views: dict[str, View] = {}
+        self.beside: Beside = engine.blobs.beside
+        """Runs functions of applications; the end of the process should not wait for it."""
 
     def register(self, name: str, version: int, database: str, collection: str, map: Map) -> View:
         """See `Node.register_view`."""
