@@ -139,6 +139,7 @@ async def _fill(home: Home, count: int) -> int:
     written = 0
     async with covey.open(home.path, unlock=home.unlock) as node:
         records = example("records").Records.of_node(node)
+        await records.install(node)  # Its indexes are declared by its schemas.
         coming = items(count)
         while batch := list(islice(coming, WRITES_MAX)):
             for domain in dict.fromkeys(domain for domain, _, _ in batch):
@@ -159,6 +160,7 @@ async def _ask(home: str, key_file: str, seed: int, rounds: int) -> dict[str, An
     async with covey.open(home, unlock=covey.KeyFile(key_file)) as node:
         records = example("records").Records.of_node(node)
         embedding = example("embedding").HashingEmbedding()
+        await records.install(node)
         await records.declare(node, embedding)
         talks = example("conversations").Conversations(records, embedding)
         library = example("library").Library(records, embedding)
