@@ -190,7 +190,10 @@ class AnalyticsDatabase:
         try:
             table.apply(rows)
         except self._library.OutOfMemoryException:
-            raise self._out_of_memory() from None
+            raise SqlFailedError(
+                f"a collection in it takes more than {self._memory_mib} MiB of memory as a table,"
+                " with those asked before: SQL cannot be asked of it here"
+            ) from None
 
     def show(self, tables: Mapping[tuple[str, str], AnalyticsTable]) -> None:
         """Let these tables be seen, each under its database and collection, and no others.
