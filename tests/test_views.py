@@ -498,7 +498,7 @@ async def test_a_view_that_was_replaced_while_it_was_asked_leaves_the_new_one_al
     async with World() as world:
         device = await world.founder("laptop")
         await talk(device, 3)
-        old, beside = view_of(device), device.engine.blobs.beside
+        old, beside = view_of(device), device.engine.views.beside
         new: list[View] = []
 
         async def replaced_meanwhile(job: Any) -> Any:
@@ -508,7 +508,7 @@ async def test_a_view_that_was_replaced_while_it_was_asked_leaves_the_new_one_al
                 await new[0]._open()
             return made
 
-        monkeypatch.setattr(device.engine.blobs, "beside", replaced_meanwhile)
+        monkeypatch.setattr(device.engine.views, "beside", replaced_meanwhile)
         with pytest.raises(ViewReplacedError):
             await old.rows()
 
