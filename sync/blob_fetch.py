@@ -154,10 +154,9 @@ class BlobFetch:
         sought.offers.pop(peer, None)
         sought.shunned[peer] = None
         giver.bad += 1
-        effects: list[FetchEffect] = []
         if giver.bad >= BLOB_BAD_CHUNKS_MAX:
-            effects.append(DropPeer(peer))
-        return effects + self._fill(now_ms)
+            return [DropPeer(peer)]  # What it was to give is wanted of others once it has `left`.
+        return self._fill(now_ms)
 
     def stored(
         self, peer: bytes, id: bytes, index: int, *, is_durable: bool, now_ms: int

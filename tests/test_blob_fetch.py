@@ -117,6 +117,20 @@ def test_who_sends_wrong_chunks_again_and_again_is_hung_up_on() -> None:
     assert [DropPeer(ANN) in each for each in effects] == [False, False, True]
 
 
+def test_nothing_more_is_wanted_of_whom_we_hang_up_on() -> None:
+    """A want for a link that ends is lost; once it has ended, others are asked."""
+    ids = [bytes([i]) * 32 for i in range(BLOB_BAD_CHUNKS_MAX)]
+    fetch = seeking(*ids, DOG)
+    for id in ids:
+        fetch.offered(ANN, id, 1, 0)
+    fetch.offered(ANN, DOG, 2**10 - 1, 0)
+    effects = [fetch.arrived(ANN, id, 0, is_right=False, now_ms=0) for id in ids]
+
+    assert [bool(wanted(each)) for each in effects] == [True, True, False]
+    fetch.left(ANN, 0)
+    assert wanted(fetch.offered(BEN, DOG, 2**10 - 1, 0), BEN) == [(DOG, i) for i in range(4)]
+
+
 def test_what_was_under_way_when_a_link_ended_is_wanted_of_others() -> None:
     """And of the same peer, when it is back: nothing else is."""
     fetch = seeking(CAT, count=4)
