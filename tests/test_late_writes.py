@@ -479,7 +479,7 @@ async def test_who_comes_second_waits_for_the_first() -> None:
         await phone.collection().put({"body": "b"}, id="late")
         await carry(phone, laptop)
         await carry(phone, other)
-        await world.clock.advance(LOOK_MS)
+        await world.clock.advance(2 * LOOK_MS - 1)
         await settle_tasks(laptop)
         await settle_tasks(other)
         soon = [await facts(device) for device in (laptop, other)]

@@ -45,7 +45,9 @@ FEED_PAGE = 100
 SAVED_EVERY = 500
 """Changes after which a look that found nothing to do is remembered over a restart."""
 LOOK_MS = 2_000
-"""After a change. Those who are not the first wait as long again for each who is before them."""
+"""After a change, and up to as long again. Those who are not the first wait as long for each who is
+before them."""
+CHANCE_BYTES = 4
 TIMES_MAX = 3
 REMEMBERED_MAX = 50_000
 """Records of which it is known how often they were brought up; the oldest are forgotten."""
@@ -81,7 +83,10 @@ class LateWrites:
                 if name in self._schemas.installed:
                     await self.catch_up(name, is_unasked=True)
                     before_us = max(before_us, await self._before_us(name))
-        self.follower.wait_ms = LOOK_MS * (1 + before_us)
+        # By chance as well: of two copies of one machine, which are first alike, one has to be
+        # first, or both go on in one log and its entries are two.
+        chance = int.from_bytes(self._engine.entropy.draw(CHANCE_BYTES)) % LOOK_MS
+        self.follower.wait_ms = LOOK_MS * (1 + before_us) + chance
 
     async def _before_us(self, name: str) -> int:
         """How many devices that can do the same come before this one."""
