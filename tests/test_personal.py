@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import covey
 from covey.node.data.past import ErasedError
 from covey.node.data.personal import Personal, PersonalMethods, about_of, digest_of
 from covey.node.parameters import UsageError
@@ -150,6 +151,25 @@ async def test_words_leave_the_index_of_full_text(tmp_path: Path) -> None:
 
     assert b"zebra7" in before and b"ant" in after
     assert b"zebra" not in after
+
+
+async def test_vectors_of_it_go_at_once() -> None:
+    """They tell what it was about, and a command ends before anything looks in the background."""
+    async with World() as world:
+        device = await world.founder("laptop")
+        people = device.collection("people")
+        await people.vectors("embedding", model="m", version="1", dimension=2)
+        await people.put(
+            {"author": "mara", "embedding": covey.embedding("m", "1", [3.0, 4.0])}, id="mara"
+        )
+        await device.engine.vectors.settle()
+        held = covey.embedding("m", "1", [3.0, 4.0])["m@1"].data
+        await Personal(device.engine).erase("memory", about_of(MARA), dry_run=False)
+        rows = await device.gate.read(
+            lambda conn: conn.execute("SELECT vector FROM vectors").fetchall()
+        )
+
+        assert held and rows == []
 
 
 async def test_a_receipt_holds_numbers_and_no_content() -> None:

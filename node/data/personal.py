@@ -14,6 +14,7 @@ The log of events keeps that it was done, in numbers; no event ever held content
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +29,7 @@ from ...storage.erasure_rows import (
     end_erasure,
     grow_erasure,
 )
+from ...storage.errors import StorageError
 from ...storage.store import Conn
 from ..parameters import Json, UsageError, text
 from ..reader import Found
@@ -126,6 +128,8 @@ class Personal:
         await write(lambda conn: end_erasure(conn, number, digest_of(list(erased))))
         self._engine.tell("erased", {"database": database, "records": len(erased)})
         await self._engine.caches.clear_all()
+        with suppress(StorageError):  # Else they go when the records are looked at next.
+            await self._engine.vectors.catch_up(database)
         receipt = next(each for each in await self.receipts() if each["number"] == number)
         return {"records": len(erased), "blobs": blobs, "refused": refused, "receipt": receipt}
 

@@ -197,6 +197,12 @@ class Vectors:
         await self._embed()
         await self._keep_up()
 
+    async def catch_up(self, database: str) -> None:
+        """Let the vectors of a database be those of its records. Raises StorageError."""
+        for field in list(self._fields.values()):
+            if field.declared.database == database:
+                await field.catch_up()
+
     async def _embed(self) -> None:
         """Apart from the rest: a callback may take long, and nothing else is to wait for it."""
         for model in self._again[:]:
