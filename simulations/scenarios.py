@@ -382,7 +382,7 @@ SCENARIOS: dict[str, Scenario] = {
             nodes=3,
             hours=0.05,
             operations=20,
-            faults=_ACCIDENTS,
+            faults=tuple(kind for kind in _ACCIDENTS if kind != "clone"),
             fault_share=0.4,
             extra=data,
         ),

@@ -20,13 +20,11 @@ DATA_MUTANTS: tuple[Mutant, ...] = (
         scenario="data",
     ),
     Mutant(
-        "feed-misses-deletions",
-        "covey.storage.migrations",
-        'file.read_text(encoding="utf-8")))\n',
-        'file.read_text(encoding="utf-8").replace(\n'
-        '                "AFTER UPDATE OF value ON records BEGIN",\n'
-        '                "AFTER UPDATE OF value ON records WHEN NEW.value NOTNULL BEGIN")))\n',
-        "The trigger that keeps the feed does not fire when a record is deleted.",
+        "deletions-end-no-kept-answer",
+        "covey.storage.feed_rows",
+        "(r.coll_no IS NULL OR r.coll_no IN ({marks})) LIMIT 1",
+        "r.coll_no IN ({marks}) AND r.value NOTNULL LIMIT 1",
+        "A query that was asked before goes on to show a record that was deleted since.",
         scenario="data",
     ),
     Mutant(
