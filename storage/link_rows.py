@@ -17,6 +17,8 @@ from .record_rows import get, places_of
 from .store import Conn
 
 FIELDS_MAX = 1_000
+LINKS_PER_JOB = 5_000
+"""Some 0.1 s, in which no record can be written; one record may have more (`link_text`)."""
 
 Fields = Mapping[tuple[str, str], Mapping[str, Declared]]
 """(database, collection) -> root field -> where the ids in it lead."""
@@ -89,34 +91,42 @@ def start_over(conn: Conn) -> None:
 
 
 def catch_up(conn: Conn, limit: int) -> bool:
-    """Take the next changes of the feed into the rows; True if there may be more than `limit`."""
+    """Take the next changes of the feed into the rows, at most `limit`; True if there may be more.
+
+    Fewer where records have many links: nobody writes a record meanwhile.
+    """
     row = conn.execute("SELECT reached FROM link_progress").fetchone()
     reached = 0 if row is None else row[0]
-    places = places_of(conn)
+    places, fields = places_of(conn), _by_place(conn)
     page = changes(conn, reached, list(places), limit)
     if not page.marks:
         return False
+    found: list[tuple[str, str, str, str, int]] = []
+    taken = 0
+    for mark in page.marks:
+        taken += 1
+        if mark.value is not None and mark.coll_no is not None:
+            place = places[mark.coll_no]
+            links = links_in(json.loads(mark.value), place[0], fields.get(place, {}))
+            found += [(*link.target, link.type, mark.record_no) for link in links]
+        if len(found) >= LINKS_PER_JOB:
+            break
     conn.execute(
         "DELETE FROM record_links WHERE record_no IN (SELECT value FROM json_each(?))",
-        (json.dumps([mark.record_no for mark in page.marks]),),
+        (json.dumps([mark.record_no for mark in page.marks[:taken]]),),
     )
-    fields = _by_place(conn)
-    for mark in page.marks:
-        if mark.value is None or mark.coll_no is None:
-            continue
-        place = places[mark.coll_no]
-        links = links_in(json.loads(mark.value), place[0], fields.get(place, {}))
-        conn.executemany(
-            "INSERT INTO record_links (database, collection, id, type, record_no)"
-            " VALUES (?, ?, ?, ?, ?)",
-            [(*link.target, link.type, mark.record_no) for link in links],
-        )
+    conn.executemany(
+        "INSERT INTO record_links (database, collection, id, type, record_no)"
+        " VALUES (?, ?, ?, ?, ?)",
+        found,
+    )
+    is_all = taken == len(page.marks)
     conn.execute(
         "INSERT INTO link_progress VALUES (1, ?)"
         " ON CONFLICT (only) DO UPDATE SET reached = excluded.reached",
-        (page.reached,),
+        (page.reached if is_all else page.marks[taken - 1].change_no,),
     )
-    return len(page.marks) == limit
+    return not is_all or taken == limit
 
 
 def look(conn: Conn, targets: Sequence[Target]) -> list[Looked]:

@@ -13,6 +13,7 @@ from covey.node.data.linking import Reached
 from covey.node.demand_methods import NotFoundError
 from covey.node.parameters import UsageError
 from covey.node.service import Service
+from covey.storage import link_rows
 from covey.storage.link_rows import Back, LinkField, back, catch_up, declare, look, undeclare
 from covey.storage.link_text import Declared, Target, link_to
 from covey.storage.record_rows import RecordUpdate, remove_records, update_records
@@ -313,3 +314,19 @@ class Links(RuleBasedStateMachine):
 
 
 TestLinks = Links.TestCase
+
+
+def test_records_of_many_links_are_taken_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member may send hundreds of records with thousands each; nobody could write meanwhile."""
+    monkeypatch.setattr(link_rows, "LINKS_PER_JOB", 5)
+    conn = memory_conn()
+    notes = a_collection(conn)
+    for n in range(6):
+        links = [link_to("notes", f"{n}-{k}") for k in range(3)]
+        put(conn, notes, f"r{n}", value_text({"to": links}))
+    sizes = []
+    while catch_up(conn, 500):
+        sizes.append(conn.execute("SELECT count(*) FROM record_links").fetchone()[0])
+
+    assert sizes == [6, 12]
+    assert [one.source.id for one in back(conn, Target("memory", "notes", "5-2"), 9)] == ["r5"]
