@@ -9,7 +9,7 @@ on the records alone, so `digest` is the same on every device that holds the sam
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from math import fsum
 from typing import Any, NamedTuple
@@ -21,6 +21,8 @@ from .store import Conn
 from .value_order import END, beginning
 
 VIEWS_MAX = 100
+ROWS_PER_JOB = 10_000
+"""Some 0.1 s, in which no record can be written; a record may give 1,000 rows."""
 _LABEL = b"covey view rows 1"
 _AFTER_SHORT_KEY = b"\0"
 """Less than what any value begins with: after a key comes nothing that is not longer."""
@@ -54,12 +56,15 @@ class Item(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """Changes to take: `items` live, `touched` all records whose rows are to be replaced."""
+    """Changes to take: `items` live, `touched` all records whose rows are to be replaced, and
+    `change_nos` by what change each.
+    """
 
     start: int
     reached: int
     items: list[Item]
     touched: list[int]
+    change_nos: list[int]
     more: bool
 
 
@@ -175,7 +180,25 @@ def pending(conn: Conn, view: Stored, limit: int) -> Pending | None:
         if mark.coll_no is not None and mark.id is not None and mark.value is not None
     ]
     touched = [mark.record_no for mark in page.marks]
-    return Pending(stored.reached, page.reached, items, touched, len(touched) == limit)
+    numbers = [mark.change_no for mark in page.marks]
+    return Pending(stored.reached, page.reached, items, touched, numbers, len(touched) == limit)
+
+
+def in_parts(taken: Pending, made: Sequence[Made]) -> Iterator[tuple[Pending, list[Made]]]:
+    """What was made, in parts of about `ROWS_PER_JOB` rows, to be applied one after the other."""
+    of_record = {one.item.record_no: one for one in made}
+    begun, start, part, rows = 0, taken.start, list[Made](), 0
+    for number, record_no in enumerate(taken.touched, 1):
+        one = of_record.get(record_no)
+        if one is not None:
+            part.append(one)
+            rows += len(one.rows)
+        is_last = number == len(taken.touched)
+        if is_last or rows >= ROWS_PER_JOB:
+            reached = taken.reached if is_last else taken.change_nos[number - 1]
+            touched = taken.touched[begun:number]
+            yield taken._replace(start=start, reached=reached, touched=touched), part
+            begun, start, part, rows = number, reached, [], 0
 
 
 def apply(conn: Conn, view: Stored, taken: Pending, made: Sequence[Made]) -> bool:

@@ -623,3 +623,30 @@ class Following(RuleBasedStateMachine):
 
 
 TestFollowing = Following.TestCase
+
+
+async def test_many_rows_are_put_into_the_store_a_part_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """500 records of 1,000 rows each kept every writer waiting for seconds."""
+    monkeypatch.setattr(view_rows, "ROWS_PER_JOB", 4)
+    applied: list[int] = []
+    apply = view_rows.apply
+
+    def counted(conn: Any, view: Any, taken: Any, made: Any) -> bool:
+        applied.append(sum(len(one.rows) for one in made))
+        return apply(conn, view, taken, made)
+
+    monkeypatch.setattr(view_rows, "apply", counted)
+    async with World() as world:
+        device = await world.founder("laptop")
+        await talk(device, 7)
+        await device.collection().delete("t6")
+        view = view_of(device, lambda id, _: [((id, n), n) for n in range(3)])
+
+        assert await view.count() == 18
+        assert applied == [6, 6, 6, 0]
+        await device.collection().delete("t0")
+        assert await view.count() == 15
+        rebuilt = await view.rebuild()
+        assert rebuilt.before == rebuilt.after

@@ -231,7 +231,8 @@ class View:
             return False
         beside = self._engine.views.beside
         made = await beside(lambda: [self._made(item) for item in taken.items])
-        await database.write(lambda conn: view_rows.apply(conn, view, taken, made))
+        for changes, rows in view_rows.in_parts(taken, made):
+            await database.write(partial(view_rows.apply, view=view, taken=changes, made=rows))
         return taken.more
 
     def _made(self, item: Item) -> Made:
