@@ -76,12 +76,12 @@ DATA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "view-counts-before-its-rows-are-there",
         "covey.node.data.views",
-        "        await database.write(lambda conn: view_rows.apply(",
-        "        reach = 'UPDATE views SET reached = ? WHERE name = ?'\n"
-        "        mark = (taken.reached, self.name)\n"
-        "        await database.write(lambda conn: conn.execute(reach, mark).rowcount)\n"
-        "        taken = taken._replace(start=taken.reached)\n"
-        "        await database.write(lambda conn: view_rows.apply(",
+        "            await database.write(partial(view_rows.apply, ",
+        "            reach = 'UPDATE views SET reached = ? WHERE name = ?'\n"
+        "            mark = (changes.reached, self.name)\n"
+        "            await database.write(lambda conn: conn.execute(reach, mark).rowcount)\n"
+        "            changes = changes._replace(start=changes.reached)\n"
+        "            await database.write(partial(view_rows.apply, ",
         "A crash between two commits leaves a view that has taken changes without their rows.",
         scenario="data",
     ),
