@@ -33,7 +33,8 @@ class Declaring:
         engine = self._engine
         await self._vectors(database, collection, said)
         for fields in said.indexes:
-            await engine.queries.declare(database, collection, fields)
+            # An application starts with this, and its queries do not wait for an index either.
+            await engine.queries.declare(database, collection, fields, filled=False)
         for field, to in said.links.items():
             await engine.linking.declare(database, collection, field, to)
         if said.expires is not None or said.tier is not None:

@@ -114,10 +114,13 @@ class Queries:
 
     # Indexes -----------------------------------------------------------------------------------
 
-    async def declare(self, database: str, collection: str, fields: Sequence[str]) -> Index:
+    async def declare(
+        self, database: str, collection: str, fields: Sequence[str], *, filled: bool = True
+    ) -> Index:
         """An index over these fields of a collection; the one there is if there is one.
 
-        It is filled before this returns, in slices. Raises BadValueError, StorageError.
+        It is filled before this returns, in slices, or else in the background. Raises
+        BadValueError, StorageError.
         """
         names = _checked(database, collection, fields)
 
@@ -134,7 +137,10 @@ class Queries:
             index = await self._engine.database.write(job)
         except BadFieldError as error:
             raise BadValueError(f"{', '.join(names):.80}: {error}") from None
-        await self._fill(index)
+        if filled:
+            await self._fill(index)
+        else:
+            self._catch_up(index)
         return index
 
     async def drop(self, database: str, collection: str, fields: Sequence[str]) -> bool:
