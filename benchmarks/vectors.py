@@ -51,8 +51,10 @@ def measure_vectors(stage: Stage) -> list[Measure]:
         Measure("vectors_disk", told["disk_kib"] / count, f"{note}; numbers are 1.5 KiB"),
         Measure("vectors_warm", told["warm_s"], note),
         Measure("vectors_memory", told["grown_kib"] / count, f"{note}; rows are 1.5 KiB"),
-        Measure("vectors_cold", told["cold_ms"], f"{note}, every row compared"),
-        Measure("vectors_cold_filtered", told["cold_filtered_ms"], f"{note}, every row compared"),
+        Measure("vectors_cold", told["cold_ms"], f"{note}, by sketches"),
+        Measure(
+            "vectors_cold_filtered", told["cold_filtered_ms"], f"{note}, every row that passes"
+        ),
         Measure(
             "vectors_found", told["found_ms"], f"{note}, worst {told['found_worst_ms']:.0f} ms"
         ),
