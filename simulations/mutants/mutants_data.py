@@ -4,14 +4,6 @@ from .mutant import Mutant
 
 DATA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
-        "feed-passes-over-what-is-gone",
-        "covey.storage.feed_rows",
-        '" ORDER BY change_no LIMIT ?) m LEFT JOIN records r',
-        '" ORDER BY change_no LIMIT ?) m JOIN records r',
-        "Whoever follows the feed does not hear of records whose rows are gone.",
-        scenario="data",
-    ),
-    Mutant(
         "feed-reaches-one-too-far",
         "covey.storage.feed_rows",
         "rows[-1][0] if rows else after)",
