@@ -6,9 +6,10 @@ is proved by two signed entries of the same number. The fork is an alarm on ever
 sees it.
 
 The device whose own instance forked heals by itself: it goes on under a new instance, takes its
-old log out, keeps the values of the records that this log wrote last, builds its records again from
-what is left, writes those values again, and fetches the branch that its peers hold. So no
-branch's writes are lost, and every device ends with one and the same chain.
+old log out, keeps the values of the live records that this log has written to, builds its records
+again from what is left, writes those values again, and fetches the branch that its peers hold. So
+what a branch wrote is not lost, and every device ends with one and the same chain. What it deleted
+is not deleted again.
 
 An instance has a log in each scope, and whoever holds the other branch of one may come later: the
 logs of instances that the store has left are healed in the same way, each of them once.

@@ -4,10 +4,16 @@ When a device changes meshes, everything sealed for the old one goes, and the re
 here to be written again. The rows are encrypted at rest like everything else in the store.
 """
 
+import json
 from typing import NamedTuple
 
+from ..sync.errors import DecodeError
+from ..sync.record_state import decode_meta
+from .pack_rows import unpacked
 from .record_rows import wipe_projection
 from .store import Conn
+
+READ_AT_ONCE = 500
 
 
 class Carried(NamedTuple):
@@ -36,8 +42,40 @@ def carry_all(conn: Conn) -> None:
 
 
 def carry_of_log(conn: Conn, log_no: int) -> None:
-    """Line up the live records whose latest change stands in one log."""
+    """Line up the live records that a log has written to, also those that others changed since."""
     conn.execute(f"{_LIVE} AND r.log_no = ?", (log_no,))
+    after = 0
+    while True:
+        rows = conn.execute(
+            "SELECT r.record_no, r.meta, r.doc, l.instance FROM records r"
+            " CROSS JOIN logs l ON l.log_no = ?"
+            " CROSS JOIN collections c ON c.coll_no = r.coll_no AND c.scope_no = l.scope_no"
+            " WHERE r.record_no > ? AND r.log_no != l.log_no AND r.value IS NOT NULL"
+            " AND r.doc IS NOT NULL ORDER BY r.record_no LIMIT ?",
+            (log_no, after, READ_AT_ONCE),
+        ).fetchall()
+        packs = unpacked(conn, [number for number, _, doc, _ in rows if doc == b""])
+        wrote = [
+            number
+            for number, meta, doc, instance in rows
+            if _wrote(instance, meta if doc else packs[number][1])
+        ]
+        conn.execute(
+            f"{_LIVE} AND r.record_no IN (SELECT value FROM json_each(?))", (json.dumps(wrote),)
+        )
+        if len(rows) < READ_AT_ONCE:
+            return
+        after = rows[-1][0]
+
+
+def _wrote(instance: bytes, meta: bytes | None) -> bool:
+    """Whether changes of an instance are in a record, by what stands beside its document."""
+    if meta is None:
+        return False  # One change made it, which is its latest.
+    try:
+        return instance in decode_meta(meta).actors
+    except DecodeError:
+        return True  # Writing it again writes nothing that is there.
 
 
 def apply_again(conn: Conn, scope_no: int) -> None:

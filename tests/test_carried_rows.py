@@ -1,0 +1,53 @@
+"""What a device lines up to be written again when one of its logs is taken out."""
+
+import pytest
+
+from covey.storage import carried_rows, pack_rows, record_rows
+from covey.storage.pack_rows import Tier
+from covey.storage.store import Conn
+
+from .memory_world import World, meet
+
+
+@pytest.mark.parametrize("tier", [None, Tier.WARM, Tier.COLD])
+@pytest.mark.parametrize("at_once", [1, 2, 500])
+async def test_every_live_record_that_a_log_has_written_to_is_carried(
+    tier: Tier | None, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that another device changed since was left, and what the branch had written in it was
+    lost. Found by `covey simulate data --seeds 6808`.
+    """
+    monkeypatch.setattr(carried_rows, "READ_AT_ONCE", at_once)
+    async with World() as world:
+        laptop = await world.founder("laptop")
+        phone = await world.member(laptop, "phone")
+        for id in ("ours", "changed", "deleted"):
+            await laptop.collection().put({"mood": "calm"}, id=id)
+        await phone.collection().put({"note": "theirs"}, id="theirs")
+        await meet(laptop, phone)
+        await phone.collection().put({"note": "later"}, id="changed")
+        await phone.collection().put({"note": "twice"}, id="theirs")
+        await phone.collection().delete("deleted")
+        await meet(laptop, phone)
+        await laptop.collection("plans").put({"mood": "keen"}, id="elsewhere")
+        await laptop.collection(database="work").put({"mood": "busy"}, id="of another scope")
+
+        def job(conn: Conn) -> list[tuple[str, str]]:
+            if tier is not None:
+                for coll in record_rows.collections(conn):
+                    rows = conn.execute(
+                        "SELECT record_no FROM records WHERE coll_no = ?", (coll.coll_no,)
+                    )
+                    pack_rows.pack(conn, tier, coll.coll_no, [row[0] for row in rows.fetchall()])
+            (log_no,) = conn.execute(
+                "SELECT log_no FROM logs JOIN scopes USING (scope_no)"
+                " WHERE database = 'memory' AND instance = ?",
+                (laptop.engine.instance,),
+            ).fetchone()
+            carried_rows.carry_of_log(conn, log_no)
+            return [(row.collection, row.id) for row in carried_rows.next_carried(conn, 9)]
+
+        carried = await laptop.engine.database.write(job)
+
+        ours = [("facts", "changed"), ("facts", "ours"), ("plans", "elsewhere")]
+        assert sorted(carried) == ours
