@@ -10,9 +10,8 @@ from .budgets import Measure
 from .homes import Home
 from .memory import rss_kib
 from .stage import Stage
-from .workload import COLLECTION, DATABASE, identified
+from .workload import COLLECTION, DATABASE, fill, identified
 
-PUTS_PER_TRANSACTION = 500
 CHANGES = 100
 QUERIES = 10
 KIB_PER_MIB = 1024
@@ -28,11 +27,7 @@ def measure_analytics(stage: Stage) -> list[Measure]:
 
 
 async def _measure(home: Home, records: int) -> list[Measure]:
-    async with covey.open(home.path, unlock=home.unlock) as node:
-        messages = node.database(DATABASE).collection(COLLECTION)
-        for at in range(0, records, PUTS_PER_TRANSACTION):
-            some = range(at, min(at + PUTS_PER_TRANSACTION, records))
-            await messages.put_many([identified(number) for number in some])
+    await fill(home, records)
     async with covey.open(home.path, unlock=home.unlock) as node:
         messages = node.database(DATABASE).collection(COLLECTION)
         await node.sql("SELECT 1")

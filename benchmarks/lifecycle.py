@@ -11,11 +11,10 @@ from covey.storage import lifecycle_rows
 from .budgets import Measure
 from .homes import Home
 from .stage import Stage
-from .workload import COLLECTION, DATABASE, WORDS, identified
+from .workload import COLLECTION, DATABASE, PUTS_PER_TRANSACTION, WORDS, identified
 
 EDITS = 3
 """Of every record: a memory whose importance and text were revised."""
-PUTS_PER_TRANSACTION = 500
 READS = 300
 NOTE = "{:,} records of 300 B, each edited {} times"
 

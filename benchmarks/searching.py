@@ -8,9 +8,8 @@ import covey
 from .budgets import Measure
 from .homes import Home
 from .stage import Stage
-from .workload import COLLECTION, DATABASE, WORDS, identified, queries
+from .workload import COLLECTION, DATABASE, WORDS, fill, queries
 
-PUTS_PER_TRANSACTION = 500
 ASKED = 100
 
 
@@ -19,11 +18,7 @@ def measure_search(stage: Stage) -> list[Measure]:
 
 
 async def _measure(home: Home, records: int) -> list[Measure]:
-    async with covey.open(home.path, unlock=home.unlock) as node:
-        messages = node.database(DATABASE).collection(COLLECTION)
-        for at in range(0, records, PUTS_PER_TRANSACTION):
-            some = range(at, min(at + PUTS_PER_TRANSACTION, records))
-            await messages.put_many([identified(number) for number in some])
+    await fill(home, records)
     async with covey.open(home.path, unlock=home.unlock) as node:
         database = node.database(DATABASE)
         messages = database.collection(COLLECTION)

@@ -16,9 +16,8 @@ from covey.node.data.message_views import message_views
 from .budgets import Measure
 from .homes import Home
 from .stage import Stage
-from .workload import COLLECTION, DATABASE, identified
+from .workload import COLLECTION, DATABASE, fill, identified
 
-PUTS_PER_TRANSACTION = 500
 FAN_OUT = 10
 NEWEST = 50
 READS = 30
@@ -29,11 +28,7 @@ def measure_views(stage: Stage) -> list[Measure]:
 
 
 async def _measure(home: Home, records: int) -> list[Measure]:
-    async with covey.open(home.path, unlock=home.unlock) as node:
-        messages = node.database(DATABASE).collection(COLLECTION)
-        for at in range(0, records, PUTS_PER_TRANSACTION):
-            some = range(at, min(at + PUTS_PER_TRANSACTION, records))
-            await messages.put_many([_linked(number, records) for number in some])
+    await fill(home, records, lambda number: _linked(number, records))
     return [*await _views(home, records), *await _links(home, records)]
 
 

@@ -5,14 +5,21 @@ of 26 words would flatter compression and punish search, since every word would 
 """
 
 import json
+from collections.abc import Callable
 from itertools import accumulate
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import covey
+
+if TYPE_CHECKING:
+    from .homes import Home
 
 RECORD_BYTES = 300
 DATABASE = "bench"
 COLLECTION = "messages"
 _WORDS_COUNT = 4000
+PUTS_PER_TRANSACTION = 500
 
 
 def _make_words() -> list[str]:
@@ -59,3 +66,14 @@ def queries(count: int) -> list[str]:
             words[-1] = words[-1][:3]
         asked.append(" ".join(words))
     return asked
+
+
+async def fill(
+    home: "Home", records: int, made: Callable[[int], tuple[str, dict[str, Any]]] = identified
+) -> None:
+    """Write the first records into a home, and close it: `made` gives id and fields of each."""
+    async with covey.open(home.path, unlock=home.unlock) as node:
+        messages = node.database(DATABASE).collection(COLLECTION)
+        for at in range(0, records, PUTS_PER_TRANSACTION):
+            some = range(at, min(at + PUTS_PER_TRANSACTION, records))
+            await messages.put_many([made(number) for number in some])
