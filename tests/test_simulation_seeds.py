@@ -39,12 +39,13 @@ def test_what_the_simulator_found_once_does_not_come_back(plan: Path) -> None:
 
 
 @pytest.mark.parametrize("first", range(1, SEEDS, SEEDS_PER_TEST))
-def test_nothing_is_violated_over_some_seeds(first: int) -> None:
-    """A failure here is replayed with `covey simulate mixed --seed N`."""
+@pytest.mark.parametrize("scenario", ["mixed", "data"])
+def test_nothing_is_violated_over_some_seeds(scenario: str, first: int) -> None:
+    """A failure here is replayed with `covey simulate SCENARIO --seed N`."""
     failed = {
         seed: str(outcome.violations[0])
         for seed in range(first, first + SEEDS_PER_TEST)
-        if (outcome := run_plan(plan_of(SCENARIOS["mixed"], seed))).violations
+        if (outcome := run_plan(plan_of(SCENARIOS[scenario], seed))).violations
     }
 
     assert failed == {}
