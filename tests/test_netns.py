@@ -101,9 +101,15 @@ def test_nothing_is_left_behind_when_the_block_fails() -> None:
         pytest.skip(reason)
 
     with pytest.raises(ZeroDivisionError), namespaces(1) as (machine,):
-        orphan = subprocess.Popen(machine.command("sleep", "600"))
+        orphan = subprocess.Popen(
+            machine.command("sh", "-c", "echo inside; exec sleep 600"), stdout=subprocess.PIPE
+        )
+        assert orphan.stdout is not None
+        # Only then it is in the namespace, and to be found there.
+        assert orphan.stdout.readline() == b"inside\n"
         raise ZeroDivisionError
 
     left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
     assert machine.name not in left.stdout
-    assert orphan.wait(timeout=30) != 0
+    orphan.communicate(timeout=30)
+    assert orphan.returncode != 0
