@@ -7,6 +7,7 @@ order the test likes. Time is a `FakeClock`, chance a seed: nothing here waits o
 
 import asyncio
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from covey.storage.store import Conn
 from covey.storage.system_files import SYSTEM_FILES
 from covey.sync.messages import Batch, decode_batch, encode_batch
 from covey.sync.session_events import ReadEntries
+from covey.sync.values import timestamp_of
 
 from .fake_clock import FakeClock, SeededEntropy
 
@@ -257,6 +259,18 @@ async def settle_tasks(device: Device) -> None:
     """Let the background work of an engine end."""
     while tasks := [task for task in device.engine._tasks if not task.done()]:
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def now(device: Device) -> datetime:
+    """What the clock of a device says."""
+    return timestamp_of(device.clock.wall_ms())
+
+
+async def tick(device: Device) -> datetime:
+    """The time, and time passes."""
+    time = now(device)
+    await device.clock.advance(1_000)
+    return time
 
 
 async def meet(*devices: Device) -> None:

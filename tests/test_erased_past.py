@@ -10,19 +10,11 @@ from covey.node.data.past import ErasedError
 from covey.node.data.personal import Personal, about_of
 from covey.node.service import Service
 from covey.storage.errors import StorageError
-from covey.sync.values import timestamp_of
 
-from .memory_world import Device, World, carry, meet
+from .memory_world import Device, World, carry, meet, tick
 
 MARA = about_of({"about": {"who": "mara"}})
 ASKED = {"database": "memory", "collection": "facts", "id": "r"}
-
-
-async def tick(device: Device) -> Any:
-    """The time, and time passes."""
-    time = timestamp_of(device.clock.wall_ms())
-    await device.clock.advance(1_000)
-    return time
 
 
 async def erase(device: Device) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from covey.sync.chunk import decode_chunk
 from covey.sync.errors import BadValueError, GateError
 from covey.sync.outline import outline_of
 from covey.sync.record_state import RecordState
-from covey.sync.values import Text, timestamp_of
+from covey.sync.values import Text
 from covey.sync.versions import (
     UNKNOWN,
     Made,
@@ -32,7 +32,7 @@ from covey.sync.versions import (
 )
 
 from .fake_clock import settle
-from .memory_world import Device, World, carry
+from .memory_world import Device, World, carry, now, tick
 from .record_worlds import ACTORS
 from .schema_world import schema
 
@@ -45,17 +45,6 @@ ACTS = st.lists(
     ),
     max_size=10,
 )
-
-
-def now(device: Device) -> datetime:
-    return timestamp_of(device.clock.wall_ms())
-
-
-async def tick(device: Device) -> datetime:
-    """The time, and time passes."""
-    time = now(device)
-    await device.clock.advance(1_000)
-    return time
 
 
 async def at(device: Device, time: datetime) -> dict[str, Any] | None:

@@ -17,9 +17,9 @@ from covey.node.service import Service
 from covey.storage.pack_rows import Tier, pack
 from covey.storage.store import Conn
 from covey.sync.errors import BadValueError
-from covey.sync.values import Counter, Text, timestamp_of
+from covey.sync.values import Counter, Text
 
-from .memory_world import Device, World, carry
+from .memory_world import Device, World, carry, now, tick
 from .schema_world import schema
 
 VALUES = st.one_of(
@@ -56,17 +56,6 @@ ASKED = st.fixed_dictionaries(
         "offset": st.sampled_from([0, 1]),
     }
 )
-
-
-def now(device: Device) -> datetime:
-    return timestamp_of(device.clock.wall_ms())
-
-
-async def tick(device: Device) -> datetime:
-    """The time, and time passes."""
-    time = now(device)
-    await device.clock.advance(1_000)
-    return time
 
 
 async def act(device: Device, what: str, id: str, fields: dict[str, Any]) -> None:
