@@ -18,8 +18,6 @@ import errno
 import fcntl
 import os
 import stat
-import tempfile
-from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 
@@ -35,9 +33,6 @@ from .files import Files
 from .reserve import Reserve
 from .stores import StoreKind, Stores
 from .system_files import SYSTEM_FILES
-
-SOCKET_PATH_BYTES_MAX = 100
-"""Unix socket paths are bounded: 107 bytes on Linux, 103 on macOS."""
 
 
 def translate_os_error(error: OSError, path: Path) -> StorageError:
@@ -105,25 +100,6 @@ class Home:
         """True if a device was set up here, even halfway: there is a vault or a store."""
         return self.vault.exists() or self.store.exists()
 
-    @property
-    def socket_path(self) -> Path:
-        """Where the local API of this home listens: `node.sock`, or a short path standing for it.
-
-        A home deep in the tree has a path too long for a socket; then the socket stands in a
-        folder of this user alone, below the runtime directory, under a hash of the home's path.
-        Raises ReadOnlyHomeError if that folder belongs to someone else.
-        """
-        plain = self.path / "node.sock"
-        if len(os.fsencode(plain)) <= SOCKET_PATH_BYTES_MAX:
-            return plain
-        runtime = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-        folder = Path(runtime) / f"covey-{os.getuid()}"
-        if len(os.fsencode(folder)) + 22 > SOCKET_PATH_BYTES_MAX:
-            folder = Path("/tmp") / f"covey-{os.getuid()}"
-        _make_private(folder)
-        digest = blake2b(os.fsencode(self.path), digest_size=8).hexdigest()
-        return folder / f"{digest}.sock"
-
     def create(self) -> None:
         """Make the folder, readable by its owner only, and the reserve. Harmless if it is there.
 
@@ -133,7 +109,7 @@ class Home:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise translate_os_error(error, self.path) from error
-        _make_private(self.path, follow_symlinks=True)
+        _make_private(self.path)
         self.reserve.regain()
 
     def lock(self) -> HomeLock:
@@ -169,11 +145,11 @@ class Home:
         return found.f_bavail * found.f_frsize
 
 
-def _make_private(folder: Path, follow_symlinks: bool = False) -> None:
+def _make_private(folder: Path) -> None:
     """Make `folder`, or close an existing one of ours to others."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = os.stat(folder, follow_symlinks=follow_symlinks)
+        found = os.stat(folder)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise ReadOnlyHomeError(folder)
         if stat.S_IMODE(found.st_mode) & 0o077:

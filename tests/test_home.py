@@ -1,10 +1,8 @@
 """The folder of a home: modes, the lock, the socket path, the reserve."""
 
 import os
-import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -87,41 +85,6 @@ def test_locking_a_home_that_is_not_there_says_how_to_begin(tmp_path: Path) -> N
     """The commonest mistake of a first minute."""
     with pytest.raises(NotInitialisedError, match="covey init"):
         Home(tmp_path / "none").lock()
-
-
-def test_the_socket_stands_in_the_home_where_its_path_is_short_enough() -> None:
-    """Whoever looks for it looks there first."""
-    assert Home("/tmp/h").socket_path == Path("/tmp/h/node.sock")
-
-
-def test_the_socket_of_a_deep_home_gets_a_short_path_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Unix socket paths end at 107 bytes, folders do not."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    deep, other = (Home(tmp_path / ("d" * 120) / name) for name in ("a", "b"))
-
-    path = deep.socket_path
-
-    assert path == Home(deep.path).socket_path
-    assert path != other.socket_path
-    assert path.parent.stat().st_mode & 0o777 == 0o700
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
-
-
-def test_a_runtime_folder_that_is_a_link_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a folder for all, another user could lay a link there before us."""
-    # Not below `tmp_path`: a runtime folder whose path is too long itself is passed over.
-    with tempfile.TemporaryDirectory(dir="/tmp") as runtime:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-        (tmp_path / "elsewhere").mkdir()
-        (Path(runtime) / f"covey-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
-
-        with pytest.raises(ReadOnlyHomeError):
-            _ = Home(tmp_path / ("d" * 120)).socket_path
 
 
 def test_a_small_file_is_replaced_as_a_whole(home: Home) -> None:
