@@ -1,7 +1,9 @@
 """How memories fade and become one: numbers that follow from a rule, not from a feeling."""
 
+import math
 import random
 from dataclasses import replace
+from operator import mul
 
 import pytest
 
@@ -9,6 +11,7 @@ import covey
 from companion.domains import Memory
 from companion.embedding import HashingEmbedding
 from companion.forgetting import (
+    ALIKE,
     DAY_MS,
     consolidate,
     groups,
@@ -144,3 +147,38 @@ def test_two_devices_that_consolidate_the_same_come_to_the_same(seed):
     ended = [*one.gone, *(id for each in one.kept for id in each.made_of)]
     assert len(ended) == len(set(ended))
     assert all(not is_expired(m, NOW) for m in working if m.id not in ended)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_are_those_of_comparing_each_with_all_older_ones(seed):
+    dice = random.Random(seed)
+
+    def direction(near=None):
+        numbers = [dice.gauss(0, 1) for _ in range(48)]
+        if near is not None:
+            numbers = [a + dice.uniform(0, 0.08) * b for a, b in zip(near, numbers, strict=True)]
+        length = math.hypot(*numbers)
+        return [number / length for number in numbers]
+
+    bases = [direction() for _ in range(3)]
+    working = [
+        replace(
+            memory(dice.choice("abcdefghij"), age_days=dice.randrange(9)),
+            embedding={"any@1": covey.Vector(direction(dice.choice(bases)))},
+            id=str(n),
+        )
+        for n in range(20)
+    ]
+
+    simple = []
+    for one in sorted(working, key=lambda each: (each.made_ms, each.id)):
+        (vector,) = (its.floats() for its in one.embedding.values())
+        for group in simple:
+            (first,) = (its.floats() for its in group[0].embedding.values())
+            if one.text == group[0].text or sum(map(mul, vector, first)) >= ALIKE:
+                group.append(one)
+                break
+        else:
+            simple.append([one])
+
+    assert groups(working) == simple

@@ -7,7 +7,8 @@ Two devices that consolidate the same apart come to the same id, and so to one m
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import mul
 
@@ -24,6 +25,9 @@ SAID_AGAIN_MIN = 3
 """From so many times on, what was said again counts as so."""
 IMPORTANT = 0.8
 ALIKE = 0.95
+HEAD = 32
+"""So many numbers of two vectors are compared before the others."""
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -77,17 +81,31 @@ def together(importances: Sequence[float]) -> float:
 
 def groups(memories: Sequence[Memory]) -> list[list[Memory]]:
     """Those that say the same, together; oldest first. Only vectors of one model are compared."""
-    found: list[tuple[str, dict[str, list[float]], list[Memory]]] = []
+    found: list[list[Memory]] = []
+    by_words: dict[str, int] = {}
+    by_model: dict[tuple[str, int], list[tuple[int, _Direction]]] = {}
     for memory in sorted(memories, key=lambda one: (one.made_ms, one.id)):
         words = _plain(memory.text)
-        vectors = {model: vector.floats() for model, vector in memory.embedding.items()}
-        for its_words, its_vectors, group in found:
-            if words == its_words or _alike(vectors, its_vectors):
-                group.append(memory)
-                break
-        else:
-            found.append((words, vectors, [memory]))
-    return [group for _, _, group in found]
+        of_models = {
+            (model, len(vector.floats())): _Direction(vector.floats())
+            for model, vector in memory.embedding.items()
+        }
+        # The oldest group that it belongs to: by its words, or by what it means if that is older.
+        at = by_words.get(words, len(found))
+        for model, direction in of_models.items():
+            for older, its in by_model.get(model, ()):
+                if older >= at:
+                    break
+                if direction.is_like(its):
+                    at = older
+        if at < len(found):
+            found[at].append(memory)
+            continue
+        by_words[words] = at
+        for model, direction in of_models.items():
+            by_model.setdefault(model, []).append((at, direction))
+        found.append([memory])
+    return found
 
 
 def consolidate(working: Sequence[Memory], now_ms: int) -> Consolidation:
@@ -127,10 +145,17 @@ def _plain(text: str) -> str:
     return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
 
 
-def _alike(one: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[float]]) -> bool:
-    return any(
-        model in other
-        and len(vector) == len(other[model])
-        and sum(map(mul, vector, other[model])) >= ALIKE
-        for model, vector in one.items()
-    )
+class _Direction:
+    """A vector of length 1 or 0, to be compared with many others."""
+
+    def __init__(self, vector: Sequence[float]) -> None:
+        self._head, self._tail = vector[:HEAD], vector[HEAD:]
+        self._tail_length = math.hypot(*self._tail)
+
+    def is_like(self, other: "_Direction") -> bool:
+        likeness = sum(map(mul, self._head, other._head))
+        # What is left adds no more than the product of its lengths (Cauchy and Schwarz), so a few
+        # numbers tell most pairs apart.
+        if likeness + self._tail_length * other._tail_length < ALIKE - ROUNDING:
+            return False
+        return likeness + sum(map(mul, self._tail, other._tail)) >= ALIKE
