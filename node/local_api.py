@@ -8,7 +8,8 @@ no cookies, no browser: whoever may open the socket file is asked for nothing el
 id is checked on every request all the same.
 
 A call that changes something is finished even if its caller has gone; one that only waits, and
-every stream, ends with its caller. `close` lets running calls end and leaves no task behind.
+every stream, ends with its caller, and with the node. `close` lets the others end and leaves no
+task behind.
 What the methods mean is not decided here: see docs/cli.md.
 """
 
@@ -65,6 +66,7 @@ STREAMS = frozenset(
     {"watch", "live", "export", "log", "events", "pair", "join", "blob_read", "import_chat"}
 )
 WAITING_CALLS = frozenset({"sync", "fetch", "get", "blob_get", "sql"})
+"""They leave nothing half done: they end with their caller, and at once when the node stops."""
 CLOSE_GRACE_S = 10.0
 """How long `close` waits for calls that are being answered."""
 STOPPED = Fault("the node was stopped; `covey up` starts it again", 1)
@@ -96,7 +98,8 @@ class LocalApi:
     def __init__(self, home: Path, service: LocalService) -> None:
         self.path = socket_path(home)
         self._service = service
-        self._calls: set[asyncio.Task[Any]] = set()
+        self._calls: dict[asyncio.Task[Any], str] = {}
+        """Those under way, and their methods."""
         self._pumps: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
         self._site: web.SockSite | None = None
@@ -140,8 +143,11 @@ class LocalApi:
         await self._site.stop()
         for pump in self._pumps:
             pump.cancel()
+        for call, method in self._calls.items():
+            if method in WAITING_CALLS:
+                call.cancel()
         if self._calls:
-            _, late = await asyncio.wait(self._calls, timeout=CLOSE_GRACE_S)
+            _, late = await asyncio.wait(tuple(self._calls), timeout=CLOSE_GRACE_S)
             for call in late:
                 call.cancel()
             await asyncio.gather(*late, return_exceptions=True)
@@ -160,7 +166,7 @@ class LocalApi:
 
     async def _call(self, method: str, params: dict[str, Any]) -> web.Response:
         call = asyncio.ensure_future(self._service.call(method, params))
-        self._calls.add(call)
+        self._calls[call] = method
         call.add_done_callback(self._called)
         try:
             # Shielded: a caller that vanishes must not leave half of what it asked for.
@@ -176,7 +182,7 @@ class LocalApi:
             return _json(status, _error(_note(method, error)))
 
     def _called(self, call: asyncio.Task[Any]) -> None:
-        self._calls.discard(call)
+        self._calls.pop(call, None)
         if not call.cancelled():
             call.exception()  # Taken, so that nobody warns of an answer that had no reader.
 

@@ -232,6 +232,24 @@ async def test_a_call_that_only_waits_ends_with_its_caller(tmp_path: Path) -> No
     assert [method for method, _ in service.asked] == ["sync"]
 
 
+async def test_closing_waits_for_no_call_that_only_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`covey down` beside a long query or a `covey sync --wait` would else take ten seconds."""
+    monkeypatch.setattr(local_api, "CLOSE_GRACE_S", 3_600.0)
+    service = FakeService(hold=asyncio.Event())
+    async with serve(tmp_path, service) as api, open_connection(tmp_path) as (reader, writer):
+        writer.write(request("/v1/call/sync"))
+        await until(lambda: service.asked)
+        await api.close()
+        answer = await reader.read()
+
+    assert answer.startswith(b"HTTP/1.0 503")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"].startswith(
+        "the node was stopped"
+    )
+
+
 async def test_closing_ends_streams_with_a_sentence_and_leaves_no_task(tmp_path: Path) -> None:
     """A watcher must be told that the node stopped; a leaked task would touch a closed store."""
     before = asyncio.all_tasks()
