@@ -12,6 +12,7 @@ BENCH_ARGS ?=
 SEEDS ?= 10000
 SCENARIO ?= mixed
 JOBS ?= 2
+TWO_THOUSAND := mixed-300 trust-100 two-devices-1300 flaky-wifi-100 restore-100 blobs-100
 MUTANT_SEEDS ?= 2000
 MUTANT_JOBS ?= 1
 HISTORIES ?= 40000
@@ -22,7 +23,7 @@ TYPED := __init__.py $(CODE) tests benchmarks docs
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check bench soak soak-large mutants fold-histories format format-check lint layers types docs clean
+.PHONY: help setup demo test check bench seeds soak soak-large mutants fold-histories format format-check lint layers types docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +35,11 @@ test: $(VENV)/installed-dev ## all tests (PYTEST_ARGS="-q -k pairing" picks some
 	@PYTHONSAFEPATH=1 $(PY) -m pytest $(PYTEST_ARGS)
 
 check: format-check lint layers types test ## everything that must hold before a commit
+
+seeds: $(VENV)/installed-dev ## two thousand seeds of several scenarios (JOBS=2)
+	@failed=0; for each in $(TWO_THOUSAND); do \
+	  $(VENV)/bin/covey simulate "$${each%-*}" --seeds "1-$${each##*-}" --jobs $(JOBS) || failed=1; \
+	done; exit $$failed
 
 soak: $(VENV)/installed-dev ## many seeds in the simulator (SEEDS=10000 SCENARIO=mixed JOBS=2)
 	@$(VENV)/bin/covey simulate $(SCENARIO) --seeds 1-$(SEEDS) --jobs $(JOBS)

@@ -151,9 +151,9 @@ SYNC_MUTANTS = (
     ),
     Mutant(
         "any-deletion-wins",
-        "covey.sync.crdt",
-        "        None if all(head.deletes for head in heads) else shown(plain, plain),\n",
-        "        None if any(head.deletes for head in heads) else shown(plain, plain),\n",
+        "covey.sync.record_state",
+        "        return all(head.deletes for head in self.heads)\n",
+        "        return any(head.deletes for head in self.heads)\n",
         "A deletion also takes what was written at the same time.",
     ),
     Mutant(
