@@ -6,7 +6,9 @@ devices (`schema_news.py`): a crash leaves the old version or the new one. A lar
 slices, remembers how far it came, and goes on there; since a step leaves alone what is new already,
 doing some of it twice does no harm. A backup is made before, where this home can make one.
 
-Records that an older device writes later are for `late_writes.py`, or for a person who migrates.
+A step up does to each record what all steps up to it do, since an older device may have written
+it meanwhile: what is new already they leave alone. What such a device writes later is for
+`late_writes.py`, or for a person who migrates.
 """
 
 import json
@@ -43,6 +45,17 @@ class _Running(NamedTuple):
     is_up: bool
     collection: str
     id: str
+    looked: int = 0
+    """The last change when it began: what came later is looked at again (`late_writes.py`)."""
+
+
+class _Work(NamedTuple):
+    """A step that is to be done. `is_whole`: with all that late writes need before it."""
+
+    number: int
+    is_up: bool
+    functions: Functions
+    is_whole: bool
 
 
 class Migrating:
@@ -71,14 +84,15 @@ class Migrating:
         if not 1 <= target <= schema.version:
             raise SchemaError(f"{name}: no version {target}; there are 1 to {schema.version}")
         plan = _plan(schema, row, target)
-        work = [(number, is_up, functions_of(schema, [number], is_up)) for number, is_up in plan]
+        work = [_work(schema, number, is_up) for number, is_up in plan]
         file = await self._back_up(row, target, backup) if work else None
+        looked = await self._engine.database.read(feed_rows.last_change)
         caught_up = 0
         if not work or (target < row.at_version and row.running is None):
             caught_up = await self._sweep(schema, target if work else 1, row.at_version)
         done = [
-            {"step": number, "changed": await self._step(schema, number, is_up, functions, file)}
-            for number, is_up, functions in work
+            {"step": step.number, "changed": await self._step(schema, step, looked, file)}
+            for step in work
         ]
         if row.at_version != target:
             await self._arrive(schema, target, row.at_version)
@@ -95,14 +109,13 @@ class Migrating:
 
     # Steps -------------------------------------------------------------------------------------
 
-    async def _step(
-        self, schema: Schema, number: int, is_up: bool, functions: Functions, backup: str | None
-    ) -> int:
+    async def _step(self, schema: Schema, step: _Work, looked: int, backup: str | None) -> int:
         """Carry out one step; how many records it changed. It is tried on all of them first."""
+        number, is_up, functions, is_whole = step
         row = await self._schemas.stored(schema.name)
-        end = await self._engine.database.read(feed_rows.last_change)
         running = _running(row)
         after = running if running and running[:2] == (number, is_up) else None
+        looked = looked if after is None else after.looked
         async for each in self._changing(schema, functions, after):
             require_storable(each)
         at = number if is_up else number - 1
@@ -113,18 +126,20 @@ class Migrating:
             if piece.takes(made):
                 continue
             if row.running is None:
-                row = await self._reached(row, _Running(number, is_up, "", ""))
+                row = await self._reached(row, _Running(number, is_up, "", "", looked))
             # The way down is told before it is over, or another device would undo it meanwhile.
             write = self._write if is_up else partial(self._write_with_news, at=at, down=down)
             changed += await write(schema, piece.puts)
             last = piece.puts[-1]
-            mark = _Running(number, is_up, last.collection, str(last.id))
+            mark = _Running(number, is_up, last.collection, str(last.id), looked)
             row, piece = await self._reached(row, mark), Slice(made)
         changed += await self._write_with_news(schema, piece.puts, at=at, down=down)
         way = "up" if is_up else "down"
         detail = {"step": number, "changed": changed, "checksum": schema.steps[number]}
         detail["database"] = schema.database
-        row = row._replace(at_version=at, running=None, change_no=end)
+        row = row._replace(at_version=at, running=None)
+        if is_whole:
+            row = row._replace(change_no=max(looked, row.change_no))
         await self._schemas.save(row, way, detail | ({"backup": backup} if backup else {}))
         return changed
 
@@ -136,7 +151,7 @@ class Migrating:
 
     async def _sweep(self, schema: Schema, low: int, at: int) -> int:
         """Bring up what is at a version from `low` on and not at `at`, all records looked at."""
-        functions = functions_of(schema, schema.between(low, at), True)
+        functions, _ = _all_up(schema, low, at)
         row = await self._schemas.stored(schema.name)
         changed, held = 0, list[Made]()
         async for made in self._changing(schema, functions, None):
@@ -215,6 +230,25 @@ class Migrating:
                 continue
             return str(made["file"])
         raise AssertionError("there is at least one place")
+
+
+def _work(schema: Schema, number: int, is_up: bool) -> _Work:
+    """A step with its functions. Raises SchemaError where it has none for this way."""
+    up, is_whole = _all_up(schema, number - 1, number)
+    down = None if is_up else functions_of(schema, [number], False)
+    return _Work(number, is_up, up if down is None else down, is_whole)
+
+
+def _all_up(schema: Schema, low: int, at: int) -> tuple[Functions, bool]:
+    """What brings a record of any version to `at`, and that it does.
+
+    Where functions of steps up to `low` are not here, what brings one up from `low`, and False.
+    Raises SchemaError if not even those are.
+    """
+    try:
+        return functions_of(schema, schema.between(1, at), True), True
+    except SchemaError:
+        return functions_of(schema, schema.between(low, at), True), False
 
 
 def _plan(schema: Schema, row: Installed, target: int) -> list[tuple[int, bool]]:
