@@ -52,8 +52,8 @@ def bounds(blocks: Sequence[Block], dimension: int, row: "Rows") -> tuple[Any, "
     buffer = np.empty((max(block.room for block in blocks), dimension), dtype=np.float32)
     for block in blocks:
         numbers.append(np.frombuffer(block.sketches, "<i8", block.room))
-        held = np.frombuffer(block.sketches, np.uint8, offset=block.room * NUMBER_BYTES)
-        held = held.reshape(block.room, HEAD_BYTES + dimension)
+        stored = np.frombuffer(block.sketches, np.uint8, offset=block.room * NUMBER_BYTES)
+        held = stored.reshape(block.room, HEAD_BYTES + dimension)
         head = held[:, :HEAD_BYTES].copy().view("<f4")
         codes = buffer[: block.room]
         codes[:] = held[:, HEAD_BYTES:].view(np.int8)
