@@ -63,17 +63,17 @@ def add_history(conn: Conn, done: Done) -> None:
         tuple(done),
     )
     conn.execute(
-        "DELETE FROM schema_history WHERE name = ?1 AND history_no <= (SELECT history_no FROM"
-        " schema_history WHERE name = ?1 ORDER BY history_no DESC LIMIT 1 OFFSET ?2)",
-        (done.name, HISTORY_MAX),
+        "DELETE FROM schema_history WHERE name = ? AND history_no <= (SELECT history_no FROM"
+        " schema_history WHERE name = ? ORDER BY history_no DESC LIMIT 1 OFFSET ?)",
+        (done.name, done.name, HISTORY_MAX),
     )
 
 
 def history(conn: Conn, name: str | None, limit: int) -> list[Done]:
     """What was done with a schema, or with all, the newest first."""
     rows = conn.execute(
-        "SELECT time_ms, name, action, detail FROM schema_history WHERE ?1 IS NULL OR name = ?1"
-        " ORDER BY history_no DESC LIMIT ?2",
-        (name, limit),
+        "SELECT time_ms, name, action, detail FROM schema_history WHERE ? IS NULL OR name = ?"
+        " ORDER BY history_no DESC LIMIT ?",
+        (name, name, limit),
     )
     return [Done(*row) for row in rows.fetchall()]

@@ -18,9 +18,9 @@ from .vector_rows import TEXT_MAX, Standing
 def count(conn: Conn, field_no: int) -> int:
     """How many records can be found by this field."""
     total, without = conn.execute(
-        "SELECT (SELECT count(*) FROM vectors WHERE field_no = ?1),"
-        " (SELECT count(*) FROM vectors WHERE field_no = ?1 AND vector IS NULL)",
-        (field_no,),
+        "SELECT (SELECT count(*) FROM vectors WHERE field_no = ?),"
+        " (SELECT count(*) FROM vectors WHERE field_no = ? AND vector IS NULL)",
+        (field_no, field_no),
     ).fetchone()
     return int(total - without)
 

@@ -9,6 +9,7 @@ These tests read text and syntax trees only, and import nothing of Covey but for
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -301,6 +302,20 @@ def test_the_counter_of_automerge_is_never_used() -> None:
     ]
 
     assert users == []
+
+
+def test_no_statement_numbers_its_parameters() -> None:
+    """Python 3.12 takes `?1` for a name, and warns of a sequence given for it; 3.14 refuses it."""
+    numbered = [
+        f"{name}:{node.lineno}"
+        for name in python_files("storage", "node", "simulations")
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.search(r"\?[0-9]", node.value)
+    ]
+
+    assert numbered == []
 
 
 def test_no_module_is_named_after_nothing() -> None:
