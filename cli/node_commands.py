@@ -84,8 +84,11 @@ def init(
     if paper_key_fd is not None:
         check_words_fd(paper_key_fd, answer_on_stdout=settings.json)
     chosen = socket.gethostname().partition(".")[0][:NAME_CHARACTERS_MAX] if name is None else name
-    check_name(chosen)  # Before a key file is made, or words are written down.
+    # Before a passphrase is typed, a key file made, or words written down that open nothing.
+    check_name(chosen)
+    node_main.check_new_home(Path(settings.home))
     way = unlock_new(settings, key_file, passphrase_fd, keyring)
+    node_main.check_new_home(Path(settings.home), way)
     paper = None if no_paper_key else new_paper_key(settings, paper_key_fd, shares)
     made = node_main.create_home(Path(settings.home), chosen, device_type, way, paper)
     result = asyncio.run(_awaited(made)) if inspect.isawaitable(made) else made

@@ -52,7 +52,7 @@ from .service import Service
 from .system_clock import SystemClock
 from .system_entropy import SystemEntropy
 from .system_surroundings import SystemSurroundings
-from .unlock import Unlock, make_vault_unlock, to_vault_unlock
+from .unlock import Unlock, check_way, make_vault_unlock, to_vault_unlock
 from .vault_care import follow_paper_keys, has_other_paper_slots
 from .websocket import WebSocketTransport
 
@@ -85,8 +85,7 @@ async def create_home(
     """
     run_self_test()
     home, clock, entropy = Home(path), SystemClock(), SystemEntropy()
-    if home.vault.exists():
-        raise HomeExistsError(home.path)
+    check_new_home(path, unlock)
     home.create()
     with home.lock():
         if home.vault.exists():
@@ -107,6 +106,18 @@ async def create_home(
         write_vault(home.vault, header)
     device = shown_device(keys.sig_pk, name, kind)
     return {"device": device, "mesh": mesh.hex(), "paper_key": paper is not None}
+
+
+def check_new_home(path: Path, unlock: Unlock | None = None) -> None:
+    """Find out whether a home can be made at `path`, opened in this way. Makes nothing.
+
+    Raises: HomeExistsError, UnlockError.
+    """
+    home = Home(path)
+    if home.vault.exists():
+        raise HomeExistsError(home.path)
+    if unlock is not None:
+        check_way(unlock, home.path)
 
 
 @asynccontextmanager

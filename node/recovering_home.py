@@ -44,7 +44,7 @@ from .founding import DEVICE_KEYS
 from .recovering import Recovering
 from .system_clock import SystemClock
 from .system_entropy import SystemEntropy
-from .unlock import PaperWords, Unlock, make_vault_unlock, to_vault_unlock
+from .unlock import PaperWords, Unlock, check_way, make_vault_unlock, to_vault_unlock
 from .websocket import WebSocketTransport
 
 
@@ -67,11 +67,12 @@ async def recover_home(file: Path, place: Path, words: PaperWords, new: NewDevic
     """Make the home of a new device at `place`: `{"device", "mesh", "removed", "home"}`.
 
     Raises: WrongKeyError and NoSuchSlotError for words that do not open the backup,
-    RecoveryRefusedError for a paper key that was replaced since, UnknownDeviceError; and what
-    `restore_home` raises.
+    RecoveryRefusedError for a paper key that was replaced since, UnknownDeviceError; what
+    `check_way` raises of the new way in; and what `restore_home` raises.
     """
     run_self_test()
     home = free_home(place)
+    check_way(new.unlock, home.path)
     backup = read_backup(file)
     vault_key = open_vault(backup.vault, to_vault_unlock(words, vault_id(backup.vault)))
     entropy = SystemEntropy()

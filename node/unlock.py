@@ -1,8 +1,8 @@
 """Unlock: the ways into a home, as an application or the command line names them.
 
 `Passphrase`, `KeyFile`, `Keyring` and `PaperWords` say which way; `to_vault_unlock` fetches the key
-of an existing vault, `make_vault_unlock` makes one for a new slot. What is done with it is in
-crypto/vault.py.
+of an existing vault, `make_vault_unlock` makes one for a new slot, and `check_way` finds out before
+whether that can be. What is done with it is in crypto/vault.py.
 
 A key file is 32 random bytes that nobody else may read. On the disk of the home it does not
 protect against a thief of that disk. Of the keyrings only those are used that the operating system
@@ -28,6 +28,7 @@ from ..crypto.secret import Secret
 from ..crypto.vault import (
     KEY_BYTES,
     PASSPHRASE_BYTES_MAX,
+    VAULT_ID_BYTES,
     FileKey,
     KeyringKey,
     LockKey,
@@ -56,6 +57,12 @@ _KEYRING_BACKENDS = frozenset(
     }
 )
 _CHAINER = ("keyring.backends.chainer", "ChainerBackend")
+_NO_BACKEND = ("keyring.backends.fail", "Keyring")
+_REASONS = {
+    "InitError": "it is locked or was never set up; unlock it and try again",
+    "KeyringLocked": "it is locked; unlock it and try again",
+}
+"""What errors of the `keyring` package mean to a person, by their class. Others go by its name."""
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
@@ -154,6 +161,31 @@ def to_vault_unlock(unlock: Unlock, vault_id: bytes) -> UnlockKey:
             return KeyringKey(found)
         case PaperWords():
             return PaperKey(unlock.keys)
+        case _:
+            assert_never(unlock)
+
+
+def check_way(unlock: Unlock, home: Path) -> None:
+    """Find out whether a new slot of the vault of `home` can be made, before anything is.
+
+    Changes nothing. A keyring that is locked may ask the person before it to unlock it.
+
+    Raises: KeyFileError, KeyringRefusedError, KeyringEntryError.
+    """
+    match unlock:
+        case KeyFile(path):
+            file = Path(path).absolute()
+            if os.path.lexists(file):
+                _read_key_file(file)
+            elif file.parent != home and not file.parent.is_dir():
+                raise KeyFileError(f"{file}: there is no folder {file.parent}; make it first")
+            elif file.parent != home and not os.access(file.parent, os.W_OK | os.X_OK):
+                raise KeyFileError(f"{file}: the folder {file.parent} takes no file of yours")
+        case Keyring():
+            # No vault has this id. To say so, a keyring must be there, and unlocked.
+            _keyring_get(_keyring_backend(), bytes(VAULT_ID_BYTES))
+        case Passphrase() | PaperWords():
+            pass
         case _:
             assert_never(unlock)
 
@@ -343,10 +375,12 @@ def _keyring_backend() -> Any:
         if _class_of(backend) == _CHAINER:
             backend = next(iter(backend.backends), None)
     except Exception as error:
-        raise _refused(type(error).__name__) from None
-    if _class_of(backend) not in _KEYRING_BACKENDS:
-        module, name = _class_of(backend)
-        raise _refused("there is none" if backend is None else f"{module}.{name} is not safe")
+        raise _refused(_reason(error)) from None
+    kind = _class_of(backend)
+    if backend is None or kind == _NO_BACKEND:
+        raise _refused("there is none")
+    if kind not in _KEYRING_BACKENDS:
+        raise _refused(f"{'.'.join(kind)} is not safe")
     return backend
 
 
@@ -359,7 +393,7 @@ def _keyring_get(backend: Any, vault_id: bytes) -> Secret | None:
     try:
         text = backend.get_password(KEYRING_SERVICE, vault_id.hex())
     except Exception as error:
-        raise _refused(type(error).__name__) from None
+        raise _refused(_reason(error)) from None
     if text is None:
         return None
     try:
@@ -380,10 +414,16 @@ def _keyring_make(backend: Any, vault_id: bytes, draw: Draw) -> Secret:
     try:
         backend.set_password(KEYRING_SERVICE, vault_id.hex(), key.reveal().hex())
     except Exception as error:
-        raise _refused(type(error).__name__) from None
+        raise _refused(_reason(error)) from None
     if _keyring_get(backend, vault_id) != key:
         raise _refused("it did not keep what it was given")
     return key
+
+
+def _reason(error: Exception) -> str:
+    # Never its text, which may quote what was passed.
+    name = type(error).__name__
+    return _REASONS.get(name, name)
 
 
 def _refused(why: str) -> KeyringRefusedError:

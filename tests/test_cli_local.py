@@ -96,6 +96,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
     stand_in.service.records["memory", "facts", "tea"] = {"text": "likes tea"}
     monkeypatch.setattr(node_main, "open_service", stand_in.open_service)
     monkeypatch.setattr(node_main, "create_home", stand_in.create_home)
+    monkeypatch.setattr(node_main, "check_way", lambda way, home: None)
     # The test process itself stays open to debuggers.
     monkeypatch.setattr(unlock_ways, "harden_process", lambda: None)
     return stand_in
@@ -301,6 +302,20 @@ def test_init_asks_a_person_twice(opened: Opened, monkeypatch: pytest.MonkeyPatc
     assert result.exit_code == 0, result.output
     assert isinstance(opened.made[0][3], Passphrase)
     assert "horse" not in result.output and "horse" not in repr(opened.made)
+
+
+def test_init_of_a_home_that_is_there_asks_nothing(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A passphrase and the words of a paper key would be taken down for nothing."""
+    monkeypatch.setattr(unlocking, "person_present", lambda: True)
+    opened.home.mkdir()
+    (opened.home / "vault.covey").touch()
+    result = opened.run("init", stdin="correct horse\ncorrect horse\n")
+
+    assert result.exit_code == 1
+    assert "there is a Covey home here already" in result.stderr
+    assert "passphrase" not in result.output.lower() and opened.made == []
 
 
 def test_every_way_of_unlocking_hardens_the_process_first(

@@ -78,7 +78,9 @@ def test_without_a_keyring_the_other_ways_are_named(tmp_path: Path) -> None:
 
     line = refused(done, 5)
 
+    assert "(there is none)" in line
     assert "--passphrase-fd" in line and "--key-file" in line
+    assert not home.exists()
 
 
 def test_a_home_that_was_never_made_says_how_to_make_it(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from covey.crypto.entry import CONTROL_SCOPE
 from covey.crypto.grants import open_key
 from covey.crypto.recovery import RecoveryKeys, words_of
 from covey.crypto.secret import Secret
 from covey.node.main import create_home, open_engine
-from covey.node.unlock import KeyFile, PaperWords
+from covey.node.unlock import KeyFile, KeyFileError, PaperWords
 
 SEED = Secret(b"s" * 32)
 PAPER = RecoveryKeys.from_seed(SEED)
@@ -55,4 +57,20 @@ async def test_a_new_home_opens_with_its_paper_key(tmp_path: Path) -> None:
     await create_home(tmp_path / "home", "laptop", "laptop", key, PAPER.public)
     os.unlink(key.path)
     async with open_engine(tmp_path / "home", PaperWords(" ".join(words_of(SEED)))) as engine:
+        assert len(engine.mesh.registry.devices) == 1
+
+
+async def test_a_home_that_cannot_be_opened_is_not_begun(tmp_path: Path) -> None:
+    """Half a home takes as much room as a whole one, and looks like one."""
+    with pytest.raises(KeyFileError, match="make it first"):
+        await create_home(tmp_path / "home", "laptop", "laptop", KeyFile(tmp_path / "no" / "key"))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_key_file_of_a_home_may_lie_in_it(tmp_path: Path) -> None:
+    """It protects little there, but the folder comes into being with the home."""
+    key = KeyFile(tmp_path / "home" / "key")
+    await create_home(tmp_path / "home", "laptop", "laptop", key)
+    async with open_engine(tmp_path / "home", key) as engine:
         assert len(engine.mesh.registry.devices) == 1

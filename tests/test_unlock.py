@@ -14,6 +14,7 @@ import pytest
 from covey.crypto.secret import Secret
 from covey.crypto.vault import FileKey, KeyringKey, PassphraseKey, create_vault
 from covey.node.unlock import (
+    OTHER_WAYS,
     KeyFile,
     KeyFileError,
     Keyring,
@@ -21,6 +22,7 @@ from covey.node.unlock import (
     KeyringRefusedError,
     Passphrase,
     PassphraseInputError,
+    check_way,
     has_keyring_slot,
     has_passphrase_slot,
     make_vault_unlock,
@@ -289,7 +291,6 @@ SAFE = [
     "keyring.backends.Windows.WinVaultKeyring",
 ]
 UNSAFE = [
-    "keyring.backends.fail.Keyring",
     "keyring.backends.null.Keyring",
     "keyrings.alt.file.PlaintextKeyring",
     "keyrings.alt.file.EncryptedKeyring",
@@ -315,7 +316,7 @@ def test_a_safe_keyring_keeps_a_fresh_key_for_the_vault(
 def test_any_other_keyring_is_refused_and_told_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some of them write the key to the disk in plain text; `fail` keeps nothing at all."""
+    """Some of them write the key to the disk in plain text; `null` keeps nothing at all."""
     backend = use(monkeypatch, backend_of(name))
     with pytest.raises(KeyringRefusedError) as refused:
         make_vault_unlock(Keyring(), ID, draw)
@@ -330,7 +331,7 @@ def test_any_other_keyring_is_refused_and_told_nothing(
 def test_a_chainer_is_judged_by_what_it_picks(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is only a dispatcher: its first backend is the one that would keep the key."""
     chainer = use(monkeypatch, backend_of(CHAINER))
-    safe, unsafe = backend_of(SAFE[0]), backend_of(UNSAFE[2])
+    safe, unsafe = backend_of(SAFE[0]), backend_of("keyrings.alt.file.PlaintextKeyring")
     chainer.backends = [safe, unsafe]
     make_vault_unlock(Keyring(), ID, draw)
     assert len(safe.kept) == 1 and unsafe.kept == chainer.kept == {}
@@ -341,6 +342,54 @@ def test_a_chainer_is_judged_by_what_it_picks(monkeypatch: pytest.MonkeyPatch) -
     chainer.backends = []
     with pytest.raises(KeyringRefusedError, match="there is none"):
         to_vault_unlock(Keyring(), ID)
+
+
+def test_a_machine_without_a_keyring_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library then gives one that always fails; its name means nothing to a person."""
+    use(monkeypatch, backend_of("keyring.backends.fail.Keyring"))
+
+    with pytest.raises(KeyringRefusedError, match="there is none") as refused:
+        make_vault_unlock(Keyring(), ID, draw)
+    assert refused.value.exit_code == 5 and OTHER_WAYS in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["KeyringLocked", "InitError"])
+def test_a_locked_keyring_is_called_locked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cure is to unlock it, and the name of an error does not say so."""
+    backend = use(monkeypatch, backend_of(SAFE[0]))
+    backend.failure = type(name, (Exception,), {})(DRAWN.hex())
+
+    with pytest.raises(
+        KeyringRefusedError, match=r"is locked.* unlock it and try again"
+    ) as refused:
+        to_vault_unlock(Keyring(), ID)
+    assert DRAWN.hex() not in str(refused.value)
+
+
+def test_a_way_is_tried_before_a_home_is_begun(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What cannot open a home must not leave half of one, and trying must change nothing."""
+    home, backend = tmp_path / "home", use(monkeypatch, backend_of(SAFE[0]))
+    for way in (
+        Keyring(),
+        Passphrase("x"),
+        KeyFile(tmp_path / "key"),
+        KeyFile(home / "key"),
+    ):
+        check_way(way, home)
+    assert backend.kept == {} and list(tmp_path.iterdir()) == []
+
+    backend.failure = RuntimeError()
+    (tmp_path / "open").write_bytes(DRAWN)
+    (tmp_path / "open").chmod(0o644)
+    for way, error in (
+        (Keyring(), KeyringRefusedError),
+        (KeyFile(tmp_path / "none" / "key"), KeyFileError),
+        (KeyFile(tmp_path / "open"), KeyFileError),
+    ):
+        with pytest.raises(error):
+            check_way(way, home)
 
 
 def test_a_failing_keyring_is_one_line_that_shows_no_secret(
