@@ -21,6 +21,7 @@ from ..crypto.errors import CryptoError
 from ..crypto.grants import mesh_id, open_key
 from ..crypto.identity import DeviceKeys, read_certificate
 from ..storage import carried_rows, log_rows, membership_rows, meta_rows
+from ..storage.carried_rows import Carried
 from ..storage.errors import StorageError
 from ..storage.instance_rule import renew_instance
 from ..storage.log_rows import EntryState, NewEntry
@@ -38,7 +39,7 @@ from .ledger import PRIVACY_NAMES, Log, Scope
 from .mesh import INSTANCE_BYTES
 from .pairing_frames import PairingRefusedError, Refusal, Welcome
 from .receiving import Arrived, Fresh, check_run
-from .record_requests import PrivacyFixedError, Put
+from .record_requests import Delete, PrivacyFixedError, Put, Was
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -269,44 +270,49 @@ async def _take_carried(engine: "Engine") -> None:
     while rows := await engine.database.read(
         lambda conn: carried_rows.next_carried(conn, CARRIED_PER_WRITE)
     ):
-        by_database: dict[str, list[Put]] = {}
+        by_database: dict[str, list[Put | Delete]] = {}
         for row in rows:
-            value = from_json(json.loads(row.value))
-            rule = strictest(tags_of(value), rules_for(engine.mesh.registry, row.database))
-            level = row.privacy if rule is None else min(row.privacy, rule.level)
-            if not engine.mesh.can_open(row.database, level):
-                level = 0
-            by_database.setdefault(row.database, []).append(
-                Put(
-                    row.collection,
-                    row.id,
-                    value,
-                    PRIVACY_NAMES[level],
-                    False,
-                    is_late=True,
-                    bucket=row.bucket,
-                )
-            )
-        for database, puts in by_database.items():
-            await _write_carried(engine, database, puts)
+            request = _request(engine, row)
+            if request is not None:
+                by_database.setdefault(row.database, []).append(request)
+        for database, requests in by_database.items():
+            await _write_carried(engine, database, requests)
         last = rows[-1].carried_no
         await engine.database.write(lambda conn, n=last: carried_rows.drop_carried(conn, n))  # type: ignore[misc]
 
 
-async def _write_carried(engine: "Engine", database: str, puts: Sequence[Put]) -> None:
+def _request(engine: "Engine", row: Carried) -> Put | Delete | None:
+    """What writes a row again; None for a deletion that this device may not write any more."""
+    value = from_json(json.loads(row.value))
+    rule = strictest(tags_of(value), rules_for(engine.mesh.registry, row.database))
+    level = row.privacy if rule is None else min(row.privacy, rule.level)
+    if not engine.mesh.can_open(row.database, level):
+        level = 0
+    was = None
+    if row.doc is not None and row.meta is not None and level == row.privacy:
+        was = Was(row.doc, row.meta, row.privacy, row.bucket)
+    if value is None:
+        return None if was is None else Delete(row.collection, row.id, was=was)
+    privacy = PRIVACY_NAMES[level]
+    return Put(
+        row.collection, row.id, value, privacy, False, is_late=True, bucket=row.bucket, was=was
+    )
+
+
+async def _write_carried(engine: "Engine", database: str, requests: Sequence[Put | Delete]) -> None:
     """All of them. An id that lives at another privacy level by now gets a new one beside it.
 
     The new id follows from the old one, so that who crashes here writes no record twice.
     """
     try:
-        await engine.writer.write(database, puts)
+        await engine.writer.write(database, requests)
     except PrivacyFixedError:
-        if len(puts) > 1:
-            for put in puts:
-                await _write_carried(engine, database, [put])
+        if len(requests) > 1:
+            for request in requests:
+                await _write_carried(engine, database, [request])
             return
-        (put,) = puts
-        assert put.id is not None
+        (put,) = requests
+        assert isinstance(put, Put) and put.id is not None, "a deletion has no level of its own"
         id = f"carried-{blake2b(put.id.encode(), digest_size=10).hexdigest()}"
-        await _write_carried(engine, database, [replace(put, id=id)])
+        await _write_carried(engine, database, [replace(put, id=id, was=None)])
         engine.tell("carried_renamed", {"database": database, "collection": put.collection})

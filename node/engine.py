@@ -218,7 +218,7 @@ class Engine(LateParts):
             self.clock,
             self.counters,
             headings,
-            self.forks.found,
+            self.forks.compare,
             self._put_off,
         )
         self.writer = Writer(

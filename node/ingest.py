@@ -26,7 +26,6 @@ from ..crypto.entry import (
     open_sealed,
 )
 from ..crypto.errors import CryptoError
-from ..storage import log_rows
 from ..storage.errors import StorageError
 from ..storage.store import Store
 from ..sync import crdt
@@ -37,6 +36,7 @@ from ..sync.hlc import merge
 from ..sync.messages import Batch, Run
 from .applying import Applier
 from .audit import Audit
+from .branches import Source
 from .committer import Committer
 from .counters import Counters
 from .headings import HeadingKey, HeadingNumbers
@@ -57,6 +57,9 @@ from .receiving import Forked, Fresh, Gap, Known, Unsigned, Verdict, check_run
 from .shelf import Shelf
 from .turns import Turns
 from .vouching import Vouching
+
+Compare = Callable[[Log, Known | Forked, Source | None], Awaitable[None]]
+"""Is given runs at places of which we hold something."""
 
 
 class BatchRefusedError(CoveyError):
@@ -89,7 +92,7 @@ class Ingest:
         clock: Clock,
         counters: Counters,
         headings: HeadingNumbers,
-        forked: Callable[[Log], Awaitable[None]],
+        compare: Compare,
         put_off: Callable[[], None],
     ) -> None:
         self._database = database
@@ -101,25 +104,30 @@ class Ingest:
         self._clock = clock
         self._counters = counters
         self._heading_numbers = headings
-        self._forked = forked
+        self._compare = compare
         self._audit = audit
         self._applier = Applier(database, ledger, mesh, shelf, audit, counters, clock, put_off)
         self._vouching = Vouching(database, ledger, mesh, shelf, self._applier, audit)
 
-    async def prepare(self, batch: Batch) -> Prepared:
-        """Verify and decode a batch. Raises BatchRefusedError; then nothing was changed."""
+    async def prepare(self, batch: Batch, source: Source | None = None) -> Prepared:
+        """Verify and decode a batch. Raises BatchRefusedError; then nothing was changed.
+
+        `source` can be asked where a branch of a log begins, if this shows that there is one.
+        """
         scope = self._ledger.scope(batch.scope)
         if scope is None:
             raise BatchRefusedError("unknown scope")
         prepared = Prepared(batch.scope, [], [])
         try:
-            await self._prepare(prepared, scope, batch)
+            await self._prepare(prepared, scope, batch, source)
         except BaseException:
             self.discard(prepared)
             raise
         return prepared
 
-    async def _prepare(self, prepared: Prepared, scope: Scope, batch: Batch) -> None:
+    async def _prepare(
+        self, prepared: Prepared, scope: Scope, batch: Batch, source: Source | None
+    ) -> None:
         fresh_keys: set[Key] = set()
         for run in batch.runs:
             headings, names = self._headings(scope, run)
@@ -131,16 +139,12 @@ class Ingest:
                 if log is not None:
                     prepared.touched.append(log)
                 continue
-            if isinstance(verdict, Known):
-                self._counters.add("ingest.known")
+            if isinstance(verdict, Known | Forked):
                 assert log is not None
-                prepared.touched.append(log)
-                if not await self._holds(log, verdict):
-                    await self._forked(log)
-                continue
-            if isinstance(verdict, Forked):
-                assert log is not None
-                await self._forked(log)
+                if isinstance(verdict, Known):
+                    self._counters.add("ingest.known")
+                    prepared.touched.append(log)
+                await self._compare(log, verdict, source)
                 continue
             assert log is not None
             prepared.touched.append(log)
@@ -159,13 +163,6 @@ class Ingest:
                 return log, verdict
             # While the log is made, another peer may bring the same entries: judge anew.
             await self._mesh.new_log(scope, run.instance, run.author)
-
-    async def _holds(self, log: Log, known: Known) -> bool:
-        """Whether the run that seems to be known is what we hold, and no branch of it."""
-        held = await self._database.read(
-            lambda conn: log_rows.entry_id_at(conn, log.number, known.seq)
-        )
-        return held is None or held == known.entry_id
 
     def discard(self, prepared: Prepared) -> None:
         """The batch will not be stored: the tails of its logs go back to where they were."""

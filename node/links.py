@@ -43,6 +43,7 @@ from ..sync.session_events import (
 )
 from ..sync.session_state import SessionState
 from ..sync.vectors import CONTROL_SCOPE
+from .branches import Span
 from .buckets import Floors, unknown_scopes
 from .channel import SecureChannel
 from .deadline import set_or_passed
@@ -90,6 +91,8 @@ class Link:
     """Tags of the databases that the peer takes now on demand."""
     is_open_for_blobs: bool = False
     """Both sides know of blobs, and data may flow."""
+    branches: dict[tuple[bytes, bytes], Span] = field(default_factory=dict)
+    """By scope and instance, branches that the peer holds of logs of ours (`forks.py`)."""
     _proofs_wanted: set[tuple[bytes, bytes]] = field(default_factory=set)
     _outbox: Outbox = field(init=False)
     _sendable: asyncio.Event = field(default_factory=asyncio.Event)
@@ -173,11 +176,18 @@ class Link:
 
         Once a log and link. What comes is judged like any batch.
         """
-        if self.closed_for is not None or (scope, instance) in self._proofs_wanted:
-            return
-        if scope == CONTROL_SCOPE or self.state.telling.met:
-            self._proofs_wanted.add((scope, instance))
-            self._queue(encode(Want(scope, ((instance, seq, seq),))))
+        log = scope, instance
+        if log in self.branches:  # It has shown one; what we asked then may have been lost.
+            self.want_entry(*log, self.branches[log].next_seq)
+        elif log not in self._proofs_wanted and self.want_entry(scope, instance, seq):
+            self._proofs_wanted.add(log)
+
+    def want_entry(self, scope: bytes, instance: bytes, seq: int) -> bool:
+        """Ask for an entry that we hold, to see which they hold. False if that cannot be now."""
+        if self.closed_for is not None or not (scope == CONTROL_SCOPE or self.state.telling.met):
+            return False
+        self._queue(encode(Want(scope, ((instance, seq, seq),))))
+        return True
 
     @property
     def knows_blobs(self) -> bool:

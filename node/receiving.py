@@ -39,10 +39,10 @@ class Fresh:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Nothing new, as far as we can tell: the last entry of the run, to be compared with ours."""
+    """Nothing new, as far as we can tell: the whole run, verified, to be compared with ours."""
 
-    seq: int
-    entry_id: bytes
+    prev_id: bytes
+    entries: list[Arrived]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,9 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Forked:
-    """The whole run, verified; somewhere at or before `seq` it is not what we hold."""
+    """The whole run, verified; where our tail is, or before, it is not what we hold."""
 
-    seq: int
+    prev_id: bytes
     entries: list[Arrived]
 
 
@@ -81,17 +81,16 @@ def check_run(run: Run, headings: Sequence[Heading], log: Log | None) -> Verdict
         return Gap(run.first_seq, tail_seq)
     if run.first_seq == tail_seq + 1:
         if log is not None and tail_seq and run.prev_id != log.tail_id:
-            return Forked(tail_seq, entries)
+            return Forked(run.prev_id, entries)
         return Fresh(entries)
     assert log is not None
-    last = entries[-1]
-    if last.seq < tail_seq:
-        return Known(last.seq, last.entry_id)
+    if entries[-1].seq < tail_seq:
+        return Known(run.prev_id, entries)
     overlap = tail_seq - run.first_seq
     if entries[overlap].entry_id != log.tail_id:
-        return Forked(tail_seq, entries)
+        return Forked(run.prev_id, entries)
     fresh = entries[overlap + 1 :]
-    return Fresh(fresh) if fresh else Known(last.seq, last.entry_id)
+    return Fresh(fresh) if fresh else Known(run.prev_id, entries)
 
 
 def _identify(run: Run, headings: Sequence[Heading]) -> list[Arrived]:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import CoveyError
 from ..sync.editing import Rewrite
@@ -50,6 +50,23 @@ class NotOpenError(Exception):
         self.bucket = bucket
 
 
+class Was(NamedTuple):
+    """A record as it was when a branch of our log was taken out, which had changed it.
+
+    `doc` and `meta` are those of the store; privacy and bucket name its scope.
+    """
+
+    doc: bytes
+    meta: bytes
+    privacy: int
+    bucket: int
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """As `Scope.place`."""
+        return self.privacy, -self.bucket
+
+
 @dataclass(frozen=True, slots=True)
 class Put:
     collection: str
@@ -75,6 +92,8 @@ class Put:
     """What makes the record anew from what it shows when its turn comes; None leaves it as it is.
 
     It stays where there is no record any more."""
+    was: Was | None = None
+    """What it was written with the knowledge of, if that was not what is here (`rewriting.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +102,8 @@ class Delete:
     id: str
     still: Callable[[tuple[int, str, str], RecordState], bool] | None = None
     """Whether it is still to be deleted, asked of the record as it is when its turn comes."""
+    was: Was | None = None
+    """As that of a put."""
 
     def is_over(self, key: tuple[int, str, str], current: RecordState | None) -> bool:
         """Whether the record is not to be deleted any more."""

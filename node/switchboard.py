@@ -246,7 +246,7 @@ class Switchboard(Office):
 
     async def prepare_batch(self, link: Link, batch: Batch) -> Prepared:
         """Verify and decode. Raises BatchRefusedError."""
-        return await self._engine.ingest.prepare(batch)
+        return await self._engine.ingest.prepare(batch, link)
 
     def store_batch(self, link: Link, prepared: Prepared) -> asyncio.Future[BatchHeads]:
         """Make it durable and apply it; then the heads we hold of the batch's logs.

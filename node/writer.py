@@ -56,6 +56,7 @@ from .record_requests import (
     time_ordered_id,
     version,
 )
+from .rewriting import Past, rewritten
 from .shelf import Shelf, Shelved
 from .turns import Turns
 
@@ -232,6 +233,8 @@ class Writer:
 
     def _change(self, database: str, drafts: dict[int, _Draft], request: Put | Delete) -> Written:
         assert request.id is not None
+        if request.was and (again := self._rewritten(drafts, request)) is not None:
+            return again
         draft, key, current = self._locate(database, drafts, request)
         fitted = None if draft is None else self._fitted(database, request, key, current)
         if draft is None or fitted is None:
@@ -261,10 +264,23 @@ class Writer:
             require_fit(request, change.state, draft.scope.privacy, rules=draft.rules)
         return self._add(draft, key, change)
 
-    def _add(self, draft: _Draft, key: Key, change: NewChange) -> Written:
-        """One more change in the change set of a scope."""
+    def _rewritten(self, drafts: dict[int, _Draft], request: Put | Delete) -> Written | None:
+        """What a branch did; None if that is to be put like anything that was carried over."""
+        assert request.was is not None and request.id is not None
+        for draft, key, state in self._found(drafts, request.collection, request.id):
+            if draft.scope.place == request.was.place:
+                resolve = partial(self._shelf.judge.resolution, key)
+                actor, stamp = self._stamp(draft)
+                done = rewritten(state, request, resolve, actor, **stamp)
+                if done is not None:
+                    new = [self._add(draft, key, change, done.past) for change in done.changes]
+                    return new[-1] if new else Written(key[2], version(state), False)
+        return Written(request.id, "", False) if isinstance(request, Delete) else None
+
+    def _add(self, draft: _Draft, key: Key, change: NewChange, past: Past | None = None) -> Written:
+        """One more change in the change set of a scope; `past` if it does not rest on all."""
         # A second change of one record in one change set has the past of the first one.
-        past = past_of(self._shelf.state(key))
+        past = past_of(self._shelf.state(key)) if past is None else past
         draft.changes.append(RecordChange(*key[1:], past, change.tail, change.fields))
         draft.states[key] = change.state
         return Written(key[2], version(change.state), True)

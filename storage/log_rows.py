@@ -225,6 +225,15 @@ def entry_id_at(conn: Conn, log_no: int, seq: int) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
+def entry_ids(conn: Conn, log_no: int, first: int, last: int) -> dict[int, bytes]:
+    """The ids of the entries of a log from one place to another, by place."""
+    rows = conn.execute(
+        "SELECT seq, entry_id FROM entries WHERE log_no = ? AND seq BETWEEN ? AND ?",
+        (log_no, first, last),
+    )
+    return {seq: bytes(id) for seq, id in rows.fetchall()}
+
+
 def entries_in_state(
     conn: Conn, state: EntryState, after: int = 0, limit: int = ENTRIES_PER_RUN_MAX
 ) -> list[Entry]:

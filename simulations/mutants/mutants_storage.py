@@ -57,8 +57,8 @@ STORAGE_MUTANTS = (
     Mutant(
         "fork-heals-without-its-values",
         "covey.storage.carried_rows",
-        'conn.execute(f"{_LIVE} AND r.log_no = ?", (log_no,))',
-        'conn.execute(f"{_LIVE} AND r.log_no = ? AND r.doc IS NOT NULL", (log_no,))',
+        '            made_there = doc is None and value == "null"\n',
+        "            made_there = doc is None\n",
         "Records with a single change are not carried over when a fork is healed.",
         plan="restored_machine.json",
     ),
