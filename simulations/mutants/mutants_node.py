@@ -240,8 +240,8 @@ NODE_MUTANTS = (
     Mutant(
         "fork-not-healed",
         "covey.node.forks",
-        "            if len(self._forked) == 1:\n",
-        "            if not self._forked:\n",
+        "        if len(self._forked) == 1:\n",
+        "        if not self._forked:\n",
         "A device whose own log has forked does nothing about it.",
         plan="restored_machine.json",
     ),
