@@ -44,6 +44,7 @@ from .engine import Engine
 from .foreign_thread import in_foreign_thread
 from .founding import DEVICE_KEYS, MESH_ID, found_mesh
 from .interfaces import fingerprint, read_interfaces
+from .late_transport import ClosingTransport, LateTransport
 from .outside import Outside
 from .pictures import thumbnail
 from .ports import Address, Discovery, Transport
@@ -54,7 +55,6 @@ from .system_entropy import SystemEntropy
 from .system_surroundings import SystemSurroundings
 from .unlock import Unlock, check_way, make_vault_unlock, to_vault_unlock
 from .vault_care import follow_paper_keys, has_other_paper_slots
-from .websocket import WebSocketTransport
 
 if TYPE_CHECKING:
     from .data.caches import Caches
@@ -265,13 +265,19 @@ def _transport(
     stack: AsyncExitStack, clock: SystemClock, counters: Counters, capture: Path | None
 ) -> Transport:
     """The network, closed with `stack`; what travels is written to the file `capture`, if given."""
-    transport = WebSocketTransport(clock, counters)
+    transport = LateTransport(partial(_websocket, clock, counters))
     stack.push_async_callback(transport.close)
     if capture is None:
         return transport
     file = CaptureFile(capture)
     stack.callback(file.close)
     return CapturingTransport(transport, file)
+
+
+def _websocket(clock: SystemClock, counters: Counters) -> ClosingTransport:
+    from .websocket import WebSocketTransport
+
+    return WebSocketTransport(clock, counters)
 
 
 def _fit_out(engine: Engine) -> None:
