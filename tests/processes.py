@@ -19,6 +19,9 @@ from typing import Any
 
 COMMAND_SECONDS_MAX = 120
 COVEY = (sys.executable, "-m", "covey.cli.main")
+NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull}
+"""aiohttp reads all certificates of the system as it is imported; no command of Covey has a use for
+one, and a tenth of a second for each would be minutes for all tests."""
 
 
 class Device:
@@ -44,7 +47,7 @@ class Device:
         ]
 
     def environment(self) -> dict[str, str]:
-        return {k: v for k, v in os.environ.items() if not k.startswith("COVEY")}
+        return {k: v for k, v in os.environ.items() if not k.startswith("COVEY")} | NO_CERTIFICATES
 
     def run(self, *arguments: str, code: int = 0, stdin: str | None = None) -> Any:
         """Run one command with `--json`; the parsed answer, or None if it printed nothing."""
