@@ -62,7 +62,16 @@ def test_the_domain_knows_no_database():
 
     assert used <= {"Vector", "Counter"}
     assert {module for module in modules if not module.startswith(".")} <= {
-        *("collections.abc", "dataclasses", "enum", "hashlib", "operator", "typing", "covey")
+        *(
+            "collections.abc",
+            "dataclasses",
+            "enum",
+            "hashlib",
+            "math",
+            "operator",
+            "typing",
+            "covey",
+        )
     }
 
 
