@@ -39,7 +39,7 @@ from .sim_disk import SimDisk
 from .sodium import remembered
 from .templates import VARIANTS, Part, mesh_disks
 from .virtual_loop import DeadlockError, LivelockError
-from .world import World, garbage_apart, rarely_collected
+from .world import World, collect_garbage, garbage_apart, rarely_collected
 
 TICKS = 40
 TICK_MS_MIN = 500
@@ -79,7 +79,18 @@ def _run(plan: Plan, progress: Progress | None) -> Outcome:
         plan.cast, plan.seed % VARIANTS, hostile=any(s.do == "attack" for s in plan.steps)
     )
     newcomers = _homes_of_newcomers(plan)
-    with garbage_apart(), World(plan.seed, plan.law) as world:
+    # Around the world, which can be collected only when nobody holds it any more.
+    with garbage_apart():
+        return _in_a_world(plan, disks, newcomers, progress)
+
+
+def _in_a_world(
+    plan: Plan,
+    disks: dict[str, SimDisk],
+    newcomers: dict[str, SimDisk],
+    progress: Progress | None,
+) -> Outcome:
+    with World(plan.seed, plan.law) as world:
         running = _Running(Run(plan, world, newcomers=newcomers), disks, progress)
         try:
             world.run(running.go())
@@ -87,6 +98,7 @@ def _run(plan: Plan, progress: Progress | None) -> Outcome:
             world.violate("I2", "", f"{type(stuck).__name__}: {stuck}")
         outcome = running.outcome()
     # What was found while the world was closed counts as well.
+    collect_garbage()
     outcome.violations = world.violations
     outcome.digest = world.trace.digest
     return outcome
