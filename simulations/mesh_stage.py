@@ -7,7 +7,6 @@ must never do, and what tasks of the test left behind, is told by `problems`.
 
 import asyncio
 import contextvars
-import gc
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -183,7 +182,7 @@ class MeshStage:
     def problems(self) -> list[str]:
         """What must not be, a line each."""
         # A task tells that nobody awaited it when it is freed; from 3.12 on it can be in a cycle.
-        gc.collect()
+        collect_garbage()
         told = [f"Covey broke a promise: {violation}" for violation in self.world.violations]
         return told + self.world.mistakes
 

@@ -186,8 +186,7 @@ async def _turns(count: int = 200) -> None:
 def garbage_apart() -> Iterator[None]:
     """At the end collect what was made within, and look at nothing that was there before.
 
-    Exceptions that nobody looked at are told when their tasks are collected. What was there before
-    is modules and templates, many times as much as a run leaves behind.
+    That is modules and templates, many times as much as a run leaves behind.
     """
     gc.freeze()
     try:
