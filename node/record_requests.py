@@ -61,11 +61,6 @@ class Was(NamedTuple):
     privacy: int
     bucket: int
 
-    @property
-    def place(self) -> tuple[int, int]:
-        """As `Scope.place`."""
-        return self.privacy, -self.bucket
-
 
 @dataclass(frozen=True, slots=True)
 class Put:

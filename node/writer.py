@@ -267,8 +267,9 @@ class Writer:
     def _rewritten(self, drafts: dict[int, _Draft], request: Put | Delete) -> Written | None:
         """What a branch did; None if that is to be put like anything that was carried over."""
         assert request.was is not None and request.id is not None
+        place = request.was.privacy, request.was.bucket
         for draft, key, state in self._found(drafts, request.collection, request.id):
-            if draft.scope.place == request.was.place:
+            if (draft.scope.privacy, draft.scope.bucket) == place:
                 resolve = partial(self._shelf.judge.resolution, key)
                 actor, stamp = self._stamp(draft)
                 done = rewritten(state, request, resolve, actor, **stamp)

@@ -5,16 +5,28 @@ import json
 import pytest
 
 from covey.storage import carried_rows, pack_rows, record_rows
+from covey.storage.carried_rows import Carried
 from covey.storage.pack_rows import Tier
 from covey.storage.store import Conn
 
-from .memory_world import World, meet
+from .memory_world import Device, World, meet
 
 
 def last(value: str) -> str | None:
     """The value of the last field of a record; None if it is deleted."""
     fields = json.loads(value)
     return None if fields is None else list(fields.values())[-1]
+
+
+def carried(conn: Conn, device: Device, from_seq: int) -> list[Carried]:
+    """What is lined up of the device's own log of the database `memory`, from a place on."""
+    (log_no,) = conn.execute(
+        "SELECT log_no FROM logs JOIN scopes USING (scope_no)"
+        " WHERE database = 'memory' AND instance = ?",
+        (device.engine.instance,),
+    ).fetchone()
+    carried_rows.carry_of_log(conn, log_no, from_seq)
+    return carried_rows.next_carried(conn, 9)
 
 
 @pytest.mark.parametrize("tier", [None, Tier.WARM, Tier.COLD])
@@ -47,22 +59,14 @@ async def test_every_record_that_a_log_has_written_to_is_carried_deleted_ones_to
                         "SELECT record_no FROM records WHERE coll_no = ?", (coll.coll_no,)
                     )
                     pack_rows.pack(conn, tier, coll.coll_no, [row[0] for row in rows.fetchall()])
-            (log_no,) = conn.execute(
-                "SELECT log_no FROM logs JOIN scopes USING (scope_no)"
-                " WHERE database = 'memory' AND instance = ?",
-                (laptop.engine.instance,),
-            ).fetchone()
-            carried_rows.carry_of_log(conn, log_no, 1)
-            return [
-                (row.collection, row.id, last(row.value))
-                for row in carried_rows.next_carried(conn, 9)
-            ]
+            found = carried(conn, laptop, 1)
+            return [(row.collection, row.id, last(row.value)) for row in found]
 
-        carried = await laptop.engine.database.write(job)
+        lined_up = await laptop.engine.database.write(job)
 
         ours = [("facts", "changed", "later"), ("facts", "deleted", None)]
         more = [("facts", "ours", "calm"), ("plans", "elsewhere", "keen")]
-        assert sorted(carried) == [*ours, *more]
+        assert sorted(lined_up) == [*ours, *more]
 
 
 async def test_only_what_a_log_has_changed_from_a_place_on_is_carried() -> None:
@@ -82,15 +86,9 @@ async def test_only_what_a_log_has_changed_from_a_place_on_is_carried() -> None:
         await meet(laptop, phone)
 
         def job(conn: Conn) -> list[tuple[str, bool]]:
-            (log_no,) = conn.execute(
-                "SELECT log_no FROM logs JOIN scopes USING (scope_no)"
-                " WHERE database = 'memory' AND instance = ?",
-                (laptop.engine.instance,),
-            ).fetchone()
-            carried_rows.carry_of_log(conn, log_no, 4)
-            found = carried_rows.next_carried(conn, 9)
+            found = carried(conn, laptop, 4)
             return sorted((row.id, row.doc is not None) for row in found)
 
-        carried = await laptop.engine.database.write(job)
+        lined_up = await laptop.engine.database.write(job)
 
-        assert carried == [("gone", True), ("made there", False), ("twice", True)]
+        assert lined_up == [("gone", True), ("made there", False), ("twice", True)]
