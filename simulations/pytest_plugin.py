@@ -215,6 +215,9 @@ def pytest_runtest_makereport(
     if report.failed and MESH in item.stash:
         report.sections.append((SECTION, _how_to_replay(item, item.stash[MESH])))
         item.stash[FAILED] = True
+    if call.when == "teardown" and MESH in item.stash:
+        # A session keeps its items to the end, and would keep the world of each with them.
+        del item.stash[MESH]
     return report
 
 

@@ -295,6 +295,31 @@ def test_tasks_that_a_test_leaves_behind_are_ended_in_silence(pytester: pytest.P
     run(pytester).assert_outcomes(passed=1)
 
 
+def test_nothing_of_a_mesh_is_left_when_its_test_has_ended(pytester: pytest.Pytester) -> None:
+    """A session of hundreds of tests held hundreds of worlds."""
+    pytester.makepyfile(
+        """
+        import gc
+        import weakref
+
+        meshes = []
+
+        async def test_passes(mesh):
+            mesh.devices("laptop", "phone")
+            meshes.append(weakref.ref(mesh))
+
+        def test_passes_too(mesh):
+            meshes.append(weakref.ref(mesh))
+
+        def test_after_them():
+            gc.collect()
+            assert [made() for made in meshes] == [None, None]
+        """
+    )
+
+    run(pytester).assert_outcomes(passed=3)
+
+
 def test_the_wrong_loop_is_named(pytester: pytest.Pytester) -> None:
     """The error of asyncio about futures of another loop tells nobody what to do."""
     pytester.makepyfile(
