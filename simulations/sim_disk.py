@@ -57,6 +57,8 @@ class SimDisk:
     maybe: bytes | None = None
     """What the image may be instead, after a commit of which nobody knows."""
     identity: int = 1
+    came_up: bool = False
+    """Whether a process has come up on this file, so that its store knows what file it is in."""
     commits: int = 0
     file_calls: int = 0
     is_full: bool = False
@@ -75,6 +77,7 @@ class SimDisk:
         """The same content in another place. With our `identity`: a snapshot of the machine."""
         made = SimDisk(name, self.dice, self.commit_ms_max, self.read_ms_max, self.image)
         made.identity = identity
+        made.came_up = self.came_up and identity == self.identity
         for path, inode in self.files.items():
             made.files[path] = made._linked[path] = _Inode(inode.content, inode.content)
         made.commits, made.file_calls, made.flips = self.commits, self.file_calls, self.flips

@@ -32,10 +32,12 @@ class InstanceChecker(Checker):
         file = self._files.setdefault(device.engine.instance, disk.identity)
         if file != disk.identity:
             self.violate("I17", device.name, "a copy of a store goes on under its instance")
-        before = self._before.get(device.name)
+        before, came_up = self._before.get(device.name), disk.came_up
+        disk.came_up = True
         self._before[device.name] = disk, disk.identity, disk.flips
         if before is None or device.kept_instance or device.name in self.run.spoiled:
             return
-        same_disk = disk is before[0] or not disk.flips
+        # An image may be of a copy that nobody had started yet, so that it is one once more.
+        same_disk = disk is before[0] or (came_up and not disk.flips)
         if same_disk and (disk.identity, disk.flips) == before[1:]:
             self.violate("I17", device.name, "another instance, and nobody copied the store")
