@@ -44,9 +44,12 @@ BY_FILE = {
     "data": DATA_MUTANTS,
 }
 MUTANTS_MIN = 28
-CHEAP = ("absence-is-deletion", "acknowledged-before-commit", "proof-of-the-membership-alone")
-"""Found by one of the first seeds, by three different claims."""
-CHEAP_SEEDS = 15
+CHEAP = (
+    *("a-chunk-counts-before-the-disk-has-it", "copy-keeps-its-instance"),
+    "proof-of-the-membership-alone",
+)
+"""Found by the first or second seed, by three different claims."""
+CHEAP_SEEDS = 5
 
 LOAD_PLANTED = """
 import sys

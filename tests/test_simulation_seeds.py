@@ -1,7 +1,7 @@
 """The simulator on the program as it is: every bug it ever found stays gone, and some seeds more.
 
 The plans under tests/plans/ are what was left of a failing run after everything that did not matter
-was taken away. `make soak` runs any number of seeds.
+was taken away. `make seeds` runs many more seeds, and `make soak` any number.
 """
 
 import json
@@ -18,8 +18,7 @@ from covey.simulations.runner import run_plan
 from covey.simulations.scenarios import SCENARIOS
 
 PLANS = sorted((Path(__file__).parent / "plans").glob("*.json"))
-SEEDS = 30
-SEEDS_PER_TEST = 10
+SEEDS_PER_TEST = 5
 
 _DIGESTS = """
 import json, sys
@@ -38,7 +37,7 @@ def test_what_the_simulator_found_once_does_not_come_back(plan: Path) -> None:
     assert [str(violation) for violation in outcome.violations] == []
 
 
-@pytest.mark.parametrize("first", range(1, SEEDS, SEEDS_PER_TEST))
+@pytest.mark.parametrize("first", [1, 6])
 @pytest.mark.parametrize("scenario", ["mixed", "data"])
 def test_nothing_is_violated_over_some_seeds(scenario: str, first: int) -> None:
     """A failure here is replayed with `covey simulate SCENARIO --seed N`."""
