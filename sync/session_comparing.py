@@ -120,6 +120,8 @@ def on_their_vector(turn: Turn, message: VectorMessage) -> None:
     scope = message.scope
     if not turn.is_shared(scope):
         turn.ignore()
+        # An operation that is just being applied may say that it is; they do not tell it again.
+        turn.comparison = turn.comparison._replace(disturbed=True)
         return
     on_vector(turn, message)
     if not turn.may_send(scope):
@@ -206,7 +208,11 @@ def on_quiet_timer(turn: Turn) -> None:
         if not knowledge.wanting and knowledge.proved != turn.telling.told:
             prove(turn)
         return
-    if turn.phase is not Phase.STREAMING or knowledge.root_is_old:
+    if knowledge.root_is_old:
+        return
+    if turn.phase is Phase.COMPARING:
+        if turn.comparison.disturbed:
+            open_round(turn)  # What was not heard in this one may be what it waits for.
         return
     scopes = turn.ours.scopes(turn.sharing)
     known = any(_differs(turn, scope) for scope in scopes if not turn.is_held(scope))

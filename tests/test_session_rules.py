@@ -32,7 +32,7 @@ from covey.sync.session_events import (
     TimerFired,
     WakeSessions,
 )
-from covey.sync.session_limits import CREDIT_BYTES
+from covey.sync.session_limits import CREDIT_BYTES, ROUNDS_PER_CHANGE_MAX
 from covey.sync.session_standing import Condition, scope_standing
 from covey.sync.sharing import Sharing
 from covey.sync.vectors import CONTROL_SCOPE, Holdings
@@ -297,3 +297,32 @@ def test_nothing_is_proved_while_the_peer_lacks_the_operation_that_changed_the_s
 
     assert not [effect for effect in effects if isinstance(effect, DeclareProof)]
     assert machine.state.phase is Phase.MEMBERSHIP
+
+
+def test_a_vector_that_came_before_its_scope_was_known_is_asked_for_again() -> None:
+    """The membership was the same, and what it says of scopes was not applied yet.
+
+    Found by the simulator: the round waited for ever, and two linked devices stayed apart.
+    """
+    machine = Machine()
+    fresh, root = b"n" * 16, b"another".ljust(32)
+    machine.meet(root=root)
+    machine.hear(Digests(0, b"", ((DATABASE, b"d" * 32),)))
+    unheard = VectorMessage(fresh, ((LOGS[0], AUTHOR, 1, id_of(1)),))
+    assert said(machine.hear(unheard)) == []
+    machine.ours.add_scope(fresh, DATABASE, 2)
+    machine.happen(SharedScopesChanged(ALL))
+    assert machine.state.phase is Phase.COMPARING
+
+    again = said(machine.happen(TimerFired(Timer.QUIET)))
+
+    assert Digests(0, b"", ()) in again
+    assert Want(fresh, ((LOGS[0], 1, 1),)) in said(machine.hear(unheard))
+    # Once: what they tell of a scope that is not shared with us makes nobody ask for ever.
+    machine.hear(VectorMessage(SECRET, ()))
+    rounds = 0
+    for _ in range(10):
+        machine.hear(Root(machine.ours.control_digest(), root))
+        machine.hear(VectorMessage(SECRET, ()))
+        rounds += Digests(0, b"", ()) in said(machine.happen(TimerFired(Timer.QUIET)))
+    assert rounds < ROUNDS_PER_CHANGE_MAX
