@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 SEEDS ?= 10000
 SCENARIO ?= mixed
 JOBS ?= 2
-SCENARIO_SEEDS := mixed-300 trust-100 two-devices-350 flaky-wifi-100 blobs-100
+SCENARIO_SEEDS := mixed-100 trust-50 restore-100 disk-50 two-devices-1500 flaky-wifi-100 blobs-100
 MUTANT_SEEDS ?= 2000
 MUTANT_JOBS ?= 1
 HISTORIES ?= 40000
@@ -36,7 +36,7 @@ test: $(VENV)/installed-dev ## all tests (PYTEST_ARGS="-q -k pairing" picks some
 
 check: format-check lint layers types test ## everything that must hold before a commit
 
-seeds: $(VENV)/installed-dev ## some seeds of five scenarios, nearly a thousand in all (JOBS=2)
+seeds: $(VENV)/installed-dev ## some seeds of seven scenarios, two thousand in all (JOBS=2)
 	@failed=0; for each in $(SCENARIO_SEEDS); do \
 	  $(VENV)/bin/covey simulate "$${each%-*}" --seeds "1-$${each##*-}" --jobs $(JOBS) || failed=1; \
 	done; exit $$failed
