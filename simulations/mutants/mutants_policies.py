@@ -7,8 +7,15 @@ from .mutant import Mutant
 
 _BARRIER = "    elif not (turn.telling.echoes and _is_of_other_terms(turn, message)):\n"
 
+_PLANS = {"profile-forgotten-until-somebody-speaks": "profile_alone.json"}
+"""In the scenario somebody says something of policies soon."""
+
 POLICY_MUTANTS = tuple(
-    Mutant(name, f"covey.{module}", old, new, about, scenario="policies")
+    Mutant(
+        *(name, f"covey.{module}", old, new, about),
+        scenario="policies",
+        plan=_PLANS.get(name, ""),
+    )
     for name, module, old, new, about in (
         # The rule.
         (
