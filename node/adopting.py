@@ -282,21 +282,37 @@ async def _take_carried(engine: "Engine") -> None:
 
 
 def _request(engine: "Engine", row: Carried) -> Put | Delete | None:
-    """What writes a row again; None for a deletion that this device may not write any more."""
+    """What writes a row again; None for what this device may not write any more, and need not."""
     value = from_json(json.loads(row.value))
     rule = strictest(tags_of(value), rules_for(engine.mesh.registry, row.database))
     level = row.privacy if rule is None else min(row.privacy, rule.level)
     if not engine.mesh.can_open(row.database, level):
         level = 0
     was = None
-    if row.doc is not None and row.meta is not None and level == row.privacy:
-        was = Was(row.doc, row.meta, row.privacy, row.bucket)
+    if row.spared is not None and level != row.privacy:
+        return None  # Whether anything of it is missing cannot be told elsewhere.
+    if row.maker is not None or (
+        row.doc is not None and row.meta is not None and level == row.privacy
+    ):
+        was = Was(
+            row.doc or b"",
+            row.meta or b"",
+            row.privacy,
+            row.bucket,
+            None if row.spared is None else _instances(row.spared),
+            row.maker,
+        )
     if value is None:
         return None if was is None else Delete(row.collection, row.id, was=was)
     privacy = PRIVACY_NAMES[level]
     return Put(
         row.collection, row.id, value, privacy, False, is_late=True, bucket=row.bucket, was=was
     )
+
+
+def _instances(joined: bytes) -> frozenset[bytes]:
+    places = range(0, len(joined), INSTANCE_BYTES)
+    return frozenset(joined[at : at + INSTANCE_BYTES] for at in places)
 
 
 async def _write_carried(engine: "Engine", database: str, requests: Sequence[Put | Delete]) -> None:

@@ -28,7 +28,6 @@ from ..storage.files import Files
 from ..storage.store import Conn
 from ..storage.stores import StoreKind
 from ..sync.blob_messages import (
-    FEATURE,
     BlobAsk,
     BlobChunk,
     BlobHave,
@@ -55,8 +54,6 @@ if TYPE_CHECKING:
     from .links import Link
 
 T = TypeVar("T")
-FEATURES = (FEATURE,)
-"""What the hellos of a node that knows of blobs name."""
 
 
 class Beside(Protocol):

@@ -21,6 +21,8 @@ class Span(NamedTuple):
     """The last place that is known to be the same."""
     other: int = SEQ_MAX
     """The first that is known to be another, if it is one that may be."""
+    other_id: bytes = b""
+    """Which entry they hold there."""
 
     @property
     def is_branch(self) -> bool:
@@ -46,6 +48,9 @@ class Source(Protocol):
     def want_entry(self, scope: bytes, instance: bytes, seq: int) -> bool:
         """Ask for one entry; False if that cannot be now."""
 
+    def tell_ruling(self, scope: bytes, instance: bytes) -> None:
+        """Tell, once more if need be, the ruling on a log that is known here."""
+
 
 def places(run: Known | Forked) -> list[tuple[int, bytes]]:
     """Which entry a run says is where, from that before its first."""
@@ -58,6 +63,6 @@ def narrowed(span: Span, ours: Mapping[int, bytes], theirs: Sequence[tuple[int, 
     """The span after a run of theirs; what we do not hold durably counts as another."""
     for seq, id in theirs:
         if ours.get(seq) != id:
-            return Span(span.same, min(span.other, seq))
-        span = Span(max(span.same, seq), span.other)
+            return Span(span.same, seq, id) if seq < span.other else span
+        span = span._replace(same=max(span.same, seq))
     return span

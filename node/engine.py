@@ -30,7 +30,7 @@ from ..sync.rules import Rule
 from .adopting import Adoption, adopt_mesh, take_carried
 from .audit import Audit
 from .background import AGAIN_MS, finish, retry_when_due
-from .blobs import FEATURES, Beside, Blobs, here
+from .blobs import Beside, Blobs, here
 from .channel import VERSIONS
 from .committer import Committer, Staged
 from .counters import Counters
@@ -45,6 +45,7 @@ from .headings import HeadingNumbers
 from .inbox import Inbox
 from .ingest import Ingest
 from .ledger import Ledger
+from .links import FEATURES
 from .loading import fill, read_stored
 from .mesh import Mesh
 from .narrowing import Narrowing
@@ -58,6 +59,7 @@ from .reach import Reach
 from .reader import Reader
 from .rejudging import Rejudging
 from .requests import Requests
+from .rulings import Rulings
 from .scheduling import Scheduling
 from .shelf import Shelf
 from .status import Standing, node_status, peer_standing
@@ -130,6 +132,7 @@ class Engine(LateParts):
         self.blobs = Blobs(self, files, beside)
         self.board.blobs_noticed = self.blobs.noticed
         self.summaries = Summaries(self)
+        self.rulings = Rulings(self)
         self.switchboard = Switchboard(self)
         self.turns = Turns()
         self.patience = Patience(self)
@@ -175,6 +178,7 @@ class Engine(LateParts):
         self._wire(stored.hlc, stored.mesh)
         fill(self.ledger, self.mesh, stored)
         self.blobs.known = stored.knows_blobs
+        self.rulings.load(stored.rulings)
 
     def _wire(self, hlc: int, mesh: bytes | None) -> None:
         """Make the parts anew, empty, and tell each which others it works with."""
@@ -219,6 +223,7 @@ class Engine(LateParts):
             self.counters,
             headings,
             self.forks.compare,
+            self.rulings,
             self._put_off,
         )
         self.writer = Writer(

@@ -54,6 +54,7 @@ from .outcomes import set_aside
 from .ports import Clock
 from .projection import Key, project
 from .receiving import Forked, Fresh, Gap, Known, Unsigned, Verdict, check_run
+from .rulings import Rulings
 from .shelf import Shelf
 from .turns import Turns
 from .vouching import Vouching
@@ -93,6 +94,7 @@ class Ingest:
         counters: Counters,
         headings: HeadingNumbers,
         compare: Compare,
+        rulings: Rulings,
         put_off: Callable[[], None],
     ) -> None:
         self._database = database
@@ -105,6 +107,7 @@ class Ingest:
         self._counters = counters
         self._heading_numbers = headings
         self._compare = compare
+        self._rulings = rulings
         self._audit = audit
         self._applier = Applier(database, ledger, mesh, shelf, audit, counters, clock, put_off)
         self._vouching = Vouching(database, ledger, mesh, shelf, self._applier, audit)
@@ -148,6 +151,9 @@ class Ingest:
                 continue
             assert log is not None
             prepared.touched.append(log)
+            if self._rulings.keeps_out(log, verdict.entries):
+                self._counters.add("ingest.kept_out")
+                continue
             self._open_run(prepared, log, verdict, headings, names, fresh_keys)
 
     async def _judge(
@@ -244,10 +250,13 @@ class Ingest:
         """How many entries wait for a key or for other entries that may still come.
 
         Not those of a scope that this device may not read any more: nobody will send it what they
-        rest on. They stay, and wait again if it is let read more.
+        rest on. They stay, and wait again if it is let read more. Nor those that rest on a branch
+        of a log whose author ruled for another.
         """
+        waiting, left = self._applier.waiting, self._rulings.left_behind(self._applier.waiting)
         log, may_read = self._ledger.log_numbered, self._mesh.may_read
-        return sum(n for no, n in self._applier.waiting.by_log() if may_read(log(no).scope))
+        counts = {no: n - left.get(no, 0) for no, n in waiting.by_log()}
+        return sum(n for no, n in counts.items() if may_read(log(no).scope))
 
     def _headings(self, scope: Scope, run: Run) -> tuple[list[Heading], list[HeadingKey]]:
         """The shared header fields of each segment, if its author may write there at all."""

@@ -11,13 +11,15 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import Any, assert_never
 
 from ..crypto.errors import CryptoError
 from ..storage.errors import StorageError, StoreFullError
-from ..sync.blob_messages import BLOB_TYPES, FEATURE, decode_blob_message
+from ..sync.blob_messages import BLOB_TYPES, decode_blob_message
+from ..sync.blob_messages import FEATURE as BLOBS
 from ..sync.errors import DecodeError
 from ..sync.messages import Reason, Want, encode
+from ..sync.rulings import FEATURE as RULINGS
 from ..sync.session import step
 from ..sync.session_events import (
     BatchRefused,
@@ -51,11 +53,11 @@ from .ingest import BatchRefusedError
 from .office import BatchHeads, Office
 from .outbox import MAIN, Outbox
 from .ports import Cancel, ConnectionLostError
+from .ruling_exchange import RulingExchange
 from .traffic import LinkTraffic, Round
 
-if TYPE_CHECKING:
-    pass
-
+FEATURES = (BLOBS, RULINGS)
+"""What the hellos of a node name beside the version, ascending."""
 VECTOR_TYPE = b"\x03"
 VECTOR_SCOPE = slice(4, 20)
 """Where a vector names its scope: after the type, an array of two and 16 bytes."""
@@ -93,6 +95,7 @@ class Link:
     """Both sides know of blobs, and data may flow."""
     branches: dict[tuple[bytes, bytes], Span] = field(default_factory=dict)
     """By scope and instance, branches that the peer holds of logs of ours (`forks.py`)."""
+    rulings: RulingExchange = field(init=False)
     _proofs_wanted: set[tuple[bytes, bytes]] = field(default_factory=set)
     _outbox: Outbox = field(init=False)
     _sendable: asyncio.Event = field(default_factory=asyncio.Event)
@@ -104,6 +107,7 @@ class Link:
 
     def __post_init__(self) -> None:
         self._outbox = Outbox(lambda lane: self.office.caps(self, lane))
+        self.rulings = RulingExchange(self)
 
     @property
     def outgoing_bytes(self) -> int:
@@ -134,6 +138,7 @@ class Link:
                 self._moved_out(event.scope, event.seq - event.prev_seq)
         for effect in effects:
             self._carry_out(effect)
+        self.rulings.look(event)
         if self.is_open_for_blobs:
             self.look_for_chunks()
         elif self.state.telling.met and self.knows_blobs and self.closed_for is None:
@@ -143,7 +148,7 @@ class Link:
     def _carry_out(self, effect: Effect) -> None:  # noqa: C901 - one case for each effect
         match effect:
             case SendFrame(frame):
-                self._queue(frame)
+                self.send(frame)
             case ReadEntries():
                 self._spawn(self._read(effect))
             case StoreBatch():
@@ -186,18 +191,22 @@ class Link:
         """Ask for an entry that we hold, to see which they hold. False if that cannot be now."""
         if self.closed_for is not None or not (scope == CONTROL_SCOPE or self.state.telling.met):
             return False
-        self._queue(encode(Want(scope, ((instance, seq, seq),))))
+        self.send(encode(Want(scope, ((instance, seq, seq),))))
         return True
+
+    def tell_ruling(self, scope: bytes, instance: bytes) -> None:
+        """Tell once more what is known of a log: the peer shows another branch."""
+        self.office.rulings.tell_again(self, scope, instance)
 
     @property
     def knows_blobs(self) -> bool:
         """Whether both sides speak of blobs."""
-        return FEATURE in self.channel.features
+        return BLOBS in self.channel.features
 
     def say(self, frame: bytes) -> None:
         """Send a frame about blobs; nothing after the end."""
         if self.closed_for is None and self.is_open_for_blobs:
-            self._queue(frame)
+            self.send(frame)
 
     def look_for_chunks(self) -> None:
         """Chunks may wait, and there may be nothing more urgent to send."""
@@ -223,7 +232,8 @@ class Link:
         except DecodeError as error:
             self.deliver(CloseRequested(Reason.MALFORMED, str(error)))
 
-    def _queue(self, frame: bytes) -> None:
+    def send(self, frame: bytes) -> None:
+        """Line a frame up; who lets too much of it wait is cut off."""
         self._outbox.put(self._lane(frame), frame)
         self._sendable.set()
         if self._outbox.bytes_waiting > OUTGOING_BYTES_MAX:
@@ -272,6 +282,8 @@ class Link:
             self.traffic.received(frame)
             if self.knows_blobs and frame[0:1] and frame[0] in BLOB_TYPES:
                 self._blob_frame(frame)
+                continue
+            if self.rulings.takes(frame):
                 continue
             named = unknown_scopes(frame, self.office.holdings)
             if named is not None and not await self._know(*named):

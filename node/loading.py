@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ..crypto.entry import CONTROL_SCOPE
-from ..storage import blob_rows, log_rows, membership_rows, meta_rows
+from ..storage import blob_rows, log_rows, membership_rows, meta_rows, ruling_rows
 from ..storage.store import Conn
 from .committer import HLC_RESERVED
 from .founding import MESH_ID
@@ -23,6 +23,7 @@ class Stored(NamedTuple):
     mesh: bytes | None
     knows_blobs: bool
     """Whether a record has ever referred to a blob."""
+    rulings: list[ruling_rows.KeptRuling]
 
 
 def read_stored(conn: Conn) -> Stored:
@@ -35,6 +36,7 @@ def read_stored(conn: Conn) -> Stored:
         int.from_bytes(meta_rows.get_meta(conn, HLC_RESERVED) or b"", "big"),
         meta_rows.get_meta(conn, MESH_ID),
         blob_rows.any_blob(conn),
+        ruling_rows.rulings(conn),
     )
 
 

@@ -22,6 +22,7 @@ from .ports import Clock
 if TYPE_CHECKING:
     from .blobs import Blobs
     from .links import Link
+    from .rulings import Rulings
 
 BatchHeads = tuple[tuple[bytes, bytes, int, bytes], ...]
 
@@ -30,6 +31,7 @@ class Office:
     """What a link needs from the node. The switchboard implements it."""
 
     blobs: "Blobs"
+    rulings: "Rulings"
 
     plan: FetchPlan
     clock: Clock

@@ -18,6 +18,7 @@ from ..sync.limits import (
     RECORD_ID_BYTES_MAX,
 )
 from ..sync.record_state import RecordState
+from .ledger import Scope
 
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -51,7 +52,7 @@ class NotOpenError(Exception):
 
 
 class Was(NamedTuple):
-    """A record as it was when a branch of our log was taken out, which had changed it.
+    """A record as it was when a branch of a log was taken out.
 
     `doc` and `meta` are those of the store; privacy and bucket name its scope.
     """
@@ -60,6 +61,14 @@ class Was(NamedTuple):
     meta: bytes
     privacy: int
     bucket: int
+    spared: frozenset[bytes] | None = None
+    """Of somebody else's branch: instances whose changes are written again by who made them."""
+    maker: bytes | None = None
+    """Whose single change it was; it has no document then."""
+
+    def lived_in(self, scope: Scope) -> bool:
+        """Whether this scope of its database is the one it was in."""
+        return (scope.privacy, scope.bucket) == (self.privacy, self.bucket)
 
 
 @dataclass(frozen=True, slots=True)

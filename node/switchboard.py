@@ -58,6 +58,7 @@ class Switchboard(Office):
         self._engine = engine
         self.clock = engine.clock
         self.blobs = engine.blobs
+        self.rulings = engine.rulings
         self.plan = FetchPlan()
         self.links: dict[bytes, Link] = {}
         self._comparing: set[tuple[bytes, bytes]] = set()

@@ -310,6 +310,10 @@ SENTENCES: dict[str, Callable[[Detail], str]] = {
     "unlocking_changed": lambda d: f"How this home is unlocked was changed{_why(d)}",
     "new_instance": lambda _: "This home was copied or put back: it writes as a new instance now",
     "fork_healed": lambda d: f"A forked log was healed (instance {_field(d, 'instance', '?')})",
+    "fork_settled": lambda d: (
+        f"A forked log of {_field(d, 'device', '?')} is here as that device says"
+        f" (instance {_field(d, 'instance', '?')})"
+    ),
     "narrowed": _narrowed,
     "conflict": lambda d: (
         f"A conflict came up in {_field(d, 'database', 'a database')}"

@@ -10,7 +10,7 @@ of its privacy level and, where some device takes only what is new, of the time 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -32,14 +32,15 @@ from .birth import (
     rules_for,
     tagged_value,
 )
-from .committer import Committer, Outlet, Staged
+from .committer import Committer, Staged
 from .data.fitting import Fitting
+from .drafts import Draft
 from .happenings import Board, RecordChanged
 from .ledger import PRIVACY_NAMES, Ledger, Log, Scope
 from .mesh import Mesh
 from .mesh_view import DEVICE_PRIVACY
 from .ports import Clock, Entropy
-from .projection import Key, Row, project
+from .projection import Key, project
 from .record_requests import (
     Aside,
     Delete,
@@ -49,6 +50,7 @@ from .record_requests import (
     PrivacyFixedError,
     Put,
     Request,
+    Was,
     Written,
     as_they_are,
     check_place,
@@ -56,28 +58,11 @@ from .record_requests import (
     time_ordered_id,
     version,
 )
-from .rewriting import Past, rewritten
-from .shelf import Shelf, Shelved
+from .rewriting import Past, Rewritten, written_again
+from .shelf import Shelf
 from .turns import Turns
 
 CHANGES_PER_TRANSACTION_MAX = 5_000
-
-
-@dataclass(slots=True)
-class _Draft:
-    """The change set under construction for one scope."""
-
-    scope: Scope
-    outlet: Outlet | None = None
-    """None as long as nothing is to be changed there."""
-    hlc: int = 0
-    """The time of its entry, once there is a change."""
-    changes: list[RecordChange] = field(default_factory=list)
-    states: dict[Key, RecordState] = field(default_factory=dict)
-    """The newest state of each record touched; later requests build on it."""
-    pinned: list[Shelved] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    rules: TagRules = field(default_factory=dict)
 
 
 class Writer:
@@ -169,8 +154,7 @@ class Writer:
                 f"{len(requests)} writes in one transaction, {CHANGES_PER_TRANSACTION_MAX} allowed:"
                 " split it"
             )
-        named = [checked(request, self.new_id) for request in requests]
-        return [self.fitting.judged(database, request) for request in named]
+        return [self.fitting.judged(database, checked(each, self.new_id)) for each in requests]
 
     def new_id(self) -> str:
         """A new record id; sorts by time."""
@@ -199,9 +183,9 @@ class Writer:
 
     def _draft(
         self, database: str, scopes: list[Scope], requests: Sequence[Request], rules: TagRules
-    ) -> tuple[list[Written], list[_Draft]]:
+    ) -> tuple[list[Written], list[Draft]]:
         """Compute every change without touching shared state: an error here leaves no trace."""
-        drafts = {scope.number: _Draft(scope, rules=rules) for scope in scopes}
+        drafts = {scope.number: Draft(scope, rules=rules) for scope in scopes}
         results = [
             self._move(database, drafts, request)
             if isinstance(request, Move)
@@ -210,7 +194,7 @@ class Writer:
         ]
         return results, [draft for draft in drafts.values() if draft.changes]
 
-    def _log_for(self, draft: _Draft) -> Log:
+    def _log_for(self, draft: Draft) -> Log:
         """Our log in the scope of a draft, which from now on has an outlet.
 
         Raises NotEntitledError where this device has records and no key to change them under.
@@ -224,17 +208,20 @@ class Writer:
             draft.outlet = self._mesh.outlet_now(scope)
         return draft.outlet.log
 
-    def _stamp(self, draft: _Draft) -> tuple[bytes, dict[str, int]]:
+    def _stamp(self, draft: Draft) -> tuple[bytes, dict[str, int]]:
         """As whom, at which place of our log and when a change of a draft is made."""
         log = self._log_for(draft)
         if not draft.hlc:
             draft.hlc = self._committer.hlc = tick(self._committer.hlc, self._clock.wall_ms())
         return log.instance, {"entry_seq": log.tail_seq + 1, "hlc": draft.hlc}
 
-    def _change(self, database: str, drafts: dict[int, _Draft], request: Put | Delete) -> Written:
+    def _change(self, database: str, drafts: dict[int, Draft], request: Put | Delete) -> Written:
+        if request.was:
+            again = self._rewritten(drafts, request, request.was)
+            if isinstance(again, Written):
+                return again
+            request = again
         assert request.id is not None
-        if request.was and (again := self._rewritten(drafts, request)) is not None:
-            return again
         draft, key, current = self._locate(database, drafts, request)
         fitted = None if draft is None else self._fitted(database, request, key, current)
         if draft is None or fitted is None:
@@ -264,21 +251,25 @@ class Writer:
             require_fit(request, change.state, draft.scope.privacy, rules=draft.rules)
         return self._add(draft, key, change)
 
-    def _rewritten(self, drafts: dict[int, _Draft], request: Put | Delete) -> Written | None:
-        """What a branch did; None if that is to be put like anything that was carried over."""
-        assert request.was is not None and request.id is not None
-        place = request.was.privacy, request.was.bucket
-        for draft, key, state in self._found(drafts, request.collection, request.id):
-            if (draft.scope.privacy, draft.scope.bucket) == place:
-                resolve = partial(self._shelf.judge.resolution, key)
-                actor, stamp = self._stamp(draft)
-                done = rewritten(state, request, resolve, actor, **stamp)
-                if done is not None:
-                    new = [self._add(draft, key, change, done.past) for change in done.changes]
-                    return new[-1] if new else Written(key[2], version(state), False)
-        return Written(request.id, "", False) if isinstance(request, Delete) else None
+    def _rewritten(
+        self, drafts: dict[int, Draft], request: Put | Delete, was: Was
+    ) -> Written | Put | Delete:
+        """What a branch did; a request if that is to be put like anything that was carried over."""
+        assert request.id is not None
+        found = self._found(drafts, request.collection, request.id)
+        draft, key, state = next((it for it in found if was.lived_in(it[0].scope)), (None,) * 3)
+        if draft is None or key is None:
+            again = written_again(None, request, was)
+        else:
+            resolve = partial(self._shelf.judge.resolution, key)
+            again = written_again(state, request, was, resolve, partial(self._stamp, draft))
+            if isinstance(again, Rewritten) and again.changes:
+                return [self._add(draft, key, each, again.past) for each in again.changes][-1]
+        if isinstance(again, Put | Delete):
+            return again
+        return Written(request.id, "" if state is None else version(state), False)
 
-    def _add(self, draft: _Draft, key: Key, change: NewChange, past: Past | None = None) -> Written:
+    def _add(self, draft: Draft, key: Key, change: NewChange, past: Past | None = None) -> Written:
         """One more change in the change set of a scope; `past` if it does not rest on all."""
         # A second change of one record in one change set has the past of the first one.
         past = past_of(self._shelf.state(key)) if past is None else past
@@ -286,7 +277,7 @@ class Writer:
         draft.states[key] = change.state
         return Written(key[2], version(change.state), True)
 
-    def _move(self, database: str, drafts: dict[int, _Draft], move: Move) -> Written:
+    def _move(self, database: str, drafts: dict[int, Draft], move: Move) -> Written:
         """Delete a record where it lives, and write it anew at another level.
 
         It stays in its time bucket: that tells when it was born, and moving does not make it new.
@@ -327,8 +318,8 @@ class Writer:
         return replace(self._add(new, new_key, born), was=was)
 
     def _found(
-        self, drafts: dict[int, _Draft], collection: str, id: str
-    ) -> list[tuple[_Draft, Key, RecordState]]:
+        self, drafts: dict[int, Draft], collection: str, id: str
+    ) -> list[tuple[Draft, Key, RecordState]]:
         """The records with this id, deleted ones too, where they are looked for first first."""
         found = []
         for number, draft in drafts.items():
@@ -339,8 +330,8 @@ class Writer:
         return found
 
     def _birthplace(
-        self, database: str, drafts: dict[int, _Draft], level: int, bucket: int | None
-    ) -> _Draft:
+        self, database: str, drafts: dict[int, Draft], level: int, bucket: int | None
+    ) -> Draft:
         """The draft of the scope that a new record is born into. Raises `NotOpenError`.
 
         What never leaves this device needs no bucket: nobody else's window reaches to it.
@@ -377,11 +368,11 @@ class Writer:
         return (*request.rewrite, *(() if found is None else settling(found, value)))
 
     def _locate(
-        self, database: str, drafts: dict[int, _Draft], request: Put | Delete
-    ) -> tuple[_Draft | None, Key, RecordState | None]:
+        self, database: str, drafts: dict[int, Draft], request: Put | Delete
+    ) -> tuple[Draft | None, Key, RecordState | None]:
         """The scope in which the record lives, or would be born, and its newest state."""
         assert request.id is not None
-        dead: tuple[_Draft, Key, RecordState] | None = None
+        dead: tuple[Draft, Key, RecordState] | None = None
         for draft, key, state in self._found(drafts, request.collection, request.id):
             level_name = PRIVACY_NAMES[draft.scope.privacy]
             wanted = request.privacy if isinstance(request, Put) else None
@@ -408,12 +399,12 @@ class Writer:
         born = self._birthplace(database, drafts, level, request.bucket)
         return born, (born.scope.number, request.collection, request.id), None
 
-    def _stage(self, drafts: Sequence[_Draft]) -> list[Staged]:
+    def _stage(self, drafts: Sequence[Draft]) -> list[Staged]:
         """Seal the change sets, and put the new states on the shelf, pinned: all or none."""
         bodies = [(d, d.hlc, encode_change_set(d.hlc, d.changes)) for d in drafts]
         return [self._stage_one(*body) for body in bodies]
 
-    def _stage_one(self, draft: _Draft, hlc: int, body: bytes) -> Staged:
+    def _stage_one(self, draft: Draft, hlc: int, body: bytes) -> Staged:
         outlet = draft.outlet
         assert outlet is not None, "a draft with changes has one"
         items = {(c.collection, c.id): index for index, c in enumerate(draft.changes)}
@@ -435,13 +426,13 @@ class Writer:
         staged.done.add_done_callback(partial(self._landed, draft))
         return staged
 
-    def _landed(self, draft: _Draft, done: asyncio.Future[None]) -> None:
+    def _landed(self, draft: Draft, done: asyncio.Future[None]) -> None:
         """What failed was dropped from the shelf, pins and all; the caller hears of it."""
         if not done.cancelled() and done.exception() is None:
             self._shelf.unpin(draft.pinned)
             self._post(draft)
 
-    def _post(self, draft: _Draft) -> None:
+    def _post(self, draft: Draft) -> None:
         if not self._board.wants_records:
             return
         for row in draft.rows:

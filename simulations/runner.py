@@ -9,9 +9,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
-from ..node.blobs import FEATURES
+from ..node.links import FEATURES
 from ..node.traffic import LinkTraffic
 from ..sync.blob_messages import ASK, CHUNK, HAVE, NONE, WANT
+from ..sync.rulings import RULING
 from .checkers import CHECKERS, Checker
 from .checkers.convergence import (
     LOOK_MS,
@@ -333,5 +334,6 @@ KINDS = {
     6: "ack", 7: "have", 8: "root", 9: "goodbye", 10: "hold", 12: "ask", 13: "question",
     14: "answer",
     ASK: "blob-ask", HAVE: "blob-have", WANT: "blob-want", CHUNK: "chunk", NONE: "blob-none",
+    RULING: "ruling",
 }  # fmt: skip
 """Frames between members by their type byte (docs/protocol.md, sections 7 and 14)."""

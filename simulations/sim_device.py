@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from .. import CoveyError
 from ..crypto.identity import DeviceKeys
 from ..node.api import Node
-from ..node.blobs import FEATURES
 from ..node.counters import Counters
 from ..node.engine import Engine
 from ..node.founding import DEVICE_KEYS, found_mesh
+from ..node.links import FEATURES
 from ..node.ports import Address
 from ..node.surroundings import Surroundings
 from ..storage import meta_rows

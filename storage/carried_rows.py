@@ -1,11 +1,14 @@
 """Carried rows: records on their way from one mesh, or one instance, to another.
 
 When a device changes meshes, everything sealed for the old one goes, and the records' values wait
-here to be written again. When it takes a branch of a log out, so do the records that this branch
-changed, those that are deleted too, with their documents: these tell what the branch knew. The rows
-are encrypted at rest like everything else in the store.
+here to be written again. When it takes a branch of a log of its own out, so do the records that
+this branch changed, those that are deleted too, with their documents: these tell what the branch
+knew. When the branch was somebody else's, so do all records of the scope that others than its
+author have changed: whatever rested on the branch is gone with it, and that shows afterwards. The
+rows are encrypted at rest like everything else in the store.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..sync.errors import DecodeError
@@ -32,6 +35,32 @@ class Carried(NamedTuple):
     doc: bytes | None
     """As `records` had it; None also where only the value goes on."""
     meta: bytes | None
+    spared: bytes | None
+    """Instances, joined, whose changes are not ours to write again; None: all that is here is."""
+    maker: bytes | None
+    """Whose single change made the record, if that has no document and is to be told."""
+
+
+_CARRY = (
+    "INSERT INTO carried"
+    " (database, collection, id, value, privacy, bucket, doc, meta, spared, maker)"
+)
+
+
+class _Row(NamedTuple):
+    """A record of a scope, with the log of its last change."""
+
+    record_no: int
+    database: str
+    collection: str
+    id: str
+    value: str
+    privacy: int
+    bucket: int
+    doc: bytes | None
+    meta: bytes | None
+    instance: bytes
+    seq: int
 
 
 def carry_all(conn: Conn) -> None:
@@ -49,34 +78,72 @@ def carry_of_log(conn: Conn, log_no: int, from_seq: int) -> None:
 
     Also those that others changed since. One that was made there and deleted is passed over.
     """
+    scope_no, instance = conn.execute(
+        "SELECT scope_no, instance FROM logs WHERE log_no = ?", (log_no,)
+    ).fetchone()
+    for rows in _records(conn, scope_no):
+        lined_up = [
+            (*row[1:9], None, None)
+            for row in rows
+            if not _made_there(row)
+            and (
+                (row.instance == instance and row.seq >= from_seq)
+                or _wrote(instance, from_seq, row.meta)
+            )
+        ]
+        execute_rows(conn, _CARRY, 10, lined_up)
+
+
+def carry_of_scope(conn: Conn, scope_no: int, told: Mapping[bytes, int], ours: bytes) -> bool:
+    """Line up the records of a scope that others have changed than the authors of some logs.
+
+    `told` maps the instances of these logs to the last place up to which their author writes again
+    what goes. True if the instance `ours` has changed one of the records.
+    """
+    are_ours = False
+    for rows in _records(conn, scope_no):
+        lined_up = []
+        for row in rows:
+            past = {row.instance: row.seq} if row.doc is None else _past(row.meta)
+            spared = {each for each, last in told.items() if past.get(each, 0) <= last}
+            if _made_there(row) or past.keys() <= spared:
+                continue
+            are_ours = are_ours or ours in past
+            maker = row.instance if row.doc is None else None
+            lined_up.append((*row[1:9], b"".join(sorted(spared)), maker))
+        execute_rows(conn, _CARRY, 10, lined_up)
+    return are_ours
+
+
+def _records(conn: Conn, scope_no: int) -> Iterator[Sequence[_Row]]:
+    """The records of a scope, a page at a time, their documents unpacked."""
     after = 0
     while True:
-        rows = conn.execute(
+        found = conn.execute(
             "SELECT r.record_no, s.database, c.name, r.id, ifnull(r.value, 'null'), s.privacy,"
-            " s.bucket, r.doc, r.meta, r.log_no = l.log_no AND r.seq >= ?, l.instance"
-            " FROM records r CROSS JOIN logs l ON l.log_no = ?"
-            " CROSS JOIN scopes s ON s.scope_no = l.scope_no"
-            " CROSS JOIN collections c ON c.coll_no = r.coll_no AND c.scope_no = l.scope_no"
+            " s.bucket, r.doc, r.meta, l.instance, r.seq"
+            " FROM records r CROSS JOIN collections c ON c.coll_no = r.coll_no AND c.scope_no = ?"
+            " CROSS JOIN scopes s ON s.scope_no = c.scope_no"
+            " CROSS JOIN logs l ON l.log_no = r.log_no"
             " WHERE r.record_no > ? ORDER BY r.record_no LIMIT ?",
-            (from_seq, log_no, after, READ_AT_ONCE),
+            (scope_no, after, READ_AT_ONCE),
         ).fetchall()
-        packs = unpacked(conn, [row[0] for row in rows if row[7] == b""])
-        lined_up = []
-        for number, *name, value, privacy, bucket, doc, meta, is_last, instance in rows:
-            if doc == b"":
-                doc, meta = packs[number]
-            made_there = doc is None and value == "null"
-            if not made_there and (is_last or _wrote(instance, from_seq, meta)):
-                lined_up.append((*name, value, privacy, bucket, doc, meta))
-        execute_rows(
-            conn,
-            "INSERT INTO carried (database, collection, id, value, privacy, bucket, doc, meta)",
-            8,
-            lined_up,
-        )
+        rows = [_Row(*row) for row in found]
+        packs = unpacked(conn, [row.record_no for row in rows if row.doc == b""])
+        yield [
+            row._replace(doc=packs[row.record_no][0], meta=packs[row.record_no][1])
+            if row.doc == b""
+            else row
+            for row in rows
+        ]
         if len(rows) < READ_AT_ONCE:
             return
-        after = rows[-1][0]
+        after = rows[-1].record_no
+
+
+def _made_there(row: _Row) -> bool:
+    """Whether it was made and deleted by one change."""
+    return row.doc is None and row.value == "null"
 
 
 def _wrote(instance: bytes, from_seq: int, meta: bytes | None) -> bool:
@@ -87,6 +154,14 @@ def _wrote(instance: bytes, from_seq: int, meta: bytes | None) -> bool:
         return decode_meta(meta).past.get(instance, 0) >= from_seq
     except DecodeError:
         return True  # Writing it again writes nothing that is there.
+
+
+def _past(meta: bytes | None) -> dict[bytes, int]:
+    """The last place of each instance in a record; nobody's if it is damaged."""
+    try:
+        return {b"": 0} if meta is None else dict(decode_meta(meta).past)
+    except DecodeError:
+        return {b"": 0}
 
 
 def apply_again(conn: Conn, scope_no: int) -> None:
@@ -101,8 +176,8 @@ def apply_again(conn: Conn, scope_no: int) -> None:
 def next_carried(conn: Conn, limit: int) -> list[Carried]:
     """The first rows of the line."""
     rows = conn.execute(
-        "SELECT carried_no, database, collection, id, value, privacy, bucket, doc, meta"
-        " FROM carried ORDER BY carried_no LIMIT ?",
+        "SELECT carried_no, database, collection, id, value, privacy, bucket, doc, meta, spared,"
+        " maker FROM carried ORDER BY carried_no LIMIT ?",
         (limit,),
     )
     return [Carried(*row) for row in rows.fetchall()]
@@ -128,5 +203,6 @@ def forget_mesh(conn: Conn) -> None:
         "peers",
         "addresses",
         "blob_holders",
+        "rulings",
     ):
         conn.execute(f"DELETE FROM {table}")

@@ -110,3 +110,12 @@ BLOB_CHUNKS_MAX = 16_384
 BLOB_BAD_CHUNKS_MAX = 3
 # A peer that sends nothing of what it was asked for in this time is passed over.
 BLOB_STALL_MS = 30_000
+
+# Rulings on forked logs (section 7): those that a device keeps, of one author and of all.
+RULINGS_PER_AUTHOR_MAX = 64
+RULINGS_MAX = 1_024
+RULING_NUMBER_MAX = 2**53
+# Frames with a ruling on one link: twice as many as anybody can hold.
+RULINGS_PER_LINK_MAX = 2_048
+# Times that a device takes its branch of one log out because of what the author says.
+RULINGS_FOLLOWED_MAX = 4

@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 
 from covey.crypto.noise import Handshake, Pattern
-from covey.node.blobs import FEATURES
 from covey.node.counters import Counters
 from covey.node.hello import Hello, Purpose, encode_hello
+from covey.node.links import FEATURES
 from covey.node.ports import Address, ConnectionLostError
 from covey.node.secure_channel import PIECE_BYTES_MAX
 from covey.node.system_clock import SystemClock

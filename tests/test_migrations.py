@@ -92,7 +92,7 @@ def test_a_store_from_before_time_buckets_keeps_every_row(conn: sqlite3.Connecti
         (7, b"\x07", "memory", 1, 0),
     ]
     assert conn.execute("SELECT * FROM carried").fetchall() == [
-        (1, "memory", "facts", "tea", "{}", 1, 0, None, None)
+        (1, "memory", "facts", "tea", "{}", 1, 0, None, None, None, None)
     ]
     assert conn.execute("PRAGMA foreign_key_check").fetchall() == []
     conn.execute("INSERT INTO scopes VALUES (8, x'08', 'memory', 1, 691)")

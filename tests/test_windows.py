@@ -180,7 +180,7 @@ async def test_tags_that_stand_for_nothing_are_counted_and_end_the_session(tmp_p
 
         for number in range(12):
             rows = tuple((b"%08d%08d" % (number, row), b"d" * 32) for row in range(1_000))
-            link._queue(encode(Digests(1, database, rows)))
+            link.send(encode(Digests(1, database, rows)))
         await until(lambda: phone.counters["link.ended.too_much"])
 
         assert len(list(phone.engine.ledger.scopes())) == scopes

@@ -3,7 +3,7 @@
 from random import Random
 from typing import Any
 
-from ...node.blobs import FEATURES
+from ...node.links import FEATURES
 from ..plan import Step
 from ..run import Run
 from ..sim_device import SimDevice
