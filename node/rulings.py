@@ -77,8 +77,12 @@ class Rulings:
 
     def may_follow(self, scope: bytes, instance: bytes) -> bool:
         """Whether a branch of this log may still be taken out because of what its author says."""
+        return self.followed(scope, instance) < RULINGS_FOLLOWED_MAX
+
+    def followed(self, scope: bytes, instance: bytes) -> int:
+        """How often that was done."""
         kept = self._kept.get((scope, instance))
-        return kept is not None and kept.followed < RULINGS_FOLLOWED_MAX
+        return 0 if kept is None else kept.followed
 
     # Making ------------------------------------------------------------------------------------
 

@@ -27,18 +27,23 @@ class WriteChecker(Checker):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self._heads: dict[tuple[str, int, bytes, bytes], tuple[int, bytes]] = {}
+        self._heads: dict[tuple[str, int, bytes, bytes], tuple[int, int]] = {}
+        """How many entries a log had, and how often a branch of it had been ruled against."""
 
     def at_tick(self) -> None:
-        """Logs only grow for as long as one process runs, but for forks of its own."""
+        """Logs only grow for as long as one process runs, but for forks of its own, and those on
+        which the author has ruled.
+        """
         for device in self.run.world.running():
             for log in device.engine.ledger.logs():
                 key = (device.name, device.starts, log.scope.tag, log.instance)
-                before = self._heads.get(key)
-                if before and log.head_seq < before[0] and not _was_taken_out(device, log):
-                    told = f"a log went from {before[0]} to {log.head_seq} entries"
+                held, times = self._heads.get(key, (0, 0))
+                followed = device.engine.rulings.followed(log.scope.tag, log.instance)
+                is_due = followed > times or _was_taken_out(device, log)
+                if log.head_seq < held and not is_due:
+                    told = f"a log went from {held} to {log.head_seq} entries"
                     self.violate("I12", device.name, told)
-                self._heads[key] = (log.head_seq, log.head_id)
+                self._heads[key] = (log.head_seq, followed)
 
     async def at_rest(self) -> None:
         for circle in circles(list(self.sound())):

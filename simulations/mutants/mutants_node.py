@@ -261,6 +261,22 @@ NODE_MUTANTS = (
         "A branch that is shorter than ours is not noticed.",
         plan="restored_machine.json",
     ),
+    Mutant(
+        "ruling-not-followed",
+        "covey.node.forks",
+        "            self._overrule(log, span.begins)\n",
+        "            pass\n",
+        "A device keeps its branch of somebody else's log though it is shown the one that stays.",
+        plan="branches_apart.json",
+    ),
+    Mutant(
+        "what-others-wrote-goes-with-the-branch",
+        "covey.node.rewriting",
+        "    if not missing:\n        return None\n",
+        "    if missing or not missing:\n        return None\n",
+        "Edits that rest on a branch that was ruled against are lost.",
+        plan="branches_apart.json",
+    ),
     # Links and dialling.
     Mutant(
         "acknowledged-to-peers-before-stored",

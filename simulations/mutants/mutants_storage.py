@@ -57,8 +57,8 @@ STORAGE_MUTANTS = (
     Mutant(
         "fork-heals-without-its-values",
         "covey.storage.carried_rows",
-        '            made_there = doc is None and value == "null"\n',
-        "            made_there = doc is None\n",
+        '    return row.doc is None and row.value == "null"\n',
+        "    return row.doc is None\n",
         "Records with a single change are not carried over when a fork is healed.",
         plan="restored_machine.json",
     ),
