@@ -27,6 +27,7 @@ Spec: docs/protocol.md, section 7, "Forks" and "Rulings".
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -269,6 +270,8 @@ class ForkKeeper:
 
         if await self._rebuild(change):
             engine.rulings.took_out(author, [(log.scope.tag, log.instance) for log in logs])
+            with suppress(StorageError):  # It saves work and nothing else.
+                await engine.database.write(carried_rows.drop_unchanged)
             await take_carried(engine)
             for log in logs:
                 detail = {"device": short_id(author), "instance": log.instance.hex()[:8]}

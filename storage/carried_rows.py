@@ -173,6 +173,19 @@ def apply_again(conn: Conn, scope_no: int) -> None:
     )
 
 
+def drop_unchanged(conn: Conn) -> None:
+    """Forget records of somebody else's branch that were built again as they had been."""
+    conn.execute(
+        "DELETE FROM carried WHERE spared IS NOT NULL AND EXISTS (SELECT 1 FROM scopes s"
+        " JOIN collections c ON c.scope_no = s.scope_no AND c.name = carried.collection"
+        " JOIN records r ON r.coll_no = c.coll_no AND r.id = carried.id"
+        " JOIN logs l ON l.log_no = r.log_no"
+        " WHERE s.database = carried.database AND s.privacy = carried.privacy"
+        " AND s.bucket = carried.bucket AND r.meta IS carried.meta"
+        " AND (carried.meta IS NOT NULL OR (r.doc IS NULL AND l.instance = carried.maker)))"
+    )
+
+
 def next_carried(conn: Conn, limit: int) -> list[Carried]:
     """The first rows of the line."""
     rows = conn.execute(

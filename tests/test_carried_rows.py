@@ -92,3 +92,66 @@ async def test_only_what_a_log_has_changed_from_a_place_on_is_carried() -> None:
         lined_up = await laptop.engine.database.write(job)
 
         assert lined_up == [("gone", True), ("made there", False), ("twice", True)]
+
+
+# Somebody else's branch ---------------------------------------------------------------------------
+
+
+async def of_three(world: World) -> tuple[Device, bytes]:
+    """A laptop with records of its own, of the phone, and of both; and the phone's instance."""
+    laptop = await world.founder("laptop")
+    phone = await world.member(laptop, "phone")
+    await phone.collection().put({"mood": "calm"}, id="theirs")
+    await phone.collection().put({"mood": "calm"}, id="theirs too")
+    await phone.collection().put({"mood": "keen"}, id="theirs too")
+    await laptop.collection().put({"mood": "calm"}, id="ours")
+    await laptop.collection().put({"mood": "calm"}, id="both")
+    await meet(laptop, phone)
+    await phone.collection().put({"note": "later"}, id="both")
+    await meet(laptop, phone)
+    return laptop, phone.engine.instance
+
+
+def lined_up(device: Device, conn: Conn, told: dict[bytes, int]) -> tuple[bool, set[str]]:
+    (scope_no,) = conn.execute("SELECT scope_no FROM scopes WHERE database = 'memory'").fetchone()
+    are_ours = carried_rows.carry_of_scope(conn, scope_no, told, device.engine.instance)
+    return are_ours, {row.id for row in carried_rows.next_carried(conn, 9)}
+
+
+async def test_what_the_author_writes_again_is_not_carried_by_others() -> None:
+    """Each record would be written as often as there are devices."""
+    async with World() as world:
+        laptop, instance = await of_three(world)
+
+        found = await laptop.engine.database.write(
+            lambda conn: lined_up(laptop, conn, {instance: 9})
+        )
+
+        assert found == (True, {"ours", "both"})
+
+
+async def test_what_the_author_does_not_write_again_is_carried() -> None:
+    """It may not have had all of the branch that goes."""
+    async with World() as world:
+        laptop, instance = await of_three(world)
+
+        found = await laptop.engine.database.write(
+            lambda conn: lined_up(laptop, conn, {instance: 2})
+        )
+
+        assert found == (True, {"ours", "both", "theirs too"})
+
+
+async def test_records_that_are_as_they_were_are_forgotten() -> None:
+    """Most of a scope has nothing to do with a branch."""
+    async with World() as world:
+        laptop, instance = await of_three(world)
+
+        def job(conn: Conn) -> list[str]:
+            lined_up(laptop, conn, {instance: 1})
+            conn.execute("DELETE FROM records WHERE id = 'ours'")
+            conn.execute("UPDATE records SET meta = x'00' WHERE id = 'both'")
+            carried_rows.drop_unchanged(conn)
+            return sorted(row.id for row in carried_rows.next_carried(conn, 9))
+
+        assert await laptop.engine.database.write(job) == ["both", "ours"]

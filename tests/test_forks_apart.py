@@ -331,6 +331,32 @@ def test_a_machine_that_was_set_back_twice_loses_nothing() -> None:
     assert world.violations == []
 
 
+def test_a_device_that_healed_without_a_word_rules_when_it_sees_the_other_branch() -> None:
+    """A program from before rulings did. There is nothing of its own to take out any more."""
+    with a_world(LAPTOP, PHONE, TABLET) as world:
+
+        async def test() -> None:
+            laptop, phone, tablet = await part(world)
+            laptop.engine.rulings.rule, rule = (  # type: ignore[method-assign]
+                lambda *_: None,
+                laptop.engine.rulings.rule,
+            )
+            await tablet.stop()
+            await phone.start()
+            await meet(world)
+            laptop.engine.rulings.rule = rule  # type: ignore[method-assign]
+            assert laptop.engine.rulings.rulings() == []
+            await tablet.start()
+            await meet(world)
+
+            assert await everybody_says(laptop, phone, tablet) == BOTH
+            (ruling,) = tablet.engine.rulings.rulings()
+            assert ruling.lost_seq == 0
+
+        world.run(test())
+    assert world.violations == []
+
+
 async def until_it_has(device: SimDevice, name: str) -> None:
     async def has() -> bool:
         record = await facts(device).get("common")

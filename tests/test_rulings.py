@@ -467,3 +467,21 @@ async def test_an_author_makes_others_work_a_few_times_only_and_ever_more_slowly
         assert paused[1] > 50_000
         (alarm,) = (await laptop.node.status())["alarms"]
         assert alarm["kind"] == "fork"
+
+
+async def test_a_branch_that_went_does_not_come_back_before_the_other_could() -> None:
+    """Somebody who has not heard the ruling still offers it. With nothing else it is better."""
+    async with World() as world:
+        laptop, mallory = await two_of_a_mesh(world)
+        one, other = await fork(laptop, mallory)
+        await shows(laptop, one)
+        await hears(laptop, word(other, 1), mallory.engine.keys)
+        await shows(laptop, other)
+        await laptop.clock.advance(2_000)
+        await shows(laptop, one)
+        soon = await held(laptop, one)
+        await laptop.clock.advance(120_000)
+        await shows(laptop, one)
+
+        assert soon == []
+        assert await held(laptop, one) == [one.entries[0].id]
