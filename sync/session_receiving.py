@@ -236,6 +236,7 @@ def _judge_piece(turn: Turn, scope: bytes, instance: bytes, first: int, last: in
     if held < last and first <= held + 1:
         turn.plan.drop(turn.peer, scope, instance)
         _set_fit(turn, scope, instance, False)
+        turn.effects.append(WakeSessions())  # Another peer may have what fits.
 
 
 def _set_fit(turn: Turn, scope: bytes, instance: bytes, fits: bool) -> None:

@@ -453,6 +453,26 @@ def test_branch_that_does_not_continue_ours_is_not_fetched_for_ever() -> None:
     assert not world.advance()
 
 
+def test_what_does_not_fit_from_one_peer_is_fetched_from_another() -> None:
+    """A log forked, and who is asked first has the other branch."""
+    world = World("abc")
+    b, c = world.nodes["b"], world.nodes["c"]
+    world.commit("c", MEMORY, 3)
+    world.connect("a", "c")
+    world.run()
+    world.disconnect("a", "c")
+    world.commit("c", MEMORY, 2)
+    b.instance, b.id, owner = c.instance, c.id, b.id
+    world.commit("b", MEMORY, 5)
+    b.id = owner
+    world.connect("a", "b")
+    world.connect("a", "c")
+    world.run()
+
+    assert any(isinstance(message, Want) for message in world.said("a", "b"))
+    assert world.ranges("a", MEMORY) == world.ranges("c", MEMORY)
+
+
 def test_closed_session_still_tells_how_things_stood() -> None:
     """ "Not reachable, 2 entries behind" is worth more than "not reachable"."""
     world = World("ab")
