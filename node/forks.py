@@ -59,7 +59,7 @@ class Part(Enum):
     FOLLOW = "follow"
     """Its author ruled against the branch that is here."""
     RULE = "rule"
-    """It is its own log, and the branch that is here came from others: it may rule for that one."""
+    """It is its own log, and the branch here came from others, or stays: it may rule for it."""
     TELL = "tell"
     """Nothing but to say what was ruled."""
 
@@ -126,7 +126,7 @@ class ForkKeeper:
         if log.scope.tag == CONTROL_SCOPE:
             return  # A fork of the membership log loses nothing here: a person looks at it.
         ruling = self._engine.rulings.of(*name)
-        part = await self._part(log, ruling)
+        part = await self._part(log, ruling, span.begins)
         if self._is_busy or log in self._forked:
             return
         shown = None if ruling is None else dict(theirs).get(ruling.seq)
@@ -143,7 +143,7 @@ class ForkKeeper:
                 source.branches[name] = span
                 source.want_entry(*name, ask_for)
 
-    async def _part(self, log: Log, ruling: Ruling | None) -> "Part":
+    async def _part(self, log: Log, ruling: Ruling | None, begins: int | None) -> "Part":
         """What is for us to do about another branch of a log."""
         name = log.scope.tag, log.instance
 
@@ -153,7 +153,9 @@ class ForkKeeper:
 
         is_own, held = await self._engine.database.read(look)
         if is_own:
-            return Part.HEAL
+            # A copy of this machine may have ruled for what is here: then they are to go over.
+            stays = ruling and begins and held == ruling.entry_id and begins <= ruling.seq
+            return Part.RULE if stays else Part.HEAL
         if ruling is not None and held not in (None, ruling.entry_id):
             return Part.FOLLOW if self._engine.rulings.may_follow(*name) else Part.TELL
         is_ours = log.author == self._engine.keys.sig_pk

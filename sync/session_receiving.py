@@ -251,3 +251,7 @@ def _declare_forks(turn: Turn, scope: bytes, theirs: Vector) -> None:
         if place not in turn.knowledge.forks:
             turn.knowledge = turn.knowledge._replace(forks=turn.knowledge.forks | {place})
             turn.effects.append(DeclareFork(scope, *fork))
+            if turn.may_move(scope):
+                # They may not have heard of ours, and be the ones to do something about it.
+                author = turn.heads(scope)[fork.instance].author
+                turn.say(Have(scope, fork.instance, author, fork.seq, fork.ours))

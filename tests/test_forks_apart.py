@@ -411,3 +411,46 @@ def test_where_the_branch_that_was_ruled_for_is_lost_the_others_come_together() 
 
         world.run(test())
     assert world.violations == []
+
+
+def test_two_machines_that_are_copies_come_to_one_branch_with_all_others() -> None:
+    """Each of them goes over to what it sees first, and rules for it: one word counts."""
+    with a_world(LAPTOP, PHONE, TABLET) as world:
+
+        async def test() -> None:
+            laptop, phone, tablet = (world.devices[n] for n in ("laptop", "phone", "tablet"))
+            await start_all(world)
+            await facts(laptop).put({"text": "common"}, id="common")
+            await meet(world)
+            laptop.store.save()
+            twin = world.add("twin", laptop.disk.copy("twin", laptop.disk.identity), "elsewhere")
+            world.network.move("tablet", "elsewhere")
+            await twin.start()
+            await facts(laptop).put({"text": "laptop"}, id="laptop")
+            await until_it_says(phone, "laptop", "laptop")
+            await facts(twin).put({"text": "twin"}, id="twin")
+            await until_it_says(tablet, "twin", "twin")
+            await facts(phone).put({"note": "phone"}, id="laptop")
+            await facts(tablet).put({"note": "tablet"}, id="twin")
+            # They change places: each finds the branch of the other.
+            world.network.move("phone", "elsewhere")
+            world.network.move("tablet", "home")
+            await world.wait_ms(60_000)
+            for name in ("phone", "twin"):
+                world.network.move(name, "home")
+            wanted = {
+                "common": {"text": "common"},
+                "laptop": {"text": "laptop", "note": "phone"},
+                "twin": {"text": "twin", "note": "tablet"},
+            }
+
+            async def said() -> bool:
+                return [await records(device) for device in world.running()] == [wanted] * 4
+
+            await until(world, said, "they say something else")
+            (scope,) = (s.tag for s in phone.engine.ledger.scopes() if s.privacy == 1)
+            heads = [device.engine.ledger.holdings.heads(scope) for device in world.running()]
+            assert all(found == heads[0] for found in heads)
+
+        world.run(test())
+    assert world.violations == []

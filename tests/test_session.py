@@ -473,6 +473,24 @@ def test_what_does_not_fit_from_one_peer_is_fetched_from_another() -> None:
     assert world.ranges("a", MEMORY) == world.ranges("c", MEMORY)
 
 
+def test_whoever_sees_that_a_log_forked_says_so_to_the_other_side() -> None:
+    """It may be the owner of the log, who offers its branch, and nobody wants it."""
+    world = World("abc")
+    b, c = world.nodes["b"], world.nodes["c"]
+    c.instance, c.id, owner = b.instance, b.id, c.id
+    world.commit("c", MEMORY, 3)
+    c.id = owner
+    world.commit("b", MEMORY, 3)
+    for name in "bc":
+        world.connect("a", name)
+    world.run()
+
+    assert world.nodes["a"].holdings.heads(MEMORY) == b.holdings.heads(MEMORY)
+    assert [(fork.scope, fork.seq) for fork in world.nodes["a"].forks] == [(MEMORY, 3)]
+    assert [(fork.scope, fork.seq) for fork in c.forks] == [(MEMORY, 3)]
+    assert not world.advance()
+
+
 def test_closed_session_still_tells_how_things_stood() -> None:
     """ "Not reachable, 2 entries behind" is worth more than "not reachable"."""
     world = World("ab")
