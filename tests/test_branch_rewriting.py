@@ -6,10 +6,11 @@ an instance of its own from the beginning, which is what a copy of a home that w
 
 import asyncio
 from collections.abc import Callable
+from itertools import combinations
 from typing import TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from covey.storage.instance_rule import renew_instance
@@ -213,12 +214,36 @@ async def outcome(
         return shown
 
 
+def put_and_deleted(apart: list[Did]) -> bool:
+    """Whether a side of the fork deletes a record after it has put something into it."""
+    return any(
+        first[0] == then[0] != "laptop" and first[2] == then[2] and first[1] != "delete" == then[1]
+        for first, then in combinations(apart, 2)
+    )
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_what_a_branch_put_and_deleted_is_not_there_again(is_known: bool) -> None:
+    """Beside what another device put under the same id, which outlives the deletion."""
+    before: list[Did] = [("laptop", "put", "one", 0)] if is_known else []
+    apart = [("phone", "put", "one", 0), ("twin", "put", "one", 1), ("twin", "delete", "one", 2)]
+
+    shown = await outcome(before, apart, later=False, is_clone=False)
+
+    assert shown["one"] == {"phone": 0} | ({"laptop": 0} if is_known else {})
+
+
 @given(doings(WRITERS), doings((*WRITERS, "twin")), st.booleans())
 @settings(max_examples=30, deadline=None)
 def test_a_branch_comes_to_what_an_instance_of_its_own_would_have(
     before: list[Did], apart: list[Did], later: bool
 ) -> None:
-    """So whatever users expect of two devices that were apart holds of a machine set back, too."""
+    """So whatever users expect of two devices that were apart holds of a machine set back, too.
+
+    But for what a branch put into a record that it then deleted: there an edit elsewhere, which
+    outlives the deletion, has the copy that was noticed show it again, and a healed fork does not.
+    """
+    assume(not put_and_deleted(apart))
     noticed = asyncio.run(outcome(before, apart, later, is_clone=True))
 
     assert asyncio.run(outcome(before, apart, later, is_clone=False)) == noticed
