@@ -269,14 +269,17 @@ def _left_behind(waiting: Waiting, ledger: Ledger, kept: Rulings) -> Collection[
     ruled = {ruling.scope for ruling in kept.rulings()}
 
     def rests_on_it(place: Place, missing: Missing | None) -> bool:
-        if isinstance(missing, frozenset):
-            return ledger.log_numbered(place[0]).scope.tag in ruled
-        if isinstance(missing, tuple):
-            scope, instance, seq = missing
-            ruling, log = kept.of(scope, instance), ledger.log(scope, instance)
-            is_past_it = ruling is not None and seq >= ruling.seq
-            return is_past_it or (log is not None and (log.number, seq) in left)
-        return missing is None and first_left.get(place[0], place[1]) < place[1]
+        match missing:
+            case frozenset():
+                return ledger.log_numbered(place[0]).scope.tag in ruled
+            case (scope, instance, seq):
+                ruling, log = kept.of(scope, instance), ledger.log(scope, instance)
+                is_past_it = ruling is not None and seq >= ruling.seq
+                return is_past_it or (log is not None and (log.number, seq) in left)
+            case None:
+                return first_left.get(place[0], place[1]) < place[1]
+            case _:
+                return False
 
     places, before = waiting.places(), -1
     while len(left) > before:
