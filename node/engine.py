@@ -150,6 +150,7 @@ class Engine(LateParts):
         self.trust = Trust(self)
         self.policies = Policies(self)
         self.requests = Requests(self)
+        self._wire(0, None)  # A store that cannot be read must be closed as well.
 
     # Starting and stopping ---------------------------------------------------------------------
 
