@@ -23,7 +23,7 @@ from ..crypto.identity import DeviceKeys, read_certificate
 from ..storage import carried_rows, log_rows, membership_rows, meta_rows
 from ..storage.carried_rows import Carried
 from ..storage.errors import StorageError
-from ..storage.instance_rule import renew_instance
+from ..storage.instance_rule import pieces, renew_instance
 from ..storage.log_rows import EntryState, NewEntry
 from ..storage.membership_rows import ScopeKey
 from ..storage.store import Conn
@@ -299,7 +299,7 @@ def _request(engine: "Engine", row: Carried) -> Put | Delete | None:
             row.meta or b"",
             row.privacy,
             row.bucket,
-            None if row.spared is None else _instances(row.spared),
+            None if row.spared is None else frozenset(pieces(row.spared, INSTANCE_BYTES)),
             row.maker,
         )
     if value is None:
@@ -308,11 +308,6 @@ def _request(engine: "Engine", row: Carried) -> Put | Delete | None:
     return Put(
         row.collection, row.id, value, privacy, False, is_late=True, bucket=row.bucket, was=was
     )
-
-
-def _instances(joined: bytes) -> frozenset[bytes]:
-    places = range(0, len(joined), INSTANCE_BYTES)
-    return frozenset(joined[at : at + INSTANCE_BYTES] for at in places)
 
 
 async def _write_carried(engine: "Engine", database: str, requests: Sequence[Put | Delete]) -> None:

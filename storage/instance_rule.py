@@ -82,8 +82,8 @@ def renew_instance(conn: Conn, new_instance: bytes) -> None:
 
 def holds_own_branch(conn: Conn, scope: bytes, instance: bytes) -> bool:
     """Whether this store wrote under an instance, and has not taken its log of the scope out."""
-    ours = [get_meta(conn, _INSTANCE), *_pieces(get_meta(conn, _FORMER), INSTANCE_BYTES)]
-    taken_out = _pieces(get_meta(conn, _TAKEN_OUT), len(scope) + INSTANCE_BYTES)
+    ours = [get_meta(conn, _INSTANCE), *pieces(get_meta(conn, _FORMER), INSTANCE_BYTES)]
+    taken_out = pieces(get_meta(conn, _TAKEN_OUT), len(scope) + INSTANCE_BYTES)
     return instance in ours and scope + instance not in taken_out
 
 
@@ -92,7 +92,8 @@ def take_branch_out(conn: Conn, scope: bytes, instance: bytes) -> None:
     set_meta(conn, _TAKEN_OUT, (get_meta(conn, _TAKEN_OUT) or b"") + scope + instance)
 
 
-def _pieces(row: bytes | None, size: int) -> list[bytes]:
+def pieces(row: bytes | None, size: int) -> list[bytes]:
+    """Ids of one size that stand joined in a row, in order; none if there is no row."""
     row = row or b""
     return [row[at : at + size] for at in range(0, len(row), size)]
 
