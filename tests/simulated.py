@@ -165,6 +165,13 @@ def a_world(*cast: Part, seed: int | str = 1, law: str = "lan") -> World:
     return world
 
 
+def run_in_a_world(test: Callable[[World], Coroutine[Any, Any, None]], *cast: Part) -> None:
+    """Run what a test does by hand in a world of its own, in which nothing may be violated."""
+    with a_world(*cast) as world:
+        world.run(test(world))
+    assert world.violations == []
+
+
 def facts(device: SimDevice) -> Collection:
     """What the tests write to."""
     return device.node.database("memory").collection("facts")

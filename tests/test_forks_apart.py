@@ -14,7 +14,7 @@ from covey.simulations.world import World
 from covey.sync.blob_messages import FEATURE as BLOBS
 from covey.sync.rulings import Name
 
-from .simulated import LAPTOP, PHONE, a_world, facts, meet, start_all
+from .simulated import LAPTOP, PHONE, a_world, facts, meet, run_in_a_world, start_all
 
 TABLET, DESKTOP = Part("tablet", "tablet"), Part("desktop")
 SOON_MS = 180_000
@@ -130,118 +130,110 @@ BOTH = {
 
 def test_a_ruling_reaches_a_device_that_does_not_meet_its_author_again() -> None:
     """The author may be switched off when those with the two branches meet."""
-    with a_world(LAPTOP, PHONE, TABLET) as world:
 
-        async def test() -> None:
-            laptop, phone, tablet = await part(world)
-            await tablet.stop()
-            await phone.start()
-            await meet(world)
-            await laptop.stop()
-            await tablet.start()
-            await meet(world)
+    async def test(world: World) -> None:
+        laptop, phone, tablet = await part(world)
+        await tablet.stop()
+        await phone.start()
+        await meet(world)
+        await laptop.stop()
+        await tablet.start()
+        await meet(world)
 
-            assert await everybody_says(phone, tablet) == BOTH
+        assert await everybody_says(phone, tablet) == BOTH
 
-        world.run(test())
-    assert world.violations == []
+    run_in_a_world(test, LAPTOP, PHONE, TABLET)
 
 
 def test_what_others_wrote_on_the_branch_that_goes_is_not_lost() -> None:
     """Their entries rest on what is no more: they write them again, with all beside them."""
-    with a_world(LAPTOP, PHONE, TABLET, DESKTOP) as world:
 
-        async def test() -> None:
-            laptop, phone, tablet = await part(world)
-            desktop = world.devices["desktop"]
-            await until_it_says(desktop, "after", "after")
-            await laptop.stop()
-            was = tablet.engine.instance
-            await facts(tablet).put({"text": "edited by the tablet"}, id="after")
-            async with tablet.node.database("memory").transaction() as both:
-                both.put("facts", {"note": "in one entry"}, id="after")
-                both.put("facts", {"text": "beside it"}, id="beside")
-            await facts(tablet).put({"text": "on top"}, id="beside")
-            await until_it_says(desktop, "beside", "on top")
-            await facts(desktop).put({"text": "by the desktop"}, id="beside")
-            await until_it_says(tablet, "beside", "by the desktop")
-            await facts(tablet).put({"text": "of its own"}, id="own")
-            await facts(tablet).delete("common")
-            await until_it_says(desktop, "common", None)
-            await tablet.stop()
-            await desktop.stop()
-            await laptop.start()
-            await phone.start()
-            await meet(world)
-            await laptop.stop()
-            await tablet.start()
-            await desktop.start()
-            await meet(world)
-            await laptop.start()
-            await meet(world)
+    async def test(world: World) -> None:
+        laptop, phone, tablet = await part(world)
+        desktop = world.devices["desktop"]
+        await until_it_says(desktop, "after", "after")
+        await laptop.stop()
+        was = tablet.engine.instance
+        await facts(tablet).put({"text": "edited by the tablet"}, id="after")
+        async with tablet.node.database("memory").transaction() as both:
+            both.put("facts", {"note": "in one entry"}, id="after")
+            both.put("facts", {"text": "beside it"}, id="beside")
+        await facts(tablet).put({"text": "on top"}, id="beside")
+        await until_it_says(desktop, "beside", "on top")
+        await facts(desktop).put({"text": "by the desktop"}, id="beside")
+        await until_it_says(tablet, "beside", "by the desktop")
+        await facts(tablet).put({"text": "of its own"}, id="own")
+        await facts(tablet).delete("common")
+        await until_it_says(desktop, "common", None)
+        await tablet.stop()
+        await desktop.stop()
+        await laptop.start()
+        await phone.start()
+        await meet(world)
+        await laptop.stop()
+        await tablet.start()
+        await desktop.start()
+        await meet(world)
+        await laptop.start()
+        await meet(world)
 
-            assert tablet.engine.instance != was
-            said = await everybody_says(laptop, phone, tablet, desktop)
-            assert said["after"] == {"text": "edited by the tablet", "note": "in one entry"}
-            assert said["beside"] == {"text": "by the desktop"}
-            assert said["own"] == {"text": "of its own"}
-            assert said["before"] == {"text": "before"}
-            for device in (laptop, phone, tablet, desktop):
-                assert device.engine.ingest.waiting() == 0
+        assert tablet.engine.instance != was
+        said = await everybody_says(laptop, phone, tablet, desktop)
+        assert said["after"] == {"text": "edited by the tablet", "note": "in one entry"}
+        assert said["beside"] == {"text": "by the desktop"}
+        assert said["own"] == {"text": "of its own"}
+        assert said["before"] == {"text": "before"}
+        for device in (laptop, phone, tablet, desktop):
+            assert device.engine.ingest.waiting() == 0
 
-        world.run(test())
-    assert world.violations == []
+    run_in_a_world(test, LAPTOP, PHONE, TABLET, DESKTOP)
 
 
 def test_what_others_wrote_on_the_branch_is_theirs_though_its_author_wrote_again_later() -> None:
     """What an author says again is as old as it was: an edit that knew it stands."""
-    with a_world(LAPTOP, PHONE, TABLET) as world:
 
-        async def test() -> None:
-            laptop, phone, tablet = await part(world)
-            await laptop.stop()
-            await facts(tablet).put({"text": "edited"}, id="after")
-            await facts(tablet).put({"note": "edited"}, id="common")
-            await tablet.stop()
-            await laptop.start()
-            await phone.start()
-            await meet(world)
-            await tablet.start()
-            await meet(world)
+    async def test(world: World) -> None:
+        laptop, phone, tablet = await part(world)
+        await laptop.stop()
+        await facts(tablet).put({"text": "edited"}, id="after")
+        await facts(tablet).put({"note": "edited"}, id="common")
+        await tablet.stop()
+        await laptop.start()
+        await phone.start()
+        await meet(world)
+        await tablet.start()
+        await meet(world)
 
-            said = await everybody_says(laptop, phone, tablet)
-            assert said["after"] == {"text": "edited"}
-            assert said["common"] == {"text": "changed before", "note": "edited"}
+        said = await everybody_says(laptop, phone, tablet)
+        assert said["after"] == {"text": "edited"}
+        assert said["common"] == {"text": "changed before", "note": "edited"}
 
-        world.run(test())
-    assert world.violations == []
+    run_in_a_world(test, LAPTOP, PHONE, TABLET)
 
 
 def test_a_record_that_others_deleted_on_the_branch_stays_deleted() -> None:
     """A deletion is an edit as well."""
-    with a_world(LAPTOP, PHONE, TABLET) as world:
 
-        async def test() -> None:
-            laptop, phone, tablet = await part(world)
-            await facts(laptop).put({"text": "more"}, id="more")
-            await until_it_says(tablet, "more", "more")
-            await laptop.stop()
-            await facts(tablet).put({"text": "of its own"}, id="own")
-            await facts(tablet).put({"note": "edited"}, id="more")
-            await facts(tablet).delete("own")
-            await tablet.stop()
-            await laptop.start()
-            await phone.start()
-            await meet(world)
-            await tablet.start()
-            await meet(world)
+    async def test(world: World) -> None:
+        laptop, phone, tablet = await part(world)
+        await facts(laptop).put({"text": "more"}, id="more")
+        await until_it_says(tablet, "more", "more")
+        await laptop.stop()
+        await facts(tablet).put({"text": "of its own"}, id="own")
+        await facts(tablet).put({"note": "edited"}, id="more")
+        await facts(tablet).delete("own")
+        await tablet.stop()
+        await laptop.start()
+        await phone.start()
+        await meet(world)
+        await tablet.start()
+        await meet(world)
 
-            said = await everybody_says(laptop, phone, tablet)
-            assert "own" not in said
-            assert said["more"] == {"text": "more", "note": "edited"}
+        said = await everybody_says(laptop, phone, tablet)
+        assert "own" not in said
+        assert said["more"] == {"text": "more", "note": "edited"}
 
-        world.run(test())
-    assert world.violations == []
+    run_in_a_world(test, LAPTOP, PHONE, TABLET)
 
 
 @pytest.mark.parametrize("who", ["laptop", "tablet"])
@@ -297,64 +289,60 @@ async def until_in_sync(world: World) -> None:
 
 def test_a_machine_that_was_set_back_twice_loses_nothing() -> None:
     """Then there are three branches, of which its owner has written one again."""
-    with a_world(LAPTOP, PHONE, TABLET, DESKTOP) as world:
 
-        async def test() -> None:
-            laptop, phone, tablet, desktop = (
-                world.devices[name] for name in ("laptop", "phone", "tablet", "desktop")
-            )
-            await start_all(world)
-            await facts(laptop).put({"text": "common"}, id="common")
-            await meet(world)
-            put_back = keep_image(laptop)
-            holders = {"first": phone, "second": tablet, "third": desktop}
-            for device in holders.values():
-                await device.stop()
-            for name, device in holders.items():
-                await device.start()
-                await facts(laptop).put({"text": name}, id=name)
-                await facts(laptop).put({name: name}, id="common")
-                await until_it_has(device, name)
-                await device.stop()
-                await put_back()
-            await facts(laptop).put({"text": "fourth"}, id="fourth")
-            for device in holders.values():
-                await device.start()
-            await meet(world)
+    async def test(world: World) -> None:
+        laptop, phone, tablet, desktop = (
+            world.devices[name] for name in ("laptop", "phone", "tablet", "desktop")
+        )
+        await start_all(world)
+        await facts(laptop).put({"text": "common"}, id="common")
+        await meet(world)
+        put_back = keep_image(laptop)
+        holders = {"first": phone, "second": tablet, "third": desktop}
+        for device in holders.values():
+            await device.stop()
+        for name, device in holders.items():
+            await device.start()
+            await facts(laptop).put({"text": name}, id=name)
+            await facts(laptop).put({name: name}, id="common")
+            await until_it_has(device, name)
+            await device.stop()
+            await put_back()
+        await facts(laptop).put({"text": "fourth"}, id="fourth")
+        for device in holders.values():
+            await device.start()
+        await meet(world)
 
-            said = await everybody_says(laptop, phone, tablet, desktop)
-            names = (*holders, "fourth")
-            assert said.pop("common") == {"text": "common"} | {name: name for name in holders}
-            assert said == {name: {"text": name} for name in names}
+        said = await everybody_says(laptop, phone, tablet, desktop)
+        names = (*holders, "fourth")
+        assert said.pop("common") == {"text": "common"} | {name: name for name in holders}
+        assert said == {name: {"text": name} for name in names}
 
-        world.run(test())
-    assert world.violations == []
+    run_in_a_world(test, LAPTOP, PHONE, TABLET, DESKTOP)
 
 
 def test_a_device_that_healed_without_a_word_rules_when_it_sees_the_other_branch() -> None:
     """A program from before rulings did. There is nothing of its own to take out any more."""
-    with a_world(LAPTOP, PHONE, TABLET) as world:
 
-        async def test() -> None:
-            laptop, phone, tablet = await part(world)
-            laptop.engine.rulings.rule, rule = (  # type: ignore[method-assign]
-                lambda *_: None,
-                laptop.engine.rulings.rule,
-            )
-            await tablet.stop()
-            await phone.start()
-            await meet(world)
-            laptop.engine.rulings.rule = rule  # type: ignore[method-assign]
-            assert laptop.engine.rulings.rulings() == []
-            await tablet.start()
-            await meet(world)
+    async def test(world: World) -> None:
+        laptop, phone, tablet = await part(world)
+        laptop.engine.rulings.rule, rule = (  # type: ignore[method-assign]
+            lambda *_: None,
+            laptop.engine.rulings.rule,
+        )
+        await tablet.stop()
+        await phone.start()
+        await meet(world)
+        laptop.engine.rulings.rule = rule  # type: ignore[method-assign]
+        assert laptop.engine.rulings.rulings() == []
+        await tablet.start()
+        await meet(world)
 
-            assert await everybody_says(laptop, phone, tablet) == BOTH
-            (ruling,) = tablet.engine.rulings.rulings()
-            assert ruling.lost_seq == 0
+        assert await everybody_says(laptop, phone, tablet) == BOTH
+        (ruling,) = tablet.engine.rulings.rulings()
+        assert ruling.lost_seq == 0
 
-        world.run(test())
-    assert world.violations == []
+    run_in_a_world(test, LAPTOP, PHONE, TABLET)
 
 
 async def until_it_has(device: SimDevice, name: str) -> None:
@@ -385,72 +373,68 @@ def test_a_device_that_knows_of_no_rulings_syncs_all_the_same() -> None:
 
 def test_where_the_branch_that_was_ruled_for_is_lost_the_others_come_together() -> None:
     """The only device that had it may be gone before anybody could fetch it."""
-    with a_world(LAPTOP, PHONE, TABLET) as world:
 
-        async def test() -> None:
-            laptop, phone, tablet = await part(world)
-            await tablet.stop()
-            is_healed = asyncio.Event()
-            keep_out = laptop.engine.rulings.keep_out
+    async def test(world: World) -> None:
+        laptop, phone, tablet = await part(world)
+        await tablet.stop()
+        is_healed = asyncio.Event()
+        keep_out = laptop.engine.rulings.keep_out
 
-            def healed(names: Iterable[Name]) -> None:
-                phone.crash()
-                keep_out(names)
-                is_healed.set()
+        def healed(names: Iterable[Name]) -> None:
+            phone.crash()
+            keep_out(names)
+            is_healed.set()
 
-            laptop.engine.rulings.keep_out = healed  # type: ignore[method-assign]
-            await phone.start()
-            await is_healed.wait()
-            await tablet.start()
-            await until_in_sync(world)
+        laptop.engine.rulings.keep_out = healed  # type: ignore[method-assign]
+        await phone.start()
+        await is_healed.wait()
+        await tablet.start()
+        await until_in_sync(world)
 
-            assert await everybody_says(laptop, tablet) == {
-                "common": {"text": "common"},
-                "after": {"text": "after"},
-            }
+        assert await everybody_says(laptop, tablet) == {
+            "common": {"text": "common"},
+            "after": {"text": "after"},
+        }
 
-        world.run(test())
-    assert world.violations == []
+    run_in_a_world(test, LAPTOP, PHONE, TABLET)
 
 
 def test_two_machines_that_are_copies_come_to_one_branch_with_all_others() -> None:
     """Each of them goes over to what it sees first, and rules for it: one word counts."""
-    with a_world(LAPTOP, PHONE, TABLET) as world:
 
-        async def test() -> None:
-            laptop, phone, tablet = (world.devices[n] for n in ("laptop", "phone", "tablet"))
-            await start_all(world)
-            await facts(laptop).put({"text": "common"}, id="common")
-            await meet(world)
-            laptop.store.save()
-            twin = world.add("twin", laptop.disk.copy("twin", laptop.disk.identity), "elsewhere")
-            world.network.move("tablet", "elsewhere")
-            await twin.start()
-            await facts(laptop).put({"text": "laptop"}, id="laptop")
-            await until_it_says(phone, "laptop", "laptop")
-            await facts(twin).put({"text": "twin"}, id="twin")
-            await until_it_says(tablet, "twin", "twin")
-            await facts(phone).put({"note": "phone"}, id="laptop")
-            await facts(tablet).put({"note": "tablet"}, id="twin")
-            # They change places: each finds the branch of the other.
-            world.network.move("phone", "elsewhere")
-            world.network.move("tablet", "home")
-            await world.wait_ms(60_000)
-            for name in ("phone", "twin"):
-                world.network.move(name, "home")
-            wanted = {
-                "common": {"text": "common"},
-                "laptop": {"text": "laptop", "note": "phone"},
-                "twin": {"text": "twin", "note": "tablet"},
-            }
+    async def test(world: World) -> None:
+        laptop, phone, tablet = (world.devices[n] for n in ("laptop", "phone", "tablet"))
+        await start_all(world)
+        await facts(laptop).put({"text": "common"}, id="common")
+        await meet(world)
+        laptop.store.save()
+        twin = world.add("twin", laptop.disk.copy("twin", laptop.disk.identity), "elsewhere")
+        world.network.move("tablet", "elsewhere")
+        await twin.start()
+        await facts(laptop).put({"text": "laptop"}, id="laptop")
+        await until_it_says(phone, "laptop", "laptop")
+        await facts(twin).put({"text": "twin"}, id="twin")
+        await until_it_says(tablet, "twin", "twin")
+        await facts(phone).put({"note": "phone"}, id="laptop")
+        await facts(tablet).put({"note": "tablet"}, id="twin")
+        # They change places: each finds the branch of the other.
+        world.network.move("phone", "elsewhere")
+        world.network.move("tablet", "home")
+        await world.wait_ms(60_000)
+        for name in ("phone", "twin"):
+            world.network.move(name, "home")
+        wanted = {
+            "common": {"text": "common"},
+            "laptop": {"text": "laptop", "note": "phone"},
+            "twin": {"text": "twin", "note": "tablet"},
+        }
 
-            async def said() -> bool:
-                return [await records(device) for device in world.running()] == [wanted] * 4
+        async def said() -> bool:
+            return [await records(device) for device in world.running()] == [wanted] * 4
 
-            await until(world, said, "they say something else")
-            (scope,) = (s.tag for s in phone.engine.ledger.scopes() if s.privacy == 1)
-            heads = [device.engine.ledger.holdings.heads(scope) for device in world.running()]
-            assert all(found == heads[0] for found in heads)
+        await until(world, said, "they say something else")
+        (scope,) = (s.tag for s in phone.engine.ledger.scopes() if s.privacy == 1)
+        heads = [device.engine.ledger.holdings.heads(scope) for device in world.running()]
+        assert all(found == heads[0] for found in heads)
 
-        world.run(test())
-    assert world.violations == []
+    run_in_a_world(test, LAPTOP, PHONE, TABLET)
